@@ -1,0 +1,80 @@
+# The commands that people type. `make` alone lists them. Each makes the environment it needs in .venv.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null)
+BIN := .venv/bin
+EXTENSION_SOURCES := setup.py pyproject.toml clients/python/pyproject.toml $(wildcard featurestore/store/*.pyx featurestore/store/*.pxd featurestore/store/*.h)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test serve bench proto lint format image clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# uv takes dependency groups, pip does from 25.1: so pip is brought up to date first.
+.venv/made:
+ifdef UV
+	uv venv --quiet --allow-existing --python $(PYTHON) .venv
+else
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+endif
+	@touch $@
+
+# Installed editable with the compiled kernel in place; made again when the sources of the kernel or the dependencies change.
+.venv/installed: .venv/made $(EXTENSION_SOURCES)
+	@echo "installing featurestore and its tools into .venv"
+ifdef UV
+	uv pip install --quiet --python $(BIN)/python -e clients/python -e . --group test
+else
+	$(BIN)/python -m pip install --quiet -e clients/python -e . --group test
+endif
+	@touch $@
+
+.venv/bench: .venv/installed
+ifdef UV
+	uv pip install --quiet --python $(BIN)/python --group bench
+else
+	$(BIN)/python -m pip install --quiet --group bench
+endif
+	@touch $@
+
+.venv/demo: .venv/installed
+ifdef UV
+	uv pip install --quiet --python $(BIN)/python --group demo
+else
+	$(BIN)/python -m pip install --quiet --group demo
+endif
+	@touch $@
+
+demo: .venv/demo ## real flights become features that a model reads, end to end
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/flights/demo.py
+
+test: .venv/bench lint ## everything that is promised: lint, types, generated code, tests
+	$(BIN)/python -m pytest
+
+serve: .venv/installed ## start a server on 127.0.0.1:7400
+	$(BIN)/featurestore serve
+
+bench: .venv/bench ## all cases against their peers, into bench/results/local
+	$(BIN)/python -m bench all
+
+proto: .venv/installed ## generate the protobuf code
+	$(BIN)/python proto/generate.py
+
+lint: .venv/bench ## style, types, and that generated code is current
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python proto/generate.py --check
+
+format: .venv/installed ## put the code in the house style
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+image: ## build the container image without a registry, run it, read a feature from it
+	bash docker/build-image.sh
+
+clean: ## remove what the other targets made
+	rm -rf .venv build dist *.egg-info clients/python/*.egg-info featurestore/store/*.c featurestore/store/*.so

@@ -1,0 +1,20 @@
+"""The compiled part of the build; everything else is in pyproject.toml."""
+
+import platform
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+# Nothing beyond the baseline of each architecture: a wheel runs on every machine of it.
+FLAGS = ["-O3", "-std=c11", "-fno-strict-aliasing", "-Wno-unused-function"]
+if platform.machine() == "x86_64":
+    FLAGS.append("-march=x86-64-v2")
+
+modules = sorted(Path("featurestore/store").glob("*.pyx"))
+setup(
+    ext_modules=cythonize(
+        [Extension(f"featurestore.store.{path.stem}", [str(path)], extra_compile_args=FLAGS) for path in modules],
+        compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True},
+    )
+)
