@@ -18,7 +18,7 @@ from bench.subjects import SUBJECTS, subject
 from bench.worker import Loaded, Work, Worker
 
 CHECKED_ROWS = 1_000
-MEMORY_DIRECTORY = Path("/dev/shm")  # noqa: S108: shared memory is what is wanted
+MEMORY_DIRECTORY = Path("/dev/shm")  # noqa: S108 (shared memory is what is wanted)
 
 
 def memory_directory() -> Path:
