@@ -67,7 +67,6 @@ def loaded(
     wanted = [name for name in (names or tuple(SUBJECTS)) if not settings.subjects or name in settings.subjects]
     with ExitStack() as stack:
         workers: list[Worker] = []
-        footprints: dict[str, Loaded] = {}
         for name in wanted:
             kind = subject(name)
             if dataset.strings and not kind.has_strings:
@@ -75,10 +74,11 @@ def loaded(
             if reason := kind.missing():
                 report.note(f"{name} is left out: {reason}")
                 continue
-            worker = stack.enter_context(Worker(name, dataset, memory_directory()))
-            footprints[name] = worker.load()
-            say(f"{name}: {dataset.rows:,} rows of {dataset.name} loaded in {footprints[name].seconds:.1f} s")
-            workers.append(worker)
+            workers.append(stack.enter_context(Worker(name, dataset, memory_directory())))
+        footprints: dict[str, Loaded] = {}
+        for worker in workers:
+            footprints[worker.name] = worker.load()
+            say(f"{worker.name}: {dataset.rows:,} rows of {dataset.name} loaded in {footprints[worker.name].seconds:.1f} s")
         _compare(dataset, workers, settings.seed)
         yield Peers(dataset, workers, footprints, settings, report)
 
@@ -90,7 +90,7 @@ def _compare(dataset: Dataset, workers: list[Worker], seed: int) -> None:
         expected = dataset.chunk(indices)
         strings = [texts(column) for column in expected.strings]
         for worker in workers:
-            matrix, columns = worker.answer(indices)
+            matrix, columns = worker.rows(indices)
             if not np.array_equal(matrix, expected.floats) or columns != strings:
                 raise RuntimeError(
                     f"{worker.name} answers {rows} rows of {dataset.name} wrongly: got {matrix}, expected {expected.floats}"

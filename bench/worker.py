@@ -1,18 +1,14 @@
 """A subject in a process of its own: so that its memory is its own, and its garbage or threads disturb no other.
 
-The parent asks one worker at a time (see ``rounds``) over a pipe: a method's name and its arguments, one answer back. Only
-durations and checked answers cross the pipe, never the data.
+The parent asks one worker at a time (see ``rounds``). Only durations and checked answers cross between them, never the data.
 """
 
 import gc
-import multiprocessing
 import shutil
 import tempfile
 import threading
 import time
-import traceback
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -21,6 +17,7 @@ import numpy.typing as npt
 
 from bench import footprint
 from bench.dataset import Dataset, Floats, Indices
+from bench.remote import Remote
 from bench.subjects import Read, subject
 
 LOAD_ROWS = 20_000
@@ -28,7 +25,6 @@ CALLS_MAX = 200_000
 KEYS_MAX = 2_000_000
 WARM_CALLS = 50
 SPARE = 1.2
-STOP_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ class SubjectRunner:
         gc.disable()
         return Loaded(taken / self._dataset.rows, seconds)
 
-    def answer(self, indices: Indices) -> tuple[Floats, list[list[str]]]:
+    def rows(self, indices: Indices) -> tuple[Floats, list[list[str]]]:
         """The rows of these numbers, for comparison."""
         matrix, strings = self._subject.decode(self._subject.read(self._subject.keys(indices)))
         return np.array(matrix), [list(column) for column in strings]
@@ -194,60 +190,17 @@ def _timed(call: Read, arguments: list[Any], seconds: float) -> Turn:
     return Turn(np.array(durations, np.int64), first, stop)
 
 
-def _serve(connection: Connection, name: str, dataset: Dataset, memory_directory: Path) -> None:
-    runner = SubjectRunner(name, dataset, memory_directory)
-    while True:
-        method, arguments = connection.recv()
-        try:
-            connection.send((True, getattr(runner, method)(*arguments)))
-        except Exception:
-            connection.send((False, traceback.format_exc()))
-        if method == "close":
-            return
-
-
-class Worker:
-    """The parent's side of a subject's process. A context manager: leaving it ends the process."""
+class Worker(Remote):
+    """The parent's side of a subject's process."""
 
     def __init__(self, name: str, dataset: Dataset, memory_directory: Path) -> None:
-        self.name = name
-        # spawn: a forked child would inherit the parent's memory, and grpc and threads do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, name, dataset, memory_directory), daemon=False)
-        self._process.start()
-        theirs.close()
+        super().__init__(name, SubjectRunner, name, dataset, memory_directory)
 
     def load(self) -> Loaded:
-        return cast(Loaded, self._ask("load"))
+        return cast(Loaded, self.ask("load"))
 
-    def answer(self, indices: Indices) -> tuple[Floats, list[list[str]]]:
-        return cast(tuple[Floats, list[list[str]]], self._ask("answer", indices))
+    def rows(self, indices: Indices) -> tuple[Floats, list[list[str]]]:
+        return cast(tuple[Floats, list[list[str]]], self.ask("rows", indices))
 
     def turn(self, work: Work, seed: int) -> Turn:
-        return cast(Turn, self._ask("turn", work, seed))
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._ask("close")
-        except (OSError, EOFError):
-            pass  # the process is gone already: whatever ended it has been raised where it was asked
-        finally:
-            self._connection.close()
-            self._process.join(STOP_S)
-            if self._process.is_alive():
-                self._process.kill()
-
-    def _ask(self, method: str, *arguments: Any) -> Any:
-        try:
-            self._connection.send((method, arguments))
-            done, answer = self._connection.recv()
-        except (EOFError, BrokenPipeError):
-            self._process.join(STOP_S)
-            raise EOFError(f"the process of {self.name} ended with code {self._process.exitcode} during {method}") from None
-        if not done:
-            raise RuntimeError(f"{self.name} failed during {method}:\n{answer}")
-        return answer
+        return cast(Turn, self.ask("turn", work, seed))
