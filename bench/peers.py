@@ -46,7 +46,7 @@ class Peers:
         """Measures one case on all of them, in interleaved rounds."""
 
         def take(worker: Worker) -> rounds.Take:
-            return lambda turn_seed: worker.turn(work, turn_seed)
+            return lambda turn_seed: worker.turn(work, turn_seed).measured()
 
         rounds.run(
             self._report,

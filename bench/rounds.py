@@ -5,13 +5,24 @@ Interleaving is what makes ratios hold on a machine that others use: what distur
 
 import random
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 from bench.histogram import Histogram
+from bench.remote import Remote
 from bench.report import Detail, Report, Result
-from bench.worker import Turn
 
-Take = Callable[[int], Turn]
+
+class Measured(NamedTuple):
+    """What one turn measured: each call's duration, and how many were done in how long."""
+
+    histogram: Histogram
+    calls: int
+    seconds: float
+
+
+Take = Callable[[int], Measured]
 
 
 def run(
@@ -37,15 +48,13 @@ def run(
         for name in names:
             # The seed is the round's: all subjects read the same keys in it.
             turn = subjects[name](seed * 1_000 + number)
-            histogram = Histogram()
-            histogram.record_all(turn.durations_ns)
-            histograms[name].add(histogram)
-            percentiles = histogram.percentiles_us((50, 99))
+            histograms[name].add(turn.histogram)
+            percentiles = turn.histogram.percentiles_us((50, 99))
             figures[name].append(
                 {
                     "p50_us": percentiles["50"],
                     "p99_us": percentiles["99"],
-                    "ops_per_s": histogram.count * units_per_call / turn.elapsed_s,
+                    "ops_per_s": turn.calls * units_per_call / turn.seconds,
                 }
             )
     for name, each in figures.items():
@@ -54,3 +63,12 @@ def run(
             Result(case, name, median["p50_us"], median["p99_us"], median["ops_per_s"], (bytes_per_row or {}).get(name)),
             Detail(case, name, histograms[name].percentiles_us(), histograms[name].count, each),
         )
+
+
+@contextmanager
+def all_of(remotes: Iterable[Remote]) -> Iterator[None]:
+    """Ends all of these processes on leaving."""
+    with ExitStack() as stack:
+        for each in remotes:
+            stack.enter_context(each)
+        yield

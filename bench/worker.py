@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 from bench import footprint
 from bench.dataset import Dataset, Floats, Indices
+from bench.histogram import Histogram
 from bench.remote import Remote
+from bench.rounds import Measured
 from bench.subjects import Read, subject
 
 LOAD_ROWS = 20_000
@@ -45,9 +47,10 @@ class Turn(NamedTuple):
     began_ns: int
     ended_ns: int
 
-    @property
-    def elapsed_s(self) -> float:
-        return (self.ended_ns - self.began_ns) / 1e9
+    def measured(self) -> Measured:
+        histogram = Histogram()
+        histogram.record_all(self.durations_ns)
+        return Measured(histogram, histogram.count, (self.ended_ns - self.began_ns) / 1e9)
 
 
 class Loaded(NamedTuple):
