@@ -74,7 +74,9 @@ def loaded(
             if reason := kind.missing():
                 report.note(f"{name} is left out: {reason}")
                 continue
-            workers.append(stack.enter_context(Worker(name, dataset, memory_directory())))
+            worker = Worker(name, dataset, memory_directory())
+            stack.enter_context(worker)
+            workers.append(worker)
         footprints: dict[str, Loaded] = {}
         for worker in workers:
             footprints[worker.name] = worker.load()

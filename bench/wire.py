@@ -33,6 +33,9 @@ Answer = TypeVar("Answer", bound=Message)
 Keys = Mapping[str, npt.NDArray[np.int64] | VarColumn]
 """Key columns by join key."""
 
+Features = Mapping[str, npt.NDArray[Any] | VarColumn]
+"""Feature columns by feature."""
+
 
 def address(url: str) -> str:
     """``host:port`` of ``grpc://host:port``. Raises ValueError for another scheme."""
@@ -63,9 +66,7 @@ def read_request(selected: bytes, keys: Keys, known_schema_id: int = 0) -> bytes
     return raw.GetFeaturesRequest(selection=selected, keys=columns, known_schema_id=known_schema_id).SerializeToString()
 
 
-def write_batch(
-    keys: Keys, features: Mapping[str, npt.NDArray[Any] | VarColumn], event_timestamp_us: int | None
-) -> raw.WriteBatch:
+def write_batch(keys: Keys, features: Features, event_timestamp_us: int | None) -> raw.WriteBatch:
     """A WriteBatch; without an event time it is the server's clock."""
     return raw.WriteBatch(
         keys=[column(name, values) for name, values in keys.items()],
@@ -103,7 +104,8 @@ class Channel:
 
     def send(self, path: str, request: bytes, timeout_s: float = 60.0) -> bytes:
         """One call, bytes to bytes. Raises grpc.RpcError."""
-        answer: bytes = self._channel.unary_unary(path)(request, timeout=timeout_s)
+        call: Any = self._channel.unary_unary(path)
+        answer: bytes = call(request, timeout=timeout_s)
         return answer
 
     def call(self, method: str, request: Message, answer: type[Answer]) -> Answer:

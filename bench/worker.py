@@ -86,7 +86,7 @@ class SubjectRunner:
 
     def rows(self, indices: Indices) -> tuple[Floats, list[list[str]]]:
         """The rows of these numbers, for comparison."""
-        matrix, strings = self._subject.decode(self._subject.read(self._subject.keys(indices)))
+        matrix, strings = self._subject.decode(self._subject.reader()(self._subject.keys(indices)))
         return np.array(matrix), [list(column) for column in strings]
 
     def turn(self, work: Work, seed: int) -> Turn:
@@ -105,11 +105,12 @@ class SubjectRunner:
 
     def _read(self, work: Work, random: np.random.Generator) -> Turn:
         # Keys are drawn for as many calls as the turn has time for, since one that repeats would be in the processor's cache.
-        warm_up = _timed(self._subject.read, self._calls(work, WARM_CALLS, random), work.seconds / 10)
+        read = self._subject.reader()
+        warm_up = _timed(read, self._calls(work, WARM_CALLS, random), work.seconds / 10)
         call_s = float(np.median(warm_up.durations_ns)) / 1e9
         count = min(CALLS_MAX, KEYS_MAX // work.rows, int(work.seconds / call_s * SPARE) + 1)
         calls = self._calls(work, max(count, work.threads), random)
-        return _timed(self._subject.read, calls, work.seconds) if work.threads == 1 else self._read_at_once(work, calls)
+        return _timed(read, calls, work.seconds) if work.threads == 1 else self._read_at_once(work, calls)
 
     def _calls(self, work: Work, count: int, random: np.random.Generator) -> list[Any]:
         return self._subject.calls(random.integers(0, self._dataset.rows, (count, work.rows)))

@@ -11,9 +11,10 @@ import gc
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
@@ -86,7 +87,7 @@ class Client:
 
     def _block(self, stage: Stage, recorder: "_Recorder") -> None:
         with grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS) as channel:
-            calls = {kind: channel.unary_unary(path) for kind, (path, _) in self._requests.items()}
+            calls: dict[str, Any] = {kind: channel.unary_unary(path) for kind, (path, _) in self._requests.items()}
             grpc.channel_ready_future(channel).result(stage.timeout_s)
             next_request = self._source(stage)
             time.sleep(max(0.0, (recorder.start_ns - time.monotonic_ns()) / NANOSECONDS))
@@ -100,7 +101,7 @@ class Client:
 
     async def _run(self, stage: Stage, recorder: "_Recorder") -> None:
         async with grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS) as channel:
-            calls = {kind: channel.unary_unary(path) for kind, (path, _) in self._requests.items()}
+            calls: dict[str, Any] = {kind: channel.unary_unary(path) for kind, (path, _) in self._requests.items()}
             await asyncio.wait_for(channel.channel_ready(), stage.timeout_s)
 
             async def send(kind: str, request: bytes, due_ns: int) -> None:
@@ -138,7 +139,7 @@ class Client:
         done = asyncio.Event()
 
         def begin(due_ns: int) -> None:
-            task = asyncio.ensure_future(send(*next_request(), due_ns))
+            task = asyncio.create_task(send(*next_request(), due_ns))
             running.add(task)
             task.add_done_callback(finish)
 
@@ -151,6 +152,7 @@ class Client:
                 done.set()
 
         def due() -> None:
+            timer.clear()
             now = time.monotonic_ns()
             while arrivals and arrivals[0] <= now:
                 due_ns = arrivals.popleft()
@@ -164,7 +166,7 @@ class Client:
                 done.set()
 
         timer = _Timer()
-        asyncio.get_running_loop().add_reader(timer.descriptor, lambda: (timer.clear(), due()))
+        asyncio.get_running_loop().add_reader(timer.descriptor, due)
         try:
             due()
             # What is still unanswered at the end has its deadline to be answered in; then the stage is over.
@@ -192,7 +194,7 @@ class Client:
         return next_request
 
 
-_Send = Callable[[str, bytes, int], "asyncio.Future[None]"]
+_Send = Callable[[str, bytes, int], Coroutine[Any, Any, None]]
 
 
 class _Recorder:
@@ -211,7 +213,7 @@ class _Recorder:
     def record(self, kind: str, due_ns: int) -> None:
         now = time.monotonic_ns()
         if due_ns >= self._from_ns:
-            # An open loop's last requests count even if they are answered after the end: leaving the slow ones out would flatter.
+            # The last requests count even if they are answered after the end: leaving the slow ones out would flatter.
             self._histograms[kind].record(now - due_ns)
         if self._from_ns <= now < self.end_ns:
             self._completed += 1
@@ -232,7 +234,7 @@ class _TimeSpec(ctypes.Structure):
 
 
 class _Timer:
-    """A timerfd: wakes an event loop at a nanosecond, where uvloop's own timers have milliseconds (and an arrival needs less)."""
+    """A timerfd: wakes an event loop at a nanosecond, where uvloop's own timers have milliseconds."""
 
     _ABSOLUTE = 1
     _libc = ctypes.CDLL(None, use_errno=True)
@@ -248,10 +250,8 @@ class _Timer:
             raise OSError(ctypes.get_errno(), "timerfd_settime failed")
 
     def clear(self) -> None:
-        try:
+        with suppress(BlockingIOError):  # it has been set again since it fired
             os.read(self.descriptor, 8)
-        except BlockingIOError:
-            pass  # set again since it fired
 
     def close(self) -> None:
         os.close(self.descriptor)

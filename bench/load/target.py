@@ -79,7 +79,6 @@ def _key_types(channel: wire.Channel, settings: Settings) -> dict[str, str]:
     if settings.service:
         asked = raw.DescribeFeatureServiceRequest(project=settings.project, name=settings.service)
         schema = channel.call("DescribeFeatureService", asked, raw.DescribeFeatureServiceResponse).schema
-        schema = raw.AnswerSchema.FromString(schema) if isinstance(schema, bytes) else schema
         return {key.name: key.type for key in schema.join_keys}
     types: dict[str, str] = {}
     for view in dict.fromkeys(feature.partition(":")[0] for feature in settings.features):

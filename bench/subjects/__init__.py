@@ -1,7 +1,7 @@
 """Subjects: the feature store and what people use instead, all behind the same few methods.
 
 Each takes keys and batches in the form that suits it best; making that form is not timed, which favours the peers. Each answers
-what a model needs: a float32 NumPy matrix of one row a key, and its string features apart. Invariant: ``read`` sees every
+what a model needs: a float32 NumPy matrix of one row a key, and its string features apart. Invariant: a reader sees every
 ``write`` that returned before it.
 """
 
@@ -42,19 +42,15 @@ class Subject(ABC):
 
     @abstractmethod
     def keys(self, indices: Indices) -> Any:
-        """The keys of these rows as one call of ``read`` takes them."""
+        """The keys of these rows as one call of a reader takes them."""
 
     def calls(self, indices: Indices) -> list[Any]:
         """Keys for many calls: one call for each row of ``indices``."""
         return [self.keys(each) for each in indices]
 
     @abstractmethod
-    def read(self, keys: Any) -> Any:
-        """Reads rows by key: the float matrix, and with strings a tuple of it and the string features."""
-
     def reader(self) -> Read:
-        """``read`` for the use of one more thread."""
-        return self.read
+        """A function of one call's keys, for one thread: answers the float matrix, or with strings a tuple of both."""
 
     @abstractmethod
     def batch(self, chunk: Chunk) -> Any:

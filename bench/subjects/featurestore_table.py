@@ -8,7 +8,7 @@ import numpy as np
 
 from bench import footprint
 from bench.dataset import Chunk, Floats, Indices, texts
-from bench.subjects import Subject
+from bench.subjects import Read, Subject
 from featurestore.store.columns import Column, VarColumn
 
 FLOAT32 = np.dtype("<f4")
@@ -17,17 +17,7 @@ FLOAT32 = np.dtype("<f4")
 class FeaturestoreTable(Subject):
     name = "featurestore"
 
-    @classmethod
-    def missing(cls) -> str:
-        try:
-            from featurestore.store import Store  # noqa: F401
-        except ImportError as error:
-            return f"the kernel is not built ({error})"
-        return ""
-
     def open(self) -> None:
-        from featurestore.store import Store
-
         self._store = Store.open(self.directory / "data", segments=self.directory / "segments")
         self._table = self._store.create_table(self.dataset.view, self.dataset.entity)
         self._projection = self._table.projection(self.dataset.feature_names)
@@ -49,10 +39,18 @@ class FeaturestoreTable(Subject):
             return [[VarColumn(each, offsets)] for each in characters.reshape(len(indices), rows * length)]
         return [[each] for each in self.dataset.integer_keys(indices.reshape(-1)).reshape(indices.shape)]
 
-    def read(self, keys: Any) -> Any:
-        batch = self._table.read(keys, self._projection, now_us=self._now_us)
-        matrix: Floats = np.ndarray((batch.rows, self._width), FLOAT32, batch.values)
-        return (matrix, batch.var) if batch.var else matrix
+    def reader(self) -> Read:
+        read, projection, now_us, width = self._table.read, self._projection, self._now_us, self._width
+
+        def floats(keys: Any) -> Any:
+            batch = read(keys, projection, now_us=now_us)
+            return np.ndarray((batch.rows, width), FLOAT32, batch.values)
+
+        def floats_and_strings(keys: Any) -> Any:
+            batch = read(keys, projection, now_us=now_us)
+            return np.ndarray((batch.rows, width), FLOAT32, batch.values), batch.var
+
+        return floats_and_strings if self.dataset.strings else floats
 
     def batch(self, chunk: Chunk) -> Any:
         columns = {

@@ -16,7 +16,7 @@ import numpy as np
 
 from bench import footprint
 from bench.dataset import KEY_CHARACTERS, Chunk, Dataset, Floats, Indices, texts
-from bench.subjects import Subject
+from bench.subjects import Read, Subject
 from featurestore.store.columns import VarColumn
 
 MAP_BYTES_A_ROW = 1_500
@@ -94,9 +94,14 @@ class LmdbRows(PackedRows):
     def close(self) -> None:
         self._environment.close()
 
-    def read(self, keys: Any) -> Any:
-        with self._environment.begin(db=self._database) as transaction:
-            return self.matrix(map(transaction.get, keys))
+    def reader(self) -> Read:
+        begin, database, matrix = self._environment.begin, self._database, self.matrix
+
+        def read(keys: Any) -> Any:
+            with begin(db=database) as transaction:
+                return matrix(map(transaction.get, keys))
+
+        return read
 
     def batch(self, chunk: Chunk) -> Any:
         return self.items(chunk)

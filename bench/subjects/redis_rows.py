@@ -33,13 +33,12 @@ class _Redis(PackedRows):
         self._process.stop()
 
     def _used_bytes(self) -> int:
-        return int(self._client.info("memory")["used_memory"])
+        memory = self._client.info("memory")
+        # Buffers of the connection that loaded the rows are not the rows'.
+        return int(memory["used_memory"]) - int(memory["mem_clients_normal"])
 
     def outside_bytes(self) -> int:
         return self._used_bytes() - self._empty_bytes
-
-    def read(self, keys: Any) -> Any:
-        return self._read(self._client, keys)
 
     def reader(self) -> Read:
         client = self._process.client()
