@@ -66,6 +66,7 @@ class SubjectRunner:
         self._dataset = dataset
         self._directory = Path(tempfile.mkdtemp(prefix=f"featurestore-bench-{name}-", dir=memory_directory))
         self._subject = self._kind(dataset, self._directory)
+        self._opened = False
 
     def load(self) -> Loaded:
         """Opens the subject and writes the dataset to it."""
@@ -73,6 +74,7 @@ class SubjectRunner:
         self._dataset.slice(0, min(LOAD_ROWS, self._dataset.rows))
         before = footprint.private_bytes()
         self._subject.open()
+        self._opened = True
         began = time.perf_counter()
         for start in range(0, self._dataset.rows, LOAD_ROWS):
             self._subject.load(self._dataset.slice(start, start + LOAD_ROWS))
@@ -100,7 +102,8 @@ class SubjectRunner:
 
     def close(self) -> None:
         """Closes the subject and removes its files."""
-        self._subject.close()
+        if self._opened:
+            self._subject.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _read(self, work: Work, random: np.random.Generator) -> Turn:

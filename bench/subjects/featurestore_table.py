@@ -9,6 +9,7 @@ import numpy as np
 from bench import footprint
 from bench.dataset import Chunk, Floats, Indices, texts
 from bench.subjects import Read, Subject
+from featurestore.store import Store
 from featurestore.store.columns import Column, VarColumn
 
 FLOAT32 = np.dtype("<f4")
