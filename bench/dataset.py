@@ -6,12 +6,10 @@ Any process makes any part of it, so nothing is shipped between processes and ev
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-from featurestore.store.columns import VarColumn
 
 if TYPE_CHECKING:
     from featurestore.model import Entity, FeatureView
@@ -25,6 +23,14 @@ _KEY_PREFIX = np.frombuffer(b"user", np.uint8)
 _HEXADECIMAL = np.frombuffer(b"0123456789abcdef", np.uint8)
 _KEY_STREAM, _STRING_STREAM = 1 << 60, 1 << 61
 
+
+class Strings(NamedTuple):
+    """n strings: value i is ``data[offsets[i]:offsets[i + 1]]``. The feature store takes the same two arrays."""
+
+    data: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int32]
+
+
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
@@ -33,9 +39,9 @@ Floats = npt.NDArray[np.float32]
 class Chunk:
     """Some rows: their keys (int64 or strings), the float features as a row-major matrix, and the string features."""
 
-    keys: npt.NDArray[np.int64] | VarColumn
+    keys: npt.NDArray[np.int64] | Strings
     floats: Floats
-    strings: list[VarColumn]
+    strings: list[Strings]
 
     @property
     def rows(self) -> int:
@@ -104,7 +110,7 @@ class Dataset:
         floats = self._floats(indices)
         if not self.strings:
             return Chunk(self.integer_keys(indices), floats, [])
-        keys = VarColumn(self.string_keys(indices).reshape(-1), np.arange(len(indices) + 1, dtype=np.int32) * KEY_CHARACTERS)
+        keys = Strings(self.string_keys(indices).reshape(-1), np.arange(len(indices) + 1, dtype=np.int32) * KEY_CHARACTERS)
         return Chunk(keys, floats, [self._texts(indices, number) for number in range(len(self.string_names))])
 
     def slice(self, start: int, stop: int) -> Chunk:
@@ -117,7 +123,7 @@ class Dataset:
         cells: npt.NDArray[np.uint64] = (indices.astype(np.uint64) * np.uint64(FEATURES))[:, None] + features
         return ((_mix(cells) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)).reshape(len(indices), width)
 
-    def _texts(self, indices: Indices, number: int) -> VarColumn:
+    def _texts(self, indices: Indices, number: int) -> Strings:
         mixed = _mix(indices.astype(np.uint64) * np.uint64(8) + np.uint64(number + _STRING_STREAM))
         letters = np.empty((len(indices), STRING_CHARACTERS_MAX), np.uint8)
         letters[:, :16] = _digits(mixed, np.frombuffer(b"abcdefghijklmnop", np.uint8))
@@ -127,10 +133,10 @@ class Dataset:
         )
         offsets = np.zeros(len(indices) + 1, np.int32)
         np.cumsum(lengths, out=offsets[1:])
-        return VarColumn(letters[np.arange(STRING_CHARACTERS_MAX) < lengths[:, None]], offsets)
+        return Strings(letters[np.arange(STRING_CHARACTERS_MAX) < lengths[:, None]], offsets)
 
 
-def texts(column: VarColumn) -> list[str]:
+def texts(column: Strings) -> list[str]:
     """A string column as Python strings."""
     data, offsets = column.data.tobytes(), column.offsets.tolist()
     return [data[start:stop].decode() for start, stop in pairwise(offsets)]

@@ -24,6 +24,7 @@ import uvloop
 START_S = 30.0
 STOP_S = 30.0
 ECHO_SERVICE = "/bench.Echo/"
+COMMAND = str(Path(sys.executable).with_name("featurestore"))
 
 
 class FeaturestoreServer:
@@ -33,15 +34,13 @@ class FeaturestoreServer:
         self.directory = Path(tempfile.mkdtemp(prefix="featurestore-bench-server-", dir=memory_directory))
         self.address = f"127.0.0.1:{_free_port()}"
         self._log = self.directory / "serve.log"
-        host, _, port = self.address.partition(":")
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("FEATURESTORE_")},
             "FEATURESTORE_DIRECTORY": str(self.directory / "data"),
             "FEATURESTORE_SEGMENTS": str(self.directory / "segments"),
-            "FEATURESTORE_HOST": host,
-            "FEATURESTORE_PORT": port,
+            "FEATURESTORE_LISTEN": self.address,
         }
-        command = [sys.executable, "-m", "featurestore.cli.main", "serve"]
+        command = [COMMAND, "serve"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         try:

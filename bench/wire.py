@@ -15,7 +15,7 @@ from featurestore_client.wire import featurestore_raw_pb2 as raw
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from featurestore.store.columns import VarColumn
+from bench.dataset import Strings
 
 SERVICE = "/featurestore.v1.FeatureStore/"
 GET_FEATURES = SERVICE + "GetFeatures"
@@ -30,10 +30,10 @@ CHANNEL_OPTIONS = (
 )
 
 Answer = TypeVar("Answer", bound=Message)
-Keys = Mapping[str, npt.NDArray[np.int64] | VarColumn]
+Keys = Mapping[str, npt.NDArray[np.int64] | Strings]
 """Key columns by join key."""
 
-Features = Mapping[str, npt.NDArray[Any] | VarColumn]
+Features = Mapping[str, npt.NDArray[Any] | Strings]
 """Feature columns by feature."""
 
 
@@ -52,9 +52,9 @@ def selection(project: str, service: str = "", features: Sequence[str] = ()) -> 
     return raw.FeatureSelection(project=project, service=service, features=features).SerializeToString()
 
 
-def column(name: str, values: npt.NDArray[Any] | VarColumn) -> raw.Column:
+def column(name: str, values: npt.NDArray[Any] | Strings) -> raw.Column:
     """One column: int64, float32 or float64 arrays, int32 and bool too, or strings."""
-    if isinstance(values, VarColumn):
+    if isinstance(values, Strings):
         return raw.Column(name=name, data=values.data.tobytes(), offsets=values.offsets.tobytes())
     fields = {"<i8": "int64s", "<i4": "int32s", "<f4": "float32s", "<f8": "float64s", "|b1": "bools"}
     return raw.Column(name=name, **{fields[values.dtype.str]: values.tobytes()})

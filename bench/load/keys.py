@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.dataset import Dataset, Indices
+from bench.dataset import Dataset, Indices, Strings
 from bench.wire import Keys
-from featurestore.store.columns import VarColumn
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,12 @@ def of_file(types: Mapping[str, str], path: Path) -> KeySource:
     return KeySource(len(lines), columns)
 
 
-def strings(values: list[str]) -> VarColumn:
+def strings(values: list[str]) -> Strings:
     """Strings as a column."""
     encoded = [value.encode() for value in values]
     offsets = np.zeros(len(encoded) + 1, np.int32)
     np.cumsum([len(each) for each in encoded], out=offsets[1:])
-    return VarColumn(np.frombuffer(b"".join(encoded), np.uint8), offsets)
+    return Strings(np.frombuffer(b"".join(encoded), np.uint8), offsets)
 
 
 def draw(count: int, shape: tuple[int, int], zipf: float, random: np.random.Generator) -> Indices:

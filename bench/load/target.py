@@ -14,12 +14,11 @@ import numpy.typing as npt
 from featurestore_client.wire import featurestore_raw_pb2 as raw
 
 from bench import wire
-from bench.dataset import Dataset, Indices
+from bench.dataset import Dataset, Indices, Strings
 from bench.load import keys
 from bench.server_process import FeaturestoreServer
 from bench.settings import Settings
 from featurestore.model import DataType, FeatureService
-from featurestore.store.columns import VarColumn
 
 LOAD_ROWS = 10_000
 SERVICE = "bench_v1"
@@ -107,7 +106,7 @@ def _entity_types(channel: wire.Channel, project: str, name: str) -> dict[str, s
     return {key.name: key.type for key in entity.join_keys}
 
 
-def _random_values(kind: DataType, rows: int, random: np.random.Generator) -> npt.NDArray[np.generic] | VarColumn:
+def _random_values(kind: DataType, rows: int, random: np.random.Generator) -> npt.NDArray[np.generic] | Strings:
     if kind.is_variable:
         return keys.strings([f"value-{number}" for number in random.integers(0, 1_000_000, rows).tolist()])
     drawn = random.integers(0, 1_000, (rows, kind.length or 1))

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.dataset import Chunk, Floats, Indices, texts
+from bench.dataset import Chunk, Floats, Indices, Strings, texts
 from bench.subjects import Read, Subject
-from featurestore.store.columns import VarColumn
 
 
 class _Dictionary(Subject):
@@ -35,7 +34,7 @@ class _Dictionary(Subject):
         return list(calls)
 
     def _chunk_keys(self, chunk: Chunk) -> list[Any]:
-        return texts(chunk.keys) if isinstance(chunk.keys, VarColumn) else chunk.keys.tolist()
+        return texts(chunk.keys) if isinstance(chunk.keys, Strings) else chunk.keys.tolist()
 
     def decode(self, answer: Any) -> tuple[Floats, Sequence[Sequence[str]]]:
         if not self.dataset.strings:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench import footprint
-from bench.dataset import Chunk, Floats, Indices, texts
+from bench.dataset import Chunk, Floats, Indices, Strings, texts
 from bench.subjects import Read, Subject
 from featurestore.store import Store
 from featurestore.store.columns import Column, VarColumn
@@ -30,7 +30,7 @@ class FeaturestoreTable(Subject):
         self._store.close()
 
     def keys(self, indices: Indices) -> Any:
-        return [self.dataset.chunk(indices).keys if self.dataset.strings else self.dataset.integer_keys(indices)]
+        return self.calls(indices[None, :])[0]
 
     def calls(self, indices: Indices) -> list[Any]:
         if self.dataset.strings:
@@ -58,10 +58,13 @@ class FeaturestoreTable(Subject):
             name: Column(values)
             for name, values in zip(self.dataset.float_names, np.ascontiguousarray(chunk.floats.T), strict=True)
         }
-        columns |= {name: Column(values) for name, values in zip(self.dataset.string_names, chunk.strings, strict=True)}
+        columns |= {
+            name: Column(VarColumn(*values)) for name, values in zip(self.dataset.string_names, chunk.strings, strict=True)
+        }
         # Each batch is newer than the one before, as in a stream of updates: an overwrite compares and stores event times.
         self._event_us += 1
-        return [chunk.keys], np.array([self._event_us]), columns
+        keys = VarColumn(*chunk.keys) if isinstance(chunk.keys, Strings) else chunk.keys
+        return [keys], np.array([self._event_us]), columns
 
     def write(self, batch: Any) -> None:
         keys, event_timestamps_us, columns = batch
@@ -75,5 +78,5 @@ class FeaturestoreTable(Subject):
             return answer, []
         matrix, strings = answer
         return matrix, [
-            texts(VarColumn(np.frombuffer(data, np.uint8), np.frombuffer(offsets, np.int32))) for data, offsets in strings
+            texts(Strings(np.frombuffer(data, np.uint8), np.frombuffer(offsets, np.int32))) for data, offsets in strings
         ]

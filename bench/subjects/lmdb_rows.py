@@ -15,9 +15,8 @@ import msgpack
 import numpy as np
 
 from bench import footprint
-from bench.dataset import KEY_CHARACTERS, Chunk, Dataset, Floats, Indices, texts
+from bench.dataset import KEY_CHARACTERS, Chunk, Dataset, Floats, Indices, Strings, texts
 from bench.subjects import Read, Subject
-from featurestore.store.columns import VarColumn
 
 MAP_BYTES_A_ROW = 1_500
 MAP_BYTES_MIN = 1 << 28
@@ -50,7 +49,7 @@ class PackedRows(Subject):
     def items(self, chunk: Chunk) -> list[tuple[bytes, bytes]]:
         """Rows as pairs of key and value."""
         rows = split(chunk.floats.tobytes(), self._float_bytes)
-        if not isinstance(chunk.keys, VarColumn):
+        if not isinstance(chunk.keys, Strings):
             return list(zip(split(chunk.keys.tobytes(), 8), rows, strict=True))
         strings = zip(*map(texts, chunk.strings), strict=True)
         rows = [row + msgpack.packb(names) for row, names in zip(rows, strings, strict=True)]
