@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bench import machine
 from bench import settings as options
-from bench.cases import CASES, load
-from bench.report import Report, goals_table, results_table
+from bench.cases import CASES, load, text
+from bench.report import Report, goals_table
 
 EXAMPLES = """cases:
 {cases}
@@ -62,18 +62,11 @@ def _print(report: Report) -> None:
     print(
         "settings: " + ", ".join(f"{name}={value}" for name, value in report.settings.items() if value not in ("", [], False))
     )
-    print("\n" + results_table(report, _reference(report)))
+    print("\n" + text(report))
     if report.goals:
         print("\n" + goals_table(report))
     for note in report.notes:
         print("note: " + note)
-
-
-def _reference(report: Report) -> str:
-    subjects = report.subjects()
-    if len(subjects) < 2:
-        return ""
-    return next((name for name in ("featurestore", "grpc_echo") if name in subjects), "")
 
 
 def _finish(report: Report, json_path: Path | None, plot_path: Path | None) -> None:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+REFERENCES = ("featurestore", "grpc_echo")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -153,8 +155,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(text)
 
 
-def results_table(report: Report, reference: str = "") -> str:
-    """All results; with a ``reference`` subject, how many times its median each other one takes."""
+def results_table(report: Report) -> str:
+    """All results; where there is one to compare with, how many times its median each other one takes."""
+    reference = next((name for name in REFERENCES if name in report.subjects()), "")
     rows = []
     previous = ""
     for each in report.results:

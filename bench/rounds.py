@@ -67,8 +67,9 @@ def run(
 
 @contextmanager
 def all_of(remotes: Iterable[Remote]) -> Iterator[None]:
-    """Ends all of these processes on leaving."""
+    """Waits until all of these processes are up, and ends them on leaving."""
     with ExitStack() as stack:
-        for each in remotes:
-            stack.enter_context(each)
+        entered = [stack.enter_context(each) for each in remotes]
+        for each in entered:
+            each.ask("ready")
         yield

@@ -127,11 +127,11 @@ class _EchoHandler(grpc.GenericRpcHandler):
     def __init__(self, answers: dict[str, bytes]) -> None:
         self._handlers = {ECHO_SERVICE + name: _handler(name, answer) for name, answer in answers.items()}
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         return self._handlers.get(handler_call_details.method)
 
 
-def _handler(name: str, answer: bytes) -> grpc.RpcMethodHandler[bytes, bytes]:
+def _handler(name: str, answer: bytes) -> "grpc.RpcMethodHandler[bytes, bytes]":
     if name.startswith("stream"):
 
         async def stream(requests: object, _: object) -> object:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import NamedTuple
 
-from bench.report import Report
+from bench.report import Report, results_table
 from bench.settings import Settings
 
 
@@ -31,3 +31,9 @@ def load(name: str) -> Run:
     """The ``run`` of a case."""
     run: Run = import_module(f"bench.cases.{name}").run
     return run
+
+
+def text(report: Report) -> str:
+    """The results of a report as a table: the case's own ``text``, or the common one."""
+    own: Callable[[Report], str] | None = getattr(import_module(f"bench.cases.{report.case}"), "text", None)
+    return own(report) if own else results_table(report)

@@ -25,12 +25,11 @@ OPEN_SHARES = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.2)
 
 
 def run(settings: Settings, report: Report) -> None:
-    """Drives the server, and prints a line for each stage."""
+    """Drives the server through all stages."""
     with _target(settings) as target:
         print(f"server: {target.address}, {target.features} features, {target.source.count:,} keys", flush=True)
         for rows in settings.batch:
             _drive(target, rows, settings, report)
-    print("\n" + _table(report))
 
 
 @contextmanager
@@ -107,7 +106,8 @@ def _round_rate(rate: float) -> float:
     return float(f"{max(rate, 1):.2g}")
 
 
-def _table(report: Report) -> str:
+def text(report: Report) -> str:
+    """The stages as a table, with more percentiles than other cases have."""
     percentiles = ("50", "90", "99", "99.9", "100")
     rows = []
     for each in report.details:
