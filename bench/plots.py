@@ -121,11 +121,11 @@ def _grpc(report: Report) -> Any:
             if each.case == case:
                 _percentile_curve(panel, each, COLORS.get(each.subject), each.subject)
         _percentile_axis(panel)
-        panel.set_title(f"{case}, one in flight: latency")
+        panel.set_title(f"{case.removeprefix('read_')}, one in flight: latency")
         panel.legend(loc="upper left")
     for panel, case in zip(axes[1], [case for case in report.cases() if case.startswith("throughput_")], strict=False):
         _bars(panel, [(each.subject, each.ops_per_s) for each in report.results if each.case == case], number, log=False)
-        panel.set_title(f"{case}, {report.settings['in_flight']} in flight: requests/s (longer is better)")
+        panel.set_title(f"{case.removeprefix('throughput_')}, {report.settings['in_flight']} in flight: requests/s")
     return _titled(figure, "GetFeatures beside a gRPC server that does nothing")
 
 
@@ -154,7 +154,7 @@ def _load(report: Report) -> Any:
         left.set_title(
             f"{kind} {shape}: latency" + (" from the time a request was due" if opened[0].extra["loop"] == "open" else "")
         )
-        left.legend(fontsize=8, loc="upper left")
+        left.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
         for loop, marker, line in (("open", "o", "-"), ("closed", "s", "--")):
             for percentile, color in (("50", "#0b6e4f"), ("99", "#d1495b")):
                 points = sorted(
@@ -172,7 +172,7 @@ def _load(report: Report) -> Any:
         right.set_xlabel("requests answered a second")
         right.set_ylabel("latency, us")
         right.set_title(f"{kind} {shape}: throughput against latency")
-        right.legend(fontsize=8, loc="upper left")
+        right.legend(fontsize=8, loc="best")
     return _titled(figure, "Load on a server over gRPC")
 
 
@@ -225,15 +225,19 @@ def _percentile_curve(panel: Any, detail: Detail, color: str | None, label: str)
     points = [
         (1 / (1 - float(percentile) / 100), value) for percentile, value in detail.percentiles_us.items() if percentile != "100"
     ]
-    points = [point for point, calls in ((point, detail.calls) for point in points) if point[0] <= max(calls, 2)]
+    # A percentile that fewer than ten calls stand behind is chance.
+    points = [(rarity, value) for rarity, value in points if rarity * 10 <= max(detail.calls, 20)]
     panel.plot(*zip(*points, strict=True), color=color, label=label, linewidth=2, marker=".", markersize=5)
 
 
 def _percentile_axis(panel: Any) -> None:
+    rarest = max(max(line.get_xdata()) for line in panel.get_lines())
     panel.set_xscale("log")
     panel.set_yscale("log")
     ticks = {"50": 2, "90": 10, "99": 100, "99.9": 1_000, "99.99": 10_000}
-    panel.set_xticks(list(ticks.values()), [f"{text} %" for text in ticks])
+    shown = {f"{text} %": rarity for text, rarity in ticks.items() if rarity <= rarest * 1.01}
+    panel.set_xticks(list(shown.values()), list(shown))
+    panel.set_xlim(0.9, rarest * 1.5)
     panel.xaxis.set_minor_locator(NullLocator())
     _plain_log(panel.yaxis)
     panel.set_xlabel("requests that were at least as fast")

@@ -4,7 +4,7 @@ The load generator measures a server, not a client library: requests are encoded
 as bytes. Only what sets a run up (definitions, loading, checking answers) decodes any.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -107,6 +107,12 @@ class Channel:
         call: Any = self._channel.unary_unary(path)
         answer: bytes = call(request, timeout=timeout_s)
         return answer
+
+    def stream(self, path: str, requests: Iterator[bytes], timeout_s: float = 600.0) -> Iterator[bytes]:
+        """One call with a stream each way. Raises grpc.RpcError."""
+        call: Any = self._channel.stream_stream(path)
+        answers: Iterator[bytes] = call(requests, timeout=timeout_s)
+        return answers
 
     def call(self, method: str, request: Message, answer: type[Answer]) -> Answer:
         """One call of the FeatureStore service, message to message."""
