@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featurestore.cli.connection import ApiKey, Directory, Json, Server, open_client
+from featurestore.cli.connection import Connection, Json, with_connection
 
 if TYPE_CHECKING:
+    from featurestore_client import ApplyResult, Change
+
     from featurestore.errors import Violation
     from featurestore.registry import Loaded
-    from featurestore_client import ApplyResult, Change
 
 DIFFERENCES_SHOWN = 12
 _SIGNS = {"create": ("+", typer.colors.GREEN), "update": ("~", typer.colors.YELLOW), "delete": ("-", typer.colors.RED)}
 
 
+@with_connection
 def apply(
-    context: typer.Context,
+    *,
+    connection: Connection,
     path: Annotated[
         Path, typer.Argument(help="A .py, .yaml or .yml file of definitions, or a directory of them.", metavar="PATH")
     ],
-    server: Server = None,
-    directory: Directory = None,
-    api_key: ApiKey = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")] = False,
     prune: Annotated[
@@ -55,7 +55,7 @@ def apply(
     from featurestore.registry import survey  # noqa: PLC0415
 
     loaded = survey(path)
-    with open_client(context, server, directory, api_key) as client:
+    with connection.open() as client:
         _raise_mistakes(loaded, client, prune)
         planned = _with_places(loaded, lambda: client.apply(loaded.definitions, dry_run=True, prune=prune))
         if not as_json:
@@ -83,8 +83,9 @@ def _raise_mistakes(loaded: "Loaded", client: Any, prune: bool) -> None:
     """Raises the mistakes of the files, together with what the store has to say about the rest of the definitions."""
     if not loaded.violations:
         return
-    from featurestore.registry.parse import raise_violations  # noqa: PLC0415
     from featurestore_client.errors import FeatureStoreError  # noqa: PLC0415
+
+    from featurestore.registry.parse import raise_violations  # noqa: PLC0415
 
     violations = list(loaded.violations)
     try:
@@ -102,9 +103,10 @@ def _follows(loaded: "Loaded", violation: "Violation") -> bool:
 
 def _with_places(loaded: "Loaded", call: Any) -> "ApplyResult":
     """Calls the store; its violations come back with the file and line of the object."""
+    from featurestore_client import errors  # noqa: PLC0415
+
     from featurestore.errors import FailedPreconditionError, InvalidArgumentError  # noqa: PLC0415
     from featurestore.registry.parse import sentences  # noqa: PLC0415
-    from featurestore_client import errors  # noqa: PLC0415
 
     try:
         result: ApplyResult = call()

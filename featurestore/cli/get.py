@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featurestore.cli.connection import ApiKey, Directory, Json, Project, Server, open_client
+from featurestore.cli.connection import Connection, Json, Project, with_connection
 from featurestore.cli.tables import print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 Keys = dict[str, list[Any]]
 
 
+@with_connection
 def get(
-    context: typer.Context,
+    *,
+    connection: Connection,
     service: Annotated[str | None, typer.Argument(help="A feature service.", show_default=False)] = None,
     key: Annotated[
         list[str] | None,
@@ -35,9 +37,6 @@ def get(
         list[str] | None,
         typer.Option("--feature", "-f", help="Instead of a service: a feature. Repeatable.", metavar="VIEW:FEATURE"),
     ] = None,
-    server: Server = None,
-    directory: Directory = None,
-    api_key: ApiKey = None,
     project: Project = "default",
     event_timestamps: Annotated[bool, typer.Option("--event-timestamps", help="Show the event time of each row, too.")] = False,
     expired_values: Annotated[bool, typer.Option("--expired-values", help="Show the values of expired rows, too.")] = False,
@@ -58,7 +57,7 @@ def get(
         raise typer.BadParameter("expected a feature service, or --feature view:feature (one or several), and not both")
     selection: str | list[str] = service if service is not None else list(feature or ())
     given = _parse_keys(key or [])
-    with open_client(context, server, directory, api_key) as client:
+    with connection.open() as client:
         keys = _typed(given, _key_types(client, selection, project))
         batch = client.get(selection, keys, project=project, event_timestamps=event_timestamps, expired_values=expired_values)
     keys = {name: values * batch.rows if len(values) == 1 else values for name, values in keys.items()}

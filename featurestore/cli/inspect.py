@@ -1,13 +1,12 @@
 """``featurestore list`` and ``featurestore describe``: what is defined, and the rows and memory behind it."""
 
 from collections.abc import Mapping, Sequence
-from enum import Enum
-from pathlib import Path
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featurestore.cli.connection import ApiKey, Directory, Json, Project, Server, open_client
+from featurestore.cli.connection import Connection, Json, Project, with_connection
 from featurestore.cli.tables import bytes_text, print_json, print_table
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 Entry = Mapping[str, Any]
 
 
-class Listed(str, Enum):
+class Listed(StrEnum):
     """What ``list`` lists."""
 
     PROJECTS = "projects"
@@ -26,7 +25,7 @@ class Listed(str, Enum):
     TABLES = "tables"
 
 
-class Described(str, Enum):
+class Described(StrEnum):
     """What ``describe`` describes."""
 
     ENTITY = "entity"
@@ -38,12 +37,11 @@ class Described(str, Enum):
 _KEYS = {Listed.VIEWS: "feature_views", Listed.SERVICES: "feature_services"}
 
 
+@with_connection
 def list_definitions(
-    context: typer.Context,
+    *,
+    connection: Connection,
     kind: Annotated[Listed | None, typer.Argument(help="What to list; everything when left out.", show_default=False)] = None,
-    server: Server = None,
-    directory: Directory = None,
-    api_key: ApiKey = None,
     project: Annotated[str | None, typer.Option("--project", "-p", help="Of this project only.", metavar="NAME")] = None,
     as_json: Json = False,
 ) -> None:
@@ -56,11 +54,11 @@ def list_definitions(
       featurestore list tables --json
     """
     kinds = [kind] if kind is not None else list(Listed)
-    with open_client(context, server, directory, api_key) as client:
+    with connection.open() as client:
         lists = {each: _fetch(client, each, project) for each in kinds}
         tables = lists.get(Listed.TABLES, [])
         if kind is Listed.VIEWS and not as_json:
-            tables = client.list_tables(project)
+            tables = client.list_tables(project=project)
     if as_json:
         print_json({_KEYS.get(each, each.value): entries for each, entries in lists.items()})
         return
@@ -75,13 +73,12 @@ def list_definitions(
             typer.echo()
 
 
+@with_connection
 def describe(
-    context: typer.Context,
+    *,
+    connection: Connection,
     kind: Annotated[Described, typer.Argument(help="entity, view or service.", show_default=False)],
     name: Annotated[str, typer.Argument(help="Its name.")],
-    server: Server = None,
-    directory: Directory = None,
-    api_key: ApiKey = None,
     project: Project = "default",
     as_json: Json = False,
 ) -> None:
@@ -92,7 +89,7 @@ def describe(
       featurestore describe view carrier_stats
       featurestore describe service delay_model_v1 --json
     """
-    with open_client(context, server, directory, api_key) as client:
+    with connection.open() as client:
         match kind:
             case Described.ENTITY:
                 described = client.describe_entity(name, project=project)
@@ -117,13 +114,13 @@ def _fetch(client: "Client", kind: Listed, project: str | None) -> Sequence[Entr
         case Listed.PROJECTS:
             return [entry for entry in client.list_projects() if project in (None, entry["name"])]
         case Listed.ENTITIES:
-            return client.list_entities(project)
+            return client.list_entities(project=project)
         case Listed.VIEWS:
-            return client.list_feature_views(project)
+            return client.list_feature_views(project=project)
         case Listed.SERVICES:
-            return client.list_feature_services(project)
+            return client.list_feature_services(project=project)
         case Listed.TABLES:
-            return client.list_tables(project)
+            return client.list_tables(project=project)
 
 
 def _print_list(kind: Listed, entries: Sequence[Entry], tables: Sequence[Entry]) -> None:

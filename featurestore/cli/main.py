@@ -1,7 +1,7 @@
 """The ``featurestore`` command: one module a subcommand, and one place where errors become sentences.
 
-Invariant: what a user can cause is answered by a sentence on stderr and exit code 1 (a wrong command line: 2, an interrupt: 130),
-never by a traceback. A traceback is a defect of ours, and is shown whole. Heavy imports stay inside the commands, so that
+Invariant: what a user can cause is answered by a sentence on stderr and exit code 1 (a wrong command line: 2, an interrupt:
+130), never by a traceback. A traceback is a defect of ours, and is shown whole. Heavy imports stay inside the commands, so that
 ``featurestore --help`` is quick.
 """
 
