@@ -8,7 +8,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from featurestore.registry import Loaded
 
 DIFFERENCES_SHOWN = 12
+SECOND_OPINION_TIMEOUT_S = 2.0
 _SIGNS = {"create": ("+", typer.colors.GREEN), "update": ("~", typer.colors.YELLOW), "delete": ("-", typer.colors.RED)}
 
 
@@ -55,8 +56,9 @@ def apply(
     from featurestore.registry import survey  # noqa: PLC0415
 
     loaded = survey(path)
+    if loaded.violations:
+        _raise_mistakes(loaded, connection, prune)
     with connection.open() as client:
-        _raise_mistakes(loaded, client, prune)
         planned = _with_places(loaded, lambda: client.apply(loaded.definitions, dry_run=True, prune=prune))
         if not as_json:
             _show(planned, loaded)
@@ -79,20 +81,20 @@ def _ask(changes: int) -> None:
 # --------------------------------------------------------------------------------------------------------------- mistakes
 
 
-def _raise_mistakes(loaded: "Loaded", client: Any, prune: bool) -> None:
+def _raise_mistakes(loaded: "Loaded", connection: Connection, prune: bool) -> NoReturn:
     """Raises the mistakes of the files, together with what the store has to say about the rest of the definitions."""
-    if not loaded.violations:
-        return
     from featurestore_client.errors import FeatureStoreError  # noqa: PLC0415
 
-    from featurestore.registry.parse import raise_violations  # noqa: PLC0415
+    from featurestore.errors import InvalidArgumentError  # noqa: PLC0415
+    from featurestore.registry import sentences  # noqa: PLC0415
 
     violations = list(loaded.violations)
     try:
-        client.apply(loaded.definitions, dry_run=True, prune=prune)
+        with connection.open() as client:
+            client.apply(loaded.definitions, dry_run=True, prune=prune, timeout_s=SECOND_OPINION_TIMEOUT_S)
     except FeatureStoreError as error:  # also when the store cannot be reached: the mistakes of the files are enough to say
         violations += [found for found in _placed(loaded, error.violations) if not _follows(loaded, found)]
-    raise_violations(violations)
+    raise InvalidArgumentError(sentences(violations), violations)
 
 
 def _follows(loaded: "Loaded", violation: "Violation") -> bool:
@@ -106,7 +108,7 @@ def _with_places(loaded: "Loaded", call: Any) -> "ApplyResult":
     from featurestore_client import errors  # noqa: PLC0415
 
     from featurestore.errors import FailedPreconditionError, InvalidArgumentError  # noqa: PLC0415
-    from featurestore.registry.parse import sentences  # noqa: PLC0415
+    from featurestore.registry import sentences  # noqa: PLC0415
 
     try:
         result: ApplyResult = call()

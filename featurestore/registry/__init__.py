@@ -5,7 +5,7 @@ Everything here works on definitions alone: it knows no tables and no network. `
 
 from featurestore.registry.definitions import Definition, Definitions, ObjectKey, key_of
 from featurestore.registry.load import Loaded, load, survey
-from featurestore.registry.parse import parse_definitions
+from featurestore.registry.parse import parse_definitions, sentences
 from featurestore.registry.plan import Change, Plan, duration_text, plan_changes, reference_text
 from featurestore.registry.registry import Registry
 from featurestore.registry.source import Origin
@@ -25,5 +25,6 @@ __all__ = [
     "parse_definitions",
     "plan_changes",
     "reference_text",
+    "sentences",
     "survey",
 ]
