@@ -1,9 +1,9 @@
-"""The server's settings as options of a command: one flag each, made from the settings themselves, so that none is forgotten."""
+"""The server's settings as options of a command: a flag each, made from the settings themselves, so that none is forgotten."""
 
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -42,8 +42,8 @@ def _parameter(name: str) -> inspect.Parameter:
     )
     text = f"{field.description}{default}"
     option = typer.Option(f"--{name.replace('_', '-')}", help=text[0].upper() + text[1:], show_default=False)
-    kind = Annotated[Union[_flag_type(field.annotation), None], option]  # noqa: UP007  made at run time
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+    kind: Any = _flag_type(field.annotation)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
 
 
 def _flag_type(annotation: Any) -> Any:

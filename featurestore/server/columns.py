@@ -5,9 +5,10 @@ goes further, and an INVALID_ARGUMENT names the field, what it held and what was
 Python object is made for a value.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from struct import Struct
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -32,14 +33,6 @@ ARRAY_OF = {
 """The field of ``Column`` that holds the values of a type; ``data`` has ``offsets`` beside it."""
 
 _ARRAYS = ("bools", "int32s", "int64s", "float32s", "float64s", "data", "offsets")
-_DTYPES = {
-    scalar: np.dtype(DataType(scalar=scalar).numpy) for scalar in ARRAY_OF if scalar not in (Scalar.STRING, Scalar.BYTES)
-}
-_OTHERS = {
-    scalar: attrgetter(*(name for name in _ARRAYS if name != array and not (array == "data" and name == "offsets")))
-    for scalar, array in ARRAY_OF.items()
-}
-_NOTHING_ELSE = {scalar: (b"",) * (5 if array == "data" else 6) for scalar, array in ARRAY_OF.items()}
 _INT64, _INT32, _UINT8 = np.dtype("<i8"), np.dtype("<i4"), np.dtype(np.uint8)
 _ONE_VALUE_OFFSETS = Struct("<ii")
 
@@ -51,45 +44,108 @@ def checked_name(field: str, name: str) -> str:
     return name
 
 
-def read_keys(columns: Iterable[wire.Column], join_keys: Mapping[str, DataType], field: str = "keys") -> list[Values]:
-    """The key columns, one for each of ``join_keys`` in their order; their lengths may differ."""
+class ColumnReader:
+    """Reads the columns of one type. Made once for each column that a plan knows, as requests come a million times."""
+
+    def __init__(self, data_type: DataType) -> None:
+        self._type = data_type
+        self._array = ARRAY_OF[data_type.scalar]
+        self._values = attrgetter(self._array)
+        own = ("data", "offsets") if data_type.is_variable else (self._array,)
+        others = [name for name in _ARRAYS if name not in own]
+        self._others = attrgetter(*others)
+        self._no_others = (b"",) * len(others)
+        self._others_of_key = attrgetter(*others, "validity")
+        self._no_others_of_key = (b"",) * (len(others) + 1)
+        self._is_variable = data_type.is_variable
+        self._is_text = data_type.scalar is Scalar.STRING
+        self._is_bool = data_type.scalar is Scalar.BOOL
+        self._width_bytes = data_type.width_bytes
+        self._length = data_type.length
+        self._dtype = None if data_type.is_variable else np.dtype(data_type.numpy)
+
+    def key(self, column: wire.Column, field: str) -> Values:
+        """The values of a key column: no nulls among them."""
+        if self._others_of_key(column) != self._no_others_of_key:
+            if column.validity:
+                expected = "none: the values of a key are never null"
+                raise InvalidArgumentError.of(f"{field}.{column.name}.validity", "a validity bitmap", expected)
+            self._refuse_other_arrays(column, field)
+        return self._read(column, field)
+
+    def feature(self, column: wire.Column, rows: int, field: str) -> Column:
+        """The values of a feature's column, which must be of so many rows, and which of them are there."""
+        if self._others(column) != self._no_others:
+            self._refuse_other_arrays(column, field)
+        values = self._read(column, field)
+        count = len(values.offsets) - 1 if isinstance(values, VarColumn) else len(values)
+        if count != rows:
+            raise InvalidArgumentError.of(f"{field}.{column.name}", f"{count} values", f"{rows}, as in the key columns")
+        validity = column.validity
+        if not validity:
+            return Column(values)
+        if len(validity) != (rows + 7) // 8:
+            expected = f"{(rows + 7) // 8}: a bit for each of {rows} rows"
+            raise InvalidArgumentError.of(f"{field}.{column.name}.validity", f"{len(validity)} bytes", expected)
+        return Column(values, np.frombuffer(validity, _UINT8))
+
+    def _read(self, column: wire.Column, field: str) -> Values:
+        if self._is_variable:
+            return _variable(column.data, column.offsets, self._is_text, f"{field}.{column.name}")
+        raw: bytes = self._values(column)
+        if len(raw) % self._width_bytes:
+            expected = f"a whole number of {self._type} values of {self._width_bytes} bytes"
+            raise InvalidArgumentError.of(f"{field}.{column.name}.{self._array}", f"{len(raw)} bytes", expected)
+        if self._is_bool and raw and max(raw) > 1:
+            raise InvalidArgumentError.of(f"{field}.{column.name}.bools", f"a byte {max(raw)}", "bytes 0 and 1")
+        values = np.frombuffer(raw, self._dtype)
+        return values if self._length is None else values.reshape(-1, self._length)
+
+    def _refuse_other_arrays(self, column: wire.Column, field: str) -> NoReturn:
+        own = ("data", "offsets") if self._is_variable else (self._array,)
+        wrong = [name for name in _ARRAYS if getattr(column, name) and name not in own]
+        expected = f"{self._type} values, in {' and '.join(own)}"
+        raise InvalidArgumentError.of(f"{field}.{column.name}", "values in " + " and ".join(wrong), expected)
+
+
+Readers = Mapping[str, ColumnReader]
+
+
+def readers_of(columns: Mapping[str, DataType]) -> Readers:
+    """A reader for each column, by name."""
+    return {name: ColumnReader(data_type) for name, data_type in columns.items()}
+
+
+def read_keys(columns: Sequence[wire.Column], readers: Readers, field: str) -> list[Values]:
+    """The key columns, one for each reader in their order; their lengths may differ."""
     found: dict[str, Values] = {}
     for column in columns:
         name = column.name
-        data_type = join_keys.get(name)
-        if data_type is None:
-            raise InvalidArgumentError.of(field, name, f"a join key: {nearest(checked_name(field, name), join_keys)}")
+        reader = readers.get(name)
+        if reader is None:
+            raise InvalidArgumentError.of(field, name, f"a join key: {nearest(checked_name(field, name), readers)}")
         if name in found:
             raise InvalidArgumentError.of(f"{field}.{name}", "the column twice", "one column for each join key")
-        if column.validity:
-            raise InvalidArgumentError.of(
-                f"{field}.{name}.validity", "a validity bitmap", "none: the values of a key are never null"
-            )
-        found[name] = _values(column, data_type, f"{field}.{name}")
-    if len(found) != len(join_keys):
-        missing = ", ".join(repr(name) for name in join_keys if name not in found)
-        raise InvalidArgumentError.of(field, f"no column {missing}", "one column for each join key: " + ", ".join(join_keys))
-    if len(found) == 1:
-        return list(found.values())
-    return [found[name] for name in join_keys]
+        found[name] = reader.key(column, field)
+    if len(found) == 1 == len(readers):
+        return [*found.values()]
+    if len(found) != len(readers):
+        missing = ", ".join(repr(name) for name in readers if name not in found)
+        raise InvalidArgumentError.of(field, f"no column {missing}", "one column for each join key: " + ", ".join(readers))
+    return [found[name] for name in readers]
 
 
-def read_features(columns: Iterable[wire.Column], features: Mapping[str, DataType], rows: int, field: str) -> dict[str, Column]:
+def read_features(columns: Sequence[wire.Column], readers: Readers, rows: int, field: str) -> dict[str, Column]:
     """The feature columns by name, each of ``rows`` values."""
     found: dict[str, Column] = {}
     for column in columns:
         name = column.name
-        data_type = features.get(name)
-        if data_type is None:
-            raise InvalidArgumentError.of(field, name, f"a feature of the view: {nearest(checked_name(field, name), features)}")
-        path = f"{field}.{name}"
+        reader = readers.get(name)
+        if reader is None:
+            raise InvalidArgumentError.of(field, name, f"a feature of the view: {nearest(checked_name(field, name), readers)}")
         if name in found:
-            raise InvalidArgumentError.of(path, "the column twice", "each feature once")
-        values = _values(column, data_type, path)
-        count = len(values.offsets) - 1 if isinstance(values, VarColumn) else len(values)
-        if count != rows:
-            raise InvalidArgumentError.of(path, f"{count} values", f"{rows}, as in the key columns")
-        found[name] = Column(values, _validity(column.validity, rows, path))
+            raise InvalidArgumentError.of(f"{field}.{name}", "the column twice", "each feature once")
+        found[name] = reader.feature(column, rows, field)
     return found
 
 
@@ -102,29 +158,6 @@ def read_event_timestamps(raw: bytes, rows: int, clock_us: int, field: str) -> n
             field, f"{len(raw)} bytes", f"{rows} times of 8 bytes, one for all rows, or none for the server's clock"
         )
     return np.frombuffer(raw, _INT64)
-
-
-def _values(column: wire.Column, data_type: DataType, field: str) -> Values:
-    scalar = data_type.scalar
-    if _OTHERS[scalar](column) != _NOTHING_ELSE[scalar]:
-        _refuse_other_arrays(column, data_type, field)
-    if scalar is Scalar.STRING or scalar is Scalar.BYTES:
-        return _variable(column.data, column.offsets, scalar is Scalar.STRING, field)
-    raw: bytes = getattr(column, ARRAY_OF[scalar])
-    dtype = _DTYPES[scalar]
-    if len(raw) % data_type.width_bytes:
-        of = f"{dtype.itemsize} bytes" if data_type.length is None else f"{data_type.length} elements of {dtype.itemsize} bytes"
-        raise InvalidArgumentError.of(f"{field}.{ARRAY_OF[scalar]}", f"{len(raw)} bytes", f"a whole number of values of {of}")
-    if scalar is Scalar.BOOL and raw and max(raw) > 1:
-        raise InvalidArgumentError.of(f"{field}.bools", f"a byte {max(raw)}", "bytes 0 and 1")
-    values = np.frombuffer(raw, dtype)
-    return values if data_type.length is None else values.reshape(-1, data_type.length)
-
-
-def _refuse_other_arrays(column: wire.Column, data_type: DataType, field: str) -> None:
-    wanted = "data and offsets" if data_type.is_variable else ARRAY_OF[data_type.scalar]
-    wrong = [name for name in _ARRAYS if getattr(column, name) and name not in wanted.split()]
-    raise InvalidArgumentError.of(field, "values in " + " and ".join(wrong), f"{data_type} values, in {wanted}")
 
 
 def _variable(data: bytes, raw_offsets: bytes, is_text: bool, field: str) -> VarColumn:
@@ -175,13 +208,3 @@ def _check_text(data: bytes, offsets: npt.NDArray[np.int32], field: str) -> None
     index = max(0, int(np.searchsorted(offsets, position, "right")) - 1)
     value = data[offsets[index] : offsets[min(index + 1, len(offsets) - 1)]]
     raise InvalidArgumentError.of(f"{field}[{index}]", value, "UTF-8 text; a feature of type bytes holds anything")
-
-
-def _validity(raw: bytes, rows: int, field: str) -> npt.NDArray[np.uint8] | None:
-    if not raw:
-        return None
-    if len(raw) != (rows + 7) // 8:
-        raise InvalidArgumentError.of(
-            f"{field}.validity", f"{len(raw)} bytes", f"{(rows + 7) // 8}: a bit for each of {rows} rows"
-        )
-    return np.frombuffer(raw, _UINT8)

@@ -7,7 +7,7 @@ from featurestore.errors import DeadlineExceededError
 
 
 class CallContext:
-    """Who calls, with which metadata, and until when. ``deadline`` is of ``time.monotonic``; None when the caller waits forever."""
+    """Who calls, with which metadata, and until when (``deadline``: of ``time.monotonic``; None: the caller waits forever)."""
 
     __slots__ = ("deadline", "metadata", "peer")
 

@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from featurestore.errors import InvalidArgumentError, ResourceExhaustedError
 from featurestore.model import DEFAULT_PROJECT, FEATURES_MAX
-from featurestore.server.columns import ARRAY_OF, checked_name, read_event_timestamps, read_features, read_keys
+from featurestore.server.columns import ARRAY_OF, checked_name, read_event_timestamps, read_features, read_keys, readers_of
 from featurestore.server.context import CallContext
 from featurestore.server.messages import parse
 from featurestore.server.wire import featurestore_raw_pb2 as wire
@@ -22,8 +22,6 @@ from featurestore.service.plan_cache import PlanCache
 from featurestore.store import DeleteCounts, WriteCounts
 from featurestore.store.columns import Values
 
-_KEY_COLUMNS_MAX = 64  # more than any view or service has; a hostile request is refused before its columns are looked at
-
 
 class PreparedRead:
     """A read plan and what of its answers is always the same."""
@@ -32,7 +30,7 @@ class PreparedRead:
 
     def __init__(self, plan: ReadPlan) -> None:
         self.plan = plan
-        self.join_keys = plan.join_keys
+        self.join_keys = readers_of(plan.join_keys)
         self.schema = schema_of(plan).SerializeToString(deterministic=True)
         # Of the content, so that a client keeps its schema through a restart. Never 0, which stands for "none known".
         self.schema_id = int.from_bytes(blake2b(self.schema, digest_size=8).digest(), "little") or 1
@@ -40,25 +38,36 @@ class PreparedRead:
         self.array = self.column_arrays[0]
 
 
+class PreparedWrite:
+    """A write plan and how its columns are read."""
+
+    __slots__ = ("features", "join_keys", "plan")
+
+    def __init__(self, plan: WritePlan) -> None:
+        self.plan = plan
+        self.join_keys = readers_of(plan.join_keys)
+        self.features = readers_of(plan.features)
+
+
 class FeatureMethods:
     """The handlers of the four methods over one service."""
 
     def __init__(self, service: OnlineStore) -> None:
         self._service = service
-        self._prepared: PlanCache[bytes, PreparedRead] = PlanCache(self._prepare, lambda: service.version)
+        self._reads: PlanCache[bytes, PreparedRead] = PlanCache(self._prepare_read, service)
+        self._writes: PlanCache[tuple[str, str], PreparedWrite] = PlanCache(self._prepare_write, service)
 
     # -------------------------------------------------------------------------------------------------------- GetFeatures
 
     def get(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """GetFeatures. Inline unless the answer is a large one."""
         request = parse(wire.GetFeaturesRequest, data)
-        prepared = self._prepared.get(request.selection)
-        if len(request.keys) > _KEY_COLUMNS_MAX:
-            raise InvalidArgumentError.of("keys", f"{len(request.keys)} columns", f"at most {_KEY_COLUMNS_MAX}")
-        keys, rows = self._service.align(prepared.plan, read_keys(request.keys, prepared.join_keys))
-        if self._service.is_long(prepared.plan, rows):
+        prepared = self._reads.get(request.selection)
+        plan = prepared.plan
+        keys, rows = self._service.align(plan, read_keys(request.keys, prepared.join_keys, "keys"))
+        if rows > plan.quick_rows_max:
             return self._service.in_reader_thread(partial(self._answer, prepared, keys, rows, request.known_schema_id, context))
-        return _encode(prepared, prepared.plan.read(keys, rows, now_us=now_us()), request.known_schema_id)
+        return _encode(prepared, plan.read(keys, rows, now_us=now_us()), request.known_schema_id)
 
     def _answer(
         self, prepared: PreparedRead, keys: Sequence[Values], rows: int, known_schema_id: int, context: CallContext
@@ -66,7 +75,7 @@ class FeatureMethods:
         context.check_deadline()
         return _encode(prepared, prepared.plan.read(keys, rows, now_us=now_us()), known_schema_id)
 
-    def _prepare(self, selection_bytes: bytes) -> PreparedRead:
+    def _prepare_read(self, selection_bytes: bytes) -> PreparedRead:
         selection = parse(wire.FeatureSelection, selection_bytes)
         if len(selection.features) > FEATURES_MAX:
             raise ResourceExhaustedError.of(
@@ -88,39 +97,35 @@ class FeatureMethods:
     def write(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """WriteFeatures. Inline for few rows."""
         request = parse(wire.WriteFeaturesRequest, data)
-        plan = self._write_plan(request.project, request.view)
-        counts = self._write(plan, request.batch, context)
+        counts = self._write(self._prepared(request.project, request.view), request.batch, context)
         if isinstance(counts, WriteCounts):
             return _written(counts)
         return _then_written(counts)
 
-    def _write_plan(self, project: str, view: str) -> WritePlan:
+    def _prepared(self, project: str, view: str) -> PreparedWrite:
+        return self._writes.get((project or DEFAULT_PROJECT, view))
+
+    def _prepare_write(self, key: tuple[str, str]) -> PreparedWrite:
+        project, view = key
         if not view:
             raise InvalidArgumentError.of("view", "", "the name of a feature view")
-        return self._service.write_plan(checked_name("project", project) or DEFAULT_PROJECT, checked_name("view", view))
+        return PreparedWrite(self._service.write_plan(checked_name("project", project), checked_name("view", view)))
 
-    def _write(self, plan: WritePlan, batch: wire.WriteBatch, context: CallContext) -> WriteCounts | Awaitable[WriteCounts]:
-        if len(batch.keys) > _KEY_COLUMNS_MAX or len(batch.features) > FEATURES_MAX:
-            expected = f"at most {_KEY_COLUMNS_MAX} key columns and {FEATURES_MAX} features"
-            raise InvalidArgumentError.of("batch", f"{len(batch.keys)} and {len(batch.features)} columns", expected)
-        keys, rows = _keys_of_rows(batch.keys, plan, "batch.keys")
-        columns = read_features(batch.features, plan.features, rows, "batch.features")
+    def _write(
+        self, prepared: PreparedWrite, batch: wire.WriteBatch, context: CallContext
+    ) -> WriteCounts | Awaitable[WriteCounts]:
+        keys, rows = _keys_of_rows(batch.keys, prepared, "batch.keys")
+        columns = read_features(batch.features, prepared.features, rows, "batch.features")
         times = read_event_timestamps(batch.event_timestamps_us, rows, now_us(), "batch.event_timestamps_us")
-        if rows == 0:
-            return WriteCounts(0, 0, 0, 0, 0)
-        return self._service.write(plan, keys, times, columns, rows=rows, begin=context.check_deadline)
+        return self._service.write(prepared.plan, keys, times, columns, rows=rows, begin=context.check_deadline)
 
     def delete(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """DeleteFeatures. Inline for few rows."""
         request = parse(wire.DeleteFeaturesRequest, data)
-        plan = self._write_plan(request.project, request.view)
-        if len(request.keys) > _KEY_COLUMNS_MAX:
-            raise InvalidArgumentError.of("keys", f"{len(request.keys)} columns", f"at most {_KEY_COLUMNS_MAX}")
-        keys, rows = _keys_of_rows(request.keys, plan, "keys")
+        prepared = self._prepared(request.project, request.view)
+        keys, rows = _keys_of_rows(request.keys, prepared, "keys")
         times = read_event_timestamps(request.event_timestamps_us, rows, now_us(), "event_timestamps_us")
-        if rows == 0:
-            return wire.DeleteFeaturesResponse().SerializeToString()
-        counts = self._service.delete(plan, keys, times, rows=rows, begin=context.check_deadline)
+        counts = self._service.delete(prepared.plan, keys, times, rows=rows, begin=context.check_deadline)
         if isinstance(counts, DeleteCounts):
             return _deleted(counts)
         return _then_deleted(counts)
@@ -144,7 +149,7 @@ class FeatureMethods:
                         "sequence", request.sequence, f"above {sequence}, the one before it in the stream"
                     )
                 sequence = request.sequence
-                counts = self._write(self._write_plan(project, view), request.batch, context)
+                counts = self._write(self._prepared(project, view), request.batch, context)
                 if not isinstance(counts, WriteCounts):
                     counts = await counts
                 total = WriteCounts(*(before + now for before, now in zip(total, counts, strict=True)))
@@ -157,11 +162,11 @@ async def _next(requests: AsyncIterator[bytes]) -> bytes | None:
     return await anext(requests, None)
 
 
-def _keys_of_rows(columns: Sequence[wire.Column], plan: WritePlan, field: str) -> tuple[list[Values], int]:
+def _keys_of_rows(columns: Sequence[wire.Column], prepared: PreparedWrite, field: str) -> tuple[list[Values], int]:
     """The key columns of rows to write or delete, all of one length."""
-    keys = read_keys(columns, plan.join_keys, field)
+    keys = read_keys(columns, prepared.join_keys, field)
     rows = length_of(keys[0])
-    for name, values in zip(plan.join_keys, keys, strict=True):
+    for name, values in zip(prepared.join_keys, keys, strict=True):
         if length_of(values) != rows:
             raise InvalidArgumentError.of(
                 f"{field}.{name}", f"{length_of(values)} values", f"{rows}, as in the first key column"

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from featurestore_client import errors as client_errors
+import featurestore_client.errors as client_errors
 
 from featurestore.errors import FeatureStoreError
 from featurestore.server.context import CallContext
@@ -39,7 +39,7 @@ class InProcessTransport:
 
     @classmethod
     def open(cls, directory: Path) -> "InProcessTransport":
-        """On a local directory, with the limits that a server would have. FailedPreconditionError when another process holds it."""
+        """On a local directory, with a server's limits. FailedPreconditionError when another process holds it."""
         settings, _ = load_settings({"directory": directory})
         try:
             return cls(open_service(settings))

@@ -86,8 +86,8 @@ async def _serve(
         gc.freeze()  # what lives as long as the process need not be looked at while requests are answered
         scheme = "grpcs" if credentials is not None else "grpc"
         _log.info("serving", extra={"fields": {"address": f"{scheme}://{bound}", "api_keys": api_keys is not None}})
-        number = await signals.get()
-        _log.info("draining", extra={"fields": {"signal": signal.Signals(number).name, "timeout_s": settings.drain_timeout_s}})
+        received = signal.Signals(await signals.get())
+        _log.info("draining", extra={"fields": {"signal": received.name, "timeout_s": settings.drain_timeout_s}})
         methods.drain()
         stopping = asyncio.ensure_future(engine.stop(settings.drain_timeout_s))
         impatient = asyncio.ensure_future(signals.get())

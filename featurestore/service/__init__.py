@@ -1,4 +1,4 @@
-"""The service layer: one set of rules over the registry and the store, which every adapter (gRPC now, RESP and HTTP later) calls.
+"""The service layer: one set of rules over the registry and the store, which every adapter (gRPC, later RESP and HTTP) calls.
 
 Nothing here knows a network or a message format; nothing below here knows names across views.
 """

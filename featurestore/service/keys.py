@@ -17,6 +17,8 @@ def length_of(values: Values) -> int:
 
 def align(names: Sequence[str], keys: Sequence[Values], rows_max: int) -> tuple[Sequence[Values], int]:
     """The key columns, all of one length, and that length. A column of one value is repeated for the rows of the others."""
+    if len(keys) == 1 and 0 < (rows := length_of(keys[0])) <= rows_max:
+        return keys, rows
     lengths = [length_of(values) for values in keys]
     rows = max(lengths)
     if rows > rows_max:

@@ -25,7 +25,6 @@ from featurestore.errors import ResourceExhaustedError
 from featurestore.registry import Definitions, Plan, Registry
 from featurestore.service import table_changes
 from featurestore.service.keys import align
-from featurestore.service.plan_cache import PlanCache
 from featurestore.service.read_plan import ReadPlan, Selection
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import DeleteCounts, Limits, Store, Table, WriteCounts
@@ -33,10 +32,6 @@ from featurestore.store.columns import Column, Values
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
-
-LONG_ANSWER_BYTES = 1 << 20
-"""An answer of more bytes is made in a worker thread, so that the event loop goes on meanwhile."""
-_VARIABLE_VALUE_BYTES = 64  # what a string is assumed to take when the size of an answer is guessed
 
 RECLAIM_STEPS_PER_S = 10
 
@@ -56,7 +51,8 @@ class OnlineStore:
         self.store = store
         self.limits = limits or ServiceLimits()
         self._registry = registry
-        self._write_plans: PlanCache[tuple[str, str], WritePlan] = PlanCache(self._make_write_plan, lambda: registry.version)
+        self.version = 1
+        """Rises with each change of the definitions or of a table's layout: plans of an earlier one are to be made again."""
         self._gates: dict[int, asyncio.Lock] = {}
         self._apply_gate = asyncio.Lock()
         self._writers = ThreadPoolExecutor(4, "featurestore-write")
@@ -96,11 +92,6 @@ class OnlineStore:
         """The definitions that are in force."""
         return self._registry.current
 
-    @property
-    def version(self) -> int:
-        """Rises with each change of the definitions: a ReadPlan of an earlier version is to be made again."""
-        return self._registry.version
-
     async def close(self) -> None:
         """Finishes what is under way and closes the store."""
         while self._under_way:
@@ -118,15 +109,12 @@ class OnlineStore:
     def align(self, plan: ReadPlan, keys: Sequence[Values]) -> tuple[Sequence[Values], int]:
         """The key columns of a request, all of one length, and that length; refuses what passes a limit."""
         keys, rows = align(plan.key_names, keys, self.limits.read_rows_max)
-        if rows * plan.row_bytes > self.limits.read_bytes_max:
+        answer_bytes = rows * plan.row_bytes
+        if answer_bytes > self.limits.read_bytes_max:
             raise ResourceExhaustedError.of(
-                "read_bytes_max", rows * plan.row_bytes, self.limits.read_bytes_max, "read fewer rows or features in a request"
+                "read_bytes_max", answer_bytes, self.limits.read_bytes_max, "read fewer rows or features in a request"
             )
         return keys, rows
-
-    def is_long(self, plan: ReadPlan, rows: int) -> bool:
-        """Whether reading takes so long that it belongs in a thread: see ``in_reader_thread``."""
-        return rows * (plan.row_bytes + plan.variable_features * _VARIABLE_VALUE_BYTES) > LONG_ANSWER_BYTES
 
     async def in_reader_thread(self, call: Callable[[], _Result]) -> _Result:
         """Runs a long read beside the event loop."""
@@ -135,11 +123,8 @@ class OnlineStore:
     # ------------------------------------------------------------------------------------------------------------ writing
 
     def write_plan(self, project: str, view: str) -> WritePlan:
-        """What a batch of that view must look like. NotFoundError with the nearest names."""
-        return self._write_plans.get((project, view))
-
-    def _make_write_plan(self, key: tuple[str, str]) -> WritePlan:
-        return WritePlan(*key, self._registry.current, self.store)
+        """What a batch of that view must look like; kept while ``version`` stands. NotFoundError with the nearest names."""
+        return WritePlan(project, view, self._registry.current, self.store)
 
     def write(
         self,
@@ -238,12 +223,14 @@ class OnlineStore:
         except BaseException:
             table_changes.undo_all(undo)
             raise
+        self.version += 1
 
     async def _settle(self) -> None:
         """Drops what the definitions no longer have. They are committed, so a failure is logged and tried again later."""
         try:
             await self._in_thread(lambda: table_changes.settle(self.store, self._registry.current))
             self._unsettled = False
+            self.version += 1  # a plan made since the commit would compile its projection again at each read
         except Exception:
             self._unsettled = True
             _log.exception("dropped features or tables still hold memory; tried again in the background")

@@ -1,7 +1,7 @@
 """A bounded cache of things resolved from the definitions, forgotten when the definitions move."""
 
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Plan = TypeVar("Plan")
@@ -10,20 +10,26 @@ PLANS_MAX = 1_024
 KEY_BYTES_MAX = 1 << 16  # a longer selection is resolved each time: keys are the caller's bytes and must not fill our memory
 
 
-class PlanCache(Generic[Key, Plan]):
-    """Plans by key. Invariant: a plan that is handed out was made from the ``version`` it is asked for."""
+class Versioned(Protocol):
+    """What plans are made from: ``version`` moves when they are to be made again."""
 
-    def __init__(self, make: Callable[[Key], Plan], version: Callable[[], int], plans_max: int = PLANS_MAX) -> None:
+    version: int
+
+
+class PlanCache(Generic[Key, Plan]):
+    """Plans by key. Invariant: a plan that is handed out was made from the version it is asked for."""
+
+    def __init__(self, make: Callable[[Key], Plan], definitions: Versioned, plans_max: int = PLANS_MAX) -> None:
         self._make = make
-        self._version = version
+        self._definitions = definitions
         self._plans_max = plans_max
         self._plans: dict[Key, Plan] = {}
-        self._made_from = version()
+        self._made_from = definitions.version
 
     def get(self, key: Key) -> Plan:
         """The plan of that key, made now if it is not there. What fails to be made is not remembered."""
-        if self._version() != self._made_from:
-            self._made_from = self._version()
+        if self._definitions.version != self._made_from:
+            self._made_from = self._definitions.version
             self._plans = {}
         plans = self._plans  # held: a plan made while the version moves in another thread must not land in the new dict
         plan = plans.get(key)

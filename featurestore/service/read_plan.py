@@ -24,6 +24,9 @@ from featurestore.registry import Definitions
 from featurestore.store import Projection, RowBatch, Store, Table
 from featurestore.store.columns import Values
 
+QUICK_ANSWER_BYTES = 1 << 20
+"""An answer of more bytes takes so long that it is made in a worker thread, while the event loop goes on."""
+_VARIABLE_VALUE_BYTES = 64  # what a string is assumed to take when the size of an answer is guessed
 _REFERENCE_CHARACTERS_MAX = 512
 
 
@@ -88,7 +91,7 @@ class _ColumnSource(NamedTuple):
 
     lookup: int
     is_variable: bool
-    index: int  # among the lookup's fixed-width features, or among its variable ones
+    place: int  # among the lookup's fixed-width features, or among its variable ones
     width_bytes: int
 
 
@@ -103,8 +106,9 @@ class ReadPlan:
         self.views = tuple(lookup.view for lookup in self._lookups)
         self.join_keys = self._join_keys()
         self.key_names = tuple(self.join_keys)
-        self.variable_features = sum(feature.type.is_variable for feature in self.features)
         self.row_bytes = sum(feature.type.width_bytes for feature in self.features)  # the fixed-width part of an answer's row
+        variable = sum(feature.type.is_variable for feature in self.features)
+        self.quick_rows_max = QUICK_ANSWER_BYTES // (self.row_bytes + variable * _VARIABLE_VALUE_BYTES)
         scalars = {feature.type.scalar for feature in self.features}
         self.is_matrix = len(scalars) == 1 and not self.features[0].type.is_variable
         self._null_row_bytes = (len(self.features) + 7) // 8
@@ -117,7 +121,7 @@ class ReadPlan:
     ) -> tuple[AnswerFeature, ...]:
         project = self.selection.project
         by_use: dict[tuple[str, tuple[str, ...]], int] = {}
-        features = []
+        features: list[AnswerFeature] = []
         for reference in references:
             view = definitions.feature_view(project, reference.view)
             field = next((field for field in view.features if field.name == reference.feature), None)
@@ -236,10 +240,10 @@ class ReadPlan:
         for source in self._sources:
             batch = batches[source.lookup]
             if source.is_variable:
-                columns.append(VarAnswer(*batch.var[source.index]))
+                columns.append(VarAnswer(*batch.var[source.place]))
                 continue
             assert batch.values is not None
-            start = rows * self._lookups[source.lookup].projection.offsets[source.index]
+            start = rows * self._lookups[source.lookup].projection.offsets[source.place]
             columns.append(batch.values[start : start + rows * source.width_bytes])
         return columns
 

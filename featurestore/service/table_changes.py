@@ -21,7 +21,7 @@ Undo = list[Callable[[], None]]
 
 
 def prepare(store: Store, definitions: Definitions) -> Undo:
-    """Makes every table hold at least what ``definitions`` say. Returns how to undo it; has undone it already when it raises."""
+    """Makes every table hold at least what ``definitions`` say. Returns how to undo it; has undone it when it raises."""
     tables = {(table.view.project, table.view.name): table for table in store.tables()}
     undo: Undo = []
     try:

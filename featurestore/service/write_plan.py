@@ -1,4 +1,4 @@
-"""What a batch of one view must look like: its key columns and features by name, resolved once for each version of the definitions."""
+"""What a batch of one view must look like: its key columns and features by name, resolved once."""
 
 from collections.abc import Mapping
 
