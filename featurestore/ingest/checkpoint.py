@@ -4,8 +4,8 @@
     line 2   a position with its checksum, padded to a fixed length
     line 3   another; the two are overwritten in turn, so that one of them is whole whatever happens
 
-Writing a position is one small write in place, cheap enough for every acknowledgement. It is not forced to the disk: what is lost
-with the machine's power is loaded again, which changes nothing, since an equal event time writes the same values. Invariant: a
+Writing a position is one small write in place, cheap enough for every acknowledgement. It is not forced to the disk: what is
+lost with the machine's power is loaded again, which changes nothing, since an equal event time writes the same values. Invariant: a
 position is written only after all rows before it are acknowledged and their rejects are in their file.
 """
 
@@ -19,6 +19,7 @@ from typing import Any
 from featurestore.errors import FailedPreconditionError, InvalidArgumentError
 from featurestore.ingest.readers import Token
 from featurestore.ingest.sources import Source
+from featurestore.model import FeatureView
 
 FORMAT_VERSION = 1
 _SLOT_BYTES = 1_024
@@ -75,12 +76,10 @@ class Binding:
     """The event time of rows that have none of their own; not compared."""
 
     @classmethod
-    def of(
-        cls, store: str, project: str, view: str, options: dict[str, Any], sources: list[Source], started_us: int
-    ) -> "Binding":
+    def of(cls, store: str, view: FeatureView, *, options: dict[str, Any], sources: list[Source], started_us: int) -> "Binding":
         """The binding of a load."""
         files = [[source.name, source.size_bytes, source.modified] for source in sources]
-        return cls(store, project, view, json.loads(json.dumps(options)), files, started_us)
+        return cls(store, view.project, view.name, json.loads(json.dumps(options)), files, started_us)
 
     def difference(self, other: "Binding") -> str | None:
         """What of this load is not as it was in ``other``, as a sentence; None where they are the same."""

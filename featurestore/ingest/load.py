@@ -4,8 +4,8 @@
     worker threads     parse text, convert and check, cut to messages
     calling thread     encodes and sends (in the client), settles what is acknowledged
 
-A few parts are under way at a time and no more, so memory is bounded whatever the size of the files. Invariant: a row is settled
-(counted, its reject written, the checkpoint moved past it) only once all rows before it are.
+A few parts are under way at a time and no more, so memory is bounded whatever the size of the files. Invariant: a row is
+settled (counted, its reject written, the checkpoint moved past it) only once all rows before it are.
 """
 
 import threading
@@ -151,7 +151,7 @@ class Load:
         self._view, self._entity, self._sources, self._options = view, entity, sources, options
         self._checkpoint_path = checkpoint
         started_us = time.time_ns() // 1_000
-        self._binding = Binding.of(store, view.project, view.name, options.binding(), sources, started_us)
+        self._binding = Binding.of(store, view, options=options.binding(), sources=sources, started_us=started_us)
         self._start = Progress(Position(), 0, Counts(), 0, 0.0)
         self.resumed = False
         if resume:
@@ -342,8 +342,9 @@ class Load:
     def _context(self, index: int, source: Source, reader: Reader) -> tuple[SourceContext, Wanted]:
         options = self._options
         schema = reader.schema
-        unit = options.times.unit
-        mapping = map_columns(self._view, self._entity, options.naming, source, schema, unit)
+        mapping = map_columns(
+            self._view, self._entity, options.naming, source=source, schema=schema, number_unit=options.times.unit
+        )
         self._mappings.append(mapping)
         where_columns = self._where.columns(schema.names) if self._where else []
         conversion = Conversion(options.times, options.null_values, source.format is not Format.CSV)

@@ -83,9 +83,12 @@ def naming_of(view: FeatureView, said: Naming) -> Naming:
 
 
 def map_columns(
-    view: FeatureView, entity: Entity, naming: Naming, source: Source, schema: pa.Schema, number_unit: str | None
+    view: FeatureView, entity: Entity, naming: Naming, *, source: Source, schema: pa.Schema, number_unit: str | None
 ) -> Mapping:
-    """The mapping of one file. ``number_unit`` is the unit of times that are numbers. Raises InvalidArgumentError with all that is wrong."""
+    """The mapping of one file, of which ``number_unit`` is the unit of times that are numbers.
+
+    Raises InvalidArgumentError with all that is wrong.
+    """
     wrong: list[Violation] = []
     columns = list(schema.names)
     key_types = {key.name: key.type for key in entity.join_keys}

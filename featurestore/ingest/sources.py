@@ -1,7 +1,7 @@
 """Where rows come from: paths, directories, globs, URLs, zip archives and standard input, opened as byte streams.
 
-What the bytes mean is the readers' business. Invariant: the order of the sources depends on the arguments and on file names only,
-so that a load that is taken up again finds the same source at the same place.
+What the bytes mean is the readers' business. Invariant: the order of the sources depends on the arguments and on file names
+only, so that a load that is taken up again finds the same source at the same place.
 """
 
 import shutil

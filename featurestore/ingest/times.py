@@ -35,6 +35,8 @@ class TimeFormat:
         if self.text is not None and self.text not in UNITS and "%" not in self.text:
             expected = "s, ms, us or ns for numbers, or a pattern such as %d/%m/%Y %H:%M"
             raise InvalidArgumentError.of("--timestamp-format", self.text, expected)
+        if self.timezone == "UTC":
+            return  # the database of time zones takes long to open
         try:
             pc.assume_timezone(pa.array([0], MICROSECONDS), self.timezone)
         except pa.ArrowInvalid as error:

@@ -1,7 +1,7 @@
 """Which rows to load: a condition in SQL over the columns of the file, evaluated by DuckDB a batch at a time.
 
-DuckDB is here for its expressions alone: it sees one batch, no file, no network. Columns that are also keys, features or
-the time have their converted types, so that a CSV's times compare as times. Invariant: the mask has one value a row, and null is false.
+DuckDB is here for its expressions alone: it sees one batch, no file, no network. Columns that are also keys, features or the
+time have their converted types, so that a CSV's times compare as times. Invariant: the mask has one value a row, and null is false.
 """
 
 import re
@@ -35,15 +35,11 @@ class Where:
         """Those of the columns that the condition may speak of."""
         return [name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", self._condition, re.IGNORECASE)]
 
-    def mask(self, rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    def mask(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
         """Whether the condition holds, row by row. Raises InvalidArgumentError where it makes no sense."""
-        # A condition without a column is the same for all rows; DuckDB needs a column to count them by.
-        table = pa.table(
-            dict(zip(rows.schema.names, rows.columns, strict=True)) or {"row": pa.nulls(rows.num_rows, pa.bool_())}
-        )
         try:
             with self._one_at_a_time:
-                relation = self._connection.from_arrow(table).project(
+                relation = self._connection.from_arrow(rows).project(
                     f"coalesce(({self._condition}\n)::BOOLEAN, false) AS holds"
                 )
                 holds = relation.to_arrow_table().column(0)

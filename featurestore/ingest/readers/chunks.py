@@ -1,7 +1,7 @@
 """What every reader yields: parts of a source, each of which becomes one bounded record batch that knows where its rows stood.
 
-A part is cheap to make and is read later, perhaps in another thread. Invariant: the parts of a source that are made from a part's
-``token`` on are the same as those that followed it the first time; resuming rests on that.
+A part is cheap to make and is read later, perhaps in another thread. Invariant: the parts of a source that are made from a
+part's ``token`` on are the same as those that followed it the first time; resuming rests on that.
 """
 
 from collections.abc import Iterator, Mapping

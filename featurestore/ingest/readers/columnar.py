@@ -1,7 +1,7 @@
 """Parquet and Arrow (Feather) files: columns of known types, decoded in bounded batches of the columns that are wanted.
 
-Decoding happens on one thread, the one that asks for the next part, so that the second core is free for the server. Invariant: at
-most one batch and the pages that it is decoded from are in memory, however large a row group is.
+Decoding happens on one thread, the one that asks for the next part, so that the second core is free for the server. Invariant:
+at most one batch and the pages that it is decoded from are in memory, however large a row group is.
 """
 
 from collections.abc import Iterator

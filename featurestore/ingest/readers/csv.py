@@ -184,7 +184,7 @@ class _CsvPart:
     def read(self) -> Chunk:
         invalid: list[arrow_csv.InvalidRow] = []
         data = self._block.data
-        if not data.strip(b"\r\n"):
+        if data[:1] in b"\r\n" and not data.strip(b"\r\n"):
             return Chunk(pa.record_batch([], schema=pa.schema([])), 0)
         table = self._parse.typed(data, invalid)
         if table is None:

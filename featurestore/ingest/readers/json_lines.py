@@ -1,7 +1,7 @@
 """JSON lines: one object a line, in blocks that are parsed by pyarrow with the types that the first records show.
 
-A block that pyarrow refuses is taken apart line by line into texts, and the conversion that all formats share finds the values that
-are wrong. Invariant: every line that is not blank is either a row or malformed.
+A block that pyarrow refuses is taken apart line by line into texts, and the conversion that all formats share finds the values
+that are wrong. Invariant: every line that is not blank is either a row or malformed.
 """
 
 import codecs
