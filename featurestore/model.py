@@ -10,7 +10,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field as Option, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
+from pydantic import Field as Option
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 JOIN_KEYS_MAX = 8
@@ -35,7 +36,14 @@ class Scalar(Enum):
 
 
 _ITEM_BYTES = {Scalar.BOOL: 1, Scalar.INT32: 4, Scalar.INT64: 8, Scalar.FLOAT32: 4, Scalar.FLOAT64: 8, Scalar.TIMESTAMP: 8}
-_NUMPY = {Scalar.BOOL: "?", Scalar.INT32: "<i4", Scalar.INT64: "<i8", Scalar.FLOAT32: "<f4", Scalar.FLOAT64: "<f8", Scalar.TIMESTAMP: "<i8"}
+_NUMPY = {
+    Scalar.BOOL: "?",
+    Scalar.INT32: "<i4",
+    Scalar.INT64: "<i8",
+    Scalar.FLOAT32: "<f4",
+    Scalar.FLOAT64: "<f8",
+    Scalar.TIMESTAMP: "<i8",
+}
 _VECTOR_SCALARS = (Scalar.FLOAT32, Scalar.FLOAT64, Scalar.INT64)
 _TYPE_TEXT = re.compile(r"^([a-z0-9]+)(?:\[([0-9]+)\])?$")
 TYPE_NAMES = ", ".join(scalar.value for scalar in Scalar) + ", float32[N], float64[N], int64[N]"
@@ -117,9 +125,7 @@ def _duration_text(value: timedelta | None) -> str | None:
     return None if value is None else f"{value.total_seconds():f}".rstrip("0").rstrip(".") + "s"
 
 
-Duration = Annotated[
-    timedelta | None, BeforeValidator(parse_duration), PlainSerializer(_duration_text, return_type=str | None)
-]
+Duration = Annotated[timedelta | None, BeforeValidator(parse_duration), PlainSerializer(_duration_text, return_type=str | None)]
 
 
 class _Definition(BaseModel):
