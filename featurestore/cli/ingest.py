@@ -41,12 +41,13 @@ class FileFormat(Enum):
 def ingest(
     *,
     connection: Connection,
-    view: Annotated[str, typer.Argument(help="The feature view to load into.", show_default=False)],
+    view: Annotated[str, typer.Argument(help="The feature view to load into.", metavar="VIEW", show_default=False)],
     files: Annotated[
         list[str] | None,
         typer.Argument(
             help="Files, directories, globs, URLs (s3://..., as fsspec opens them), or - for standard input. "
             "By default the path of the view's batch source.",
+            metavar="[FILES]...",
             show_default=False,
         ),
     ] = None,

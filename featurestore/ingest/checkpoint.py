@@ -5,8 +5,8 @@
     line 3   another; the two are overwritten in turn, so that one of them is whole whatever happens
 
 Writing a position is one small write in place, cheap enough for every acknowledgement. It is not forced to the disk: what is
-lost with the machine's power is loaded again, which changes nothing, since an equal event time writes the same values. Invariant: a
-position is written only after all rows before it are acknowledged and their rejects are in their file.
+lost with the machine's power is loaded again, which changes nothing, since an equal event time writes the same values.
+Invariant: a position is written only after all rows before it are acknowledged and their rejects are in their file.
 """
 
 import json

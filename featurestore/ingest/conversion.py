@@ -1,8 +1,8 @@
 """Columns of files to columns of a view's types, a whole batch at a time.
 
 Values that do not fit become null and are named by row, with what was expected; nothing is clipped, wrapped or rounded to an
-integer. Floats are approximations, so they take integers and wider floats, but never a finite value as infinity. Invariant: a converted
-array has exactly the type of ``arrow_type``, and holds a null wherever a row is named.
+integer. Floats are approximations, so they take integers and wider floats, but never a finite value as infinity. Invariant: a
+converted array has exactly the type of ``arrow_type``, and holds a null wherever a row is named.
 """
 
 from collections.abc import Callable

@@ -224,5 +224,4 @@ def _halved(batch: pa.RecordBatch, start: int, stop: int) -> Iterator[tuple[int,
 def wire_bytes(batch: pa.RecordBatch) -> int:
     """About what a batch takes in a message: as in memory, but a byte for each bool."""
     bools = sum(pa.types.is_boolean(kind) for kind in batch.schema.types)
-    in_memory: int = batch.nbytes
-    return in_memory + bools * batch.num_rows
+    return sum(column.nbytes for column in batch.columns) + bools * batch.num_rows

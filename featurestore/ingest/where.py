@@ -1,7 +1,8 @@
 """Which rows to load: a condition in SQL over the columns of the file, evaluated by DuckDB a batch at a time.
 
 DuckDB is here for its expressions alone: it sees one batch, no file, no network. Columns that are also keys, features or the
-time have their converted types, so that a CSV's times compare as times. Invariant: the mask has one value a row, and null is false.
+time have their converted types, so a CSV's times compare as times. Invariant: the mask has one value
+a row, and null is false.
 """
 
 import re
@@ -50,5 +51,4 @@ class Where:
             ) from error
         if len(holds) != rows.num_rows:
             raise InvalidArgumentError.of("--where", self._condition, "a condition on each row, without aggregates")
-        mask: npt.NDArray[np.bool_] = holds.combine_chunks().to_numpy(zero_copy_only=False)
-        return mask
+        return np.array(holds, np.bool_)
