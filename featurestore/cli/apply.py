@@ -39,8 +39,9 @@ def apply(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Apply definitions: show the plan (+ create, ~ update, - delete), ask, apply.
+    """Apply definitions: show the plan, ask, apply.
 
+    In the plan + is created, ~ updated, - deleted, each with what that does to live data.
     Every mistake is told at once, with file and line. Changes that live data would not survive are refused, and the
     message says what to do instead.
 

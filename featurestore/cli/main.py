@@ -47,13 +47,7 @@ def application(only: str | None = None) -> typer.Typer:
         if only in _COMMANDS and name != only:
             continue
         module_name, _, function = place.partition(":")
-        try:
-            module = import_module(module_name)
-        except ModuleNotFoundError as error:
-            if error.name != module_name:
-                raise
-            continue  # not there yet
-        app.command(name)(getattr(module, function))
+        app.command(name)(getattr(import_module(module_name), function))
     return app
 
 

@@ -368,6 +368,23 @@ def test_help_has_examples(run: Run, command: str) -> None:
 
 
 def test_help_lists_the_commands_and_a_wrong_one_is_refused(run: Run) -> None:
-    for command in ("apply", "list", "describe", "get", "serve", "config"):
+    for command in ("apply", "list", "describe", "get", "ingest", "serve", "config"):
         assert f"\n  {command} " in run("--help", bare=True).out
     assert run("aply", bare=True).code == 2
+
+
+def test_an_interrupt_ends_with_130_and_no_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_connection: Connection) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Connection, "open", interrupt)
+    assert run("list").code == 130
+
+
+def test_a_defect_of_ours_is_not_dressed_up_as_a_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_connection: Connection) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(Connection, "open", fail)
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        run("list")
