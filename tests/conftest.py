@@ -44,18 +44,18 @@ class RunningServer:
             try:
                 event = json.loads(line)
             except ValueError:
-                continue
+                event = {"event": line}  # of --log-format text, or a sentence on the way out
             self.events.append(event)
             self._arrived.put(event)
         self._arrived.put(None)
 
     def wait_for(self, name: str, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
-        """The next event of that name; fails when the process ends before it."""
+        """The next event of that name (or line of text with it); fails when the process ends before it."""
         while True:
             event = self._arrived.get(timeout=timeout_s)
             if event is None:
                 raise AssertionError(f"the server ended before {name!r}:\n{self.log}")
-            if event["event"] == name:
+            if event["event"] == name or ("level" not in event and name in event["event"]):
                 return event
 
     @property

@@ -47,7 +47,7 @@ class _Router(grpc.GenericRpcHandler):
     def __init__(self, methods: Methods) -> None:
         self._handlers = {path: _rpc_handler(method) for path, method in methods.by_path.items()}
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         return self._handlers.get(handler_call_details.method)
 
 
@@ -97,7 +97,7 @@ class GrpcAioServer:
         await self._server.stop(drain_timeout_s)
 
 
-def _rpc_handler(method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
+def _rpc_handler(method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
     if isinstance(method, StreamMethod):
         return grpc.stream_stream_rpc_method_handler(_stream_behavior(method.path, method.handler))
     return grpc.unary_unary_rpc_method_handler(_unary_behavior(method.path, method.handler))

@@ -129,10 +129,6 @@ def test_config_prints_each_setting_with_its_source(tmp_path: Path):
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_logs_are_one_event_a_line(start_server, log_format):
     server = start_server("--log-format", log_format, ready=False)
-    if log_format == "json":
-        server.wait_for("serving")
-    else:
-        while not any(" INFO    serving address=grpc://127.0.0.1:" in line for line in list(server.lines)):
-            assert server.process.poll() is None, server.log
+    server.wait_for("serving" if log_format == "json" else " INFO    serving address=grpc://127.0.0.1:")
     assert server.stop() == 0
     assert len(server.lines) == 4
