@@ -97,11 +97,13 @@ _running: list[RunningServer] = []
 
 @pytest.fixture(scope="module")
 def start_server() -> Iterator[StartServer]:
-    """Starts servers: ``start_server("--read-rows-max", "10")``; ``directory=`` to use one again, ``ready=False`` not to wait."""
+    """Starts servers: ``start_server("--read-rows-max", "10")``; ``directory=`` to use one again, ``ready=False``: no waiting."""
     started: list[RunningServer] = []
     directories: list[Path] = []
 
-    def start(*flags: str, directory: Path | None = None, ready: bool = True, environment: dict[str, str] | None = None) -> RunningServer:
+    def start(
+        *flags: str, directory: Path | None = None, ready: bool = True, environment: dict[str, str] | None = None
+    ) -> RunningServer:
         if directory is None:
             memory = Path("/dev/shm")  # noqa: S108  as servers use it; disks of test machines are slow
             directory = Path(tempfile.mkdtemp(prefix="featurestore-test-", dir=memory if os.access(memory, os.W_OK) else None))

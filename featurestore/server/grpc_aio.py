@@ -87,8 +87,6 @@ class GrpcAioServer:
                 port = self._server.add_secure_port(target, self._credentials)
         except RuntimeError as error:
             raise FailedPreconditionError(f"cannot listen on {self._address}: {error}") from None
-        if port == 0:
-            raise FailedPreconditionError(f"cannot listen on {self._address}: the certificate and its key do not fit together")
         await self._server.start()
         return Address(self._address.host, port)
 

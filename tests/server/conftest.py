@@ -15,7 +15,8 @@ from featurestore.service import OnlineStore, ServiceLimits
 from featurestore.store import Limits
 
 ANSWERS = {
-    method.name: getattr(public, method.output_type.name) for method in public.DESCRIPTOR.services_by_name["FeatureStore"].methods
+    method.name: getattr(public, method.output_type.name)
+    for method in public.DESCRIPTOR.services_by_name["FeatureStore"].methods
 }
 
 

@@ -58,7 +58,11 @@ DEFINITIONS = public.Definitions(
                 {"name": "vector", "type": "int64[3]"},
             ],
         },
-        {"name": "airports", "entity": "airport", "features": [{"name": "delay", "type": "float32"}, {"name": "load", "type": "float32"}]},
+        {
+            "name": "airports",
+            "entity": "airport",
+            "features": [{"name": "delay", "type": "float32"}, {"name": "load", "type": "float32"}],
+        },
         {"name": "visits", "entity": "visit", "features": [{"name": "count", "type": "int64"}]},
     ],
     feature_services=[
@@ -101,7 +105,9 @@ def write_users(store, keys, at_us=None, **columns):
 
 def test_features_of_one_type_come_as_one_matrix(store):
     write_users(store, [1, 2], a=[1, 2], b=[3, 4], v=range(8))
-    answer = store.call(public.GetFeaturesRequest(selection=selection("users:b", "users:v", "users:a as first"), keys=[users(2, 1)]))
+    answer = store.call(
+        public.GetFeaturesRequest(selection=selection("users:b", "users:v", "users:a as first"), keys=[users(2, 1)])
+    )
     assert answer.rows == 2
     assert list(answer.matrix.float32s) == [4, 4, 5, 6, 7, 2, 3, 0, 1, 2, 3, 1]
     assert not answer.columns
@@ -173,9 +179,7 @@ def test_a_service_reads_several_views_one_of_them_twice_into_one_matrix(store):
     keys = [text_column("dest", ["LAX", "XXX"]), users(2, 1), text_column("origin", ["SFO", "JFK"])]
     request = public.GetFeaturesRequest(selection=public.FeatureSelection(service="trip", event_timestamps=True), keys=keys)
     answer = store.call(request)
-    np.testing.assert_array_equal(
-        np.reshape(answer.matrix.float32s, (2, 5)), [[1.5, 3, 8, 2, 20], [0.5, 1, 7, np.nan, np.nan]]
-    )
+    np.testing.assert_array_equal(np.reshape(answer.matrix.float32s, (2, 5)), [[1.5, 3, 8, 2, 20], [0.5, 1, 7, np.nan, np.nan]])
     assert list(answer.schema.views) == ["users", "airports", "airports"]
     assert [key.name for key in answer.schema.join_keys] == ["user_id", "origin", "dest"]
     assert [feature.view_index for feature in answer.schema.features] == [0, 1, 0, 2, 2]
@@ -227,7 +231,9 @@ def test_expired_rows_hide_their_values_unless_asked(store):
 def test_a_large_answer_is_made_beside_the_loop_and_is_the_same(store):
     keys = list(range(10_000))
     write_users(store, keys, a=keys, b=keys, v=range(40_000))
-    request = public.GetFeaturesRequest(selection=selection(*(f"users:v as v{index}" for index in range(30))), keys=[users(*keys)])
+    request = public.GetFeaturesRequest(
+        selection=selection(*(f"users:v as v{index}" for index in range(30))), keys=[users(*keys)]
+    )
     plan_rows = np.tile(np.arange(40_000, dtype="f4").reshape(10_000, 4), 30)
     answer = store.call(request)
     assert np.array_equal(np.reshape(answer.matrix.float32s, (10_000, 120)), plan_rows)
@@ -302,20 +308,48 @@ def write(view: str, *keys: public.Column, features=(), times=()) -> public.Writ
 
 KEY = users(1)
 MISTAKES = {
-    "nothing selected": (get(KEY, features=()), InvalidArgumentError, "selection: got 'neither', expected either service or features"),
+    "nothing selected": (
+        get(KEY, features=()),
+        InvalidArgumentError,
+        "selection: got 'neither', expected either service or features",
+    ),
     "both selected": (get(KEY, service="trip"), InvalidArgumentError, "selection: got 'both'"),
     "reference": (
         get(KEY, features=["users.a"]),
         InvalidArgumentError,
         "selection.features[0]: got 'users.a', expected 'view:feature' or 'view:feature as name'",
     ),
-    "names twice": (get(KEY, features=["users:a", "users:b as a"]), InvalidArgumentError, "selection.features[1]: got 'users:b as a'"),
-    "unknown view": (get(KEY, features=["user:a"]), NotFoundError, "feature view 'user' does not exist: expected one like 'users'"),
-    "unknown feature": (get(KEY, features=["users:d"]), NotFoundError, "feature of view 'users' 'd' does not exist: expected one of"),
-    "unknown project": (get(KEY, project="defolt"), NotFoundError, "project 'defolt' does not exist: expected one like 'default'"),
+    "names twice": (
+        get(KEY, features=["users:a", "users:b as a"]),
+        InvalidArgumentError,
+        "selection.features[1]: got 'users:b as a'",
+    ),
+    "unknown view": (
+        get(KEY, features=["user:a"]),
+        NotFoundError,
+        "feature view 'user' does not exist: expected one like 'users'",
+    ),
+    "unknown feature": (
+        get(KEY, features=["users:d"]),
+        NotFoundError,
+        "feature of view 'users' 'd' does not exist: expected one of",
+    ),
+    "unknown project": (
+        get(KEY, project="defolt"),
+        NotFoundError,
+        "project 'defolt' does not exist: expected one like 'default'",
+    ),
     "long project": (get(KEY, project="p" * 100_000), InvalidArgumentError, "selection.project: got 'ppp"),
-    "no key": (get(), InvalidArgumentError, "keys: got \"no column 'user_id'\", expected one column for each join key: user_id"),
-    "unknown key": (get(KEY, users(1), public.Column(name="usr")), InvalidArgumentError, "keys.user_id: got 'the column twice'"),
+    "no key": (
+        get(),
+        InvalidArgumentError,
+        "keys: got \"no column 'user_id'\", expected one column for each join key: user_id",
+    ),
+    "unknown key": (
+        get(KEY, users(1), public.Column(name="usr")),
+        InvalidArgumentError,
+        "keys.user_id: got 'the column twice'",
+    ),
     "misnamed key": (get(public.Column(name="usr_id", int64s=[1])), InvalidArgumentError, "a join key: one like 'user_id'"),
     "NUL in a name": (get(public.Column(name="user_id\0", int64s=[1])), InvalidArgumentError, r"keys: got 'user_id\x00'"),
     "mistyped key": (
@@ -328,13 +362,21 @@ MISTAKES = {
         InvalidArgumentError,
         "keys.user_id.validity: got 'a validity bitmap', expected none",
     ),
-    "no rows": (get(public.Column(name="user_id")), InvalidArgumentError, "keys.user_id: got '0 values', expected at least one"),
+    "no rows": (
+        get(public.Column(name="user_id")),
+        InvalidArgumentError,
+        "keys.user_id: got '0 values', expected at least one",
+    ),
     "keys of different lengths": (
         get(users(1, 2, 3), text_column("airport", ["a", "b"]), features=["visits:count"]),
         InvalidArgumentError,
         "keys.airport: got '2 values', expected 3, as in the longest key column",
     ),
-    "unknown written view": (write("usrs", KEY), NotFoundError, "feature view 'usrs' does not exist: expected one like 'users'"),
+    "unknown written view": (
+        write("usrs", KEY),
+        NotFoundError,
+        "feature view 'usrs' does not exist: expected one like 'users'",
+    ),
     "no view": (write("", KEY), InvalidArgumentError, "view: got '', expected the name of a feature view"),
     "unknown written feature": (
         write("users", KEY, features=[public.Column(name="aa", float32s=[1])]),
@@ -467,7 +509,12 @@ def test_a_key_that_stands_for_many_rows_cannot_take_all_memory(make_local):
 
 def test_nothing_is_done_for_a_caller_who_has_gone(store):
     gone = CallContext(deadline=time.monotonic() - 1)
-    for request in (get(KEY), write("users", KEY), public.ApplyRequest(definitions=DEFINITIONS, prune=True), public.ListTablesRequest()):
+    for request in (
+        get(KEY),
+        write("users", KEY),
+        public.ApplyRequest(definitions=DEFINITIONS, prune=True),
+        public.ListTablesRequest(),
+    ):
         with pytest.raises(DeadlineExceededError, match="the deadline had passed before the work was begun"):
             store.call(request, gone)
     assert [table.rows for table in store.call(public.ListTablesRequest()).tables] == [0, 0, 0, 0]
@@ -520,7 +567,9 @@ def test_a_feature_is_added_and_dropped_under_live_rows(store):
 
 
 def test_dry_run_changes_nothing(store):
-    request = public.ApplyRequest(definitions=public.Definitions(feature_views=[DEFINITIONS.feature_views[0]]), dry_run=True, prune=True)
+    request = public.ApplyRequest(
+        definitions=public.Definitions(feature_views=[DEFINITIONS.feature_views[0]]), dry_run=True, prune=True
+    )
     with pytest.raises((InvalidArgumentError, FailedPreconditionError, NotFoundError)):
         store.call(request)  # the entity would be gone
     request.definitions.entities.append(DEFINITIONS.entities[0])
@@ -538,8 +587,17 @@ def test_a_change_of_type_is_refused_with_what_to_do_instead(store):
 
 
 def test_lists_and_descriptions_give_back_what_was_applied(store):
-    assert [view.name for view in store.call(public.ListFeatureViewsRequest()).feature_views] == ["airports", "mixed", "users", "visits"]
-    assert [entity.name for entity in store.call(public.ListEntitiesRequest(project="default")).entities] == ["airport", "user", "visit"]
+    assert [view.name for view in store.call(public.ListFeatureViewsRequest()).feature_views] == [
+        "airports",
+        "mixed",
+        "users",
+        "visits",
+    ]
+    assert [entity.name for entity in store.call(public.ListEntitiesRequest(project="default")).entities] == [
+        "airport",
+        "user",
+        "visit",
+    ]
     assert [service.name for service in store.call(public.ListFeatureServicesRequest()).feature_services] == ["trip"]
     assert [project.name for project in store.call(public.ListProjectsRequest()).projects] == ["default"]
     with pytest.raises(NotFoundError, match="project 'other' does not exist"):

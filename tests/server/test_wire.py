@@ -11,7 +11,8 @@ import pytest
 from featurestore_client.wire import featurestore_raw_pb2 as client_twin
 from google.protobuf.descriptor import FieldDescriptor
 
-from featurestore.server.wire import featurestore_pb2 as public, featurestore_raw_pb2 as twin
+from featurestore.server.wire import featurestore_pb2 as public
+from featurestore.server.wire import featurestore_raw_pb2 as twin
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKED = {
@@ -32,7 +33,9 @@ def load_generator():
 
 
 def test_generated_code_is_current():
-    ran = subprocess.run([sys.executable, "proto/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "proto/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert (ran.returncode, ran.stdout) == (0, "generated code is current\n"), ran.stderr
 
 

@@ -105,10 +105,8 @@ async def test_what_could_not_be_dropped_is_dropped_later(online, monkeypatch):
         online.read_plan(Selection("default", features=("second:a",)))
     assert names_of_tables(online) == ["first", "second"]
     monkeypatch.setattr(Store, "drop_table", drop)
-    maintenance = asyncio.ensure_future(online.maintain(1_000))
-    while names_of_tables(online) != ["first"]:
-        await asyncio.sleep(0)
-    maintenance.cancel()
+    await online.keep_up(1_000)
+    assert names_of_tables(online) == ["first"]
 
 
 async def test_tables_follow_the_definitions_at_the_next_start(tmp_path: Path):
@@ -177,14 +175,14 @@ async def test_a_caller_who_leaves_does_not_stop_a_change_half_way(online):
     assert [feature.name for feature in online.definitions.feature_view("default", "first").features] == ["a", "b"]
 
 
-async def test_rows_past_their_retention_are_reclaimed_in_the_background(online):
+async def test_rows_past_their_retention_are_reclaimed_step_by_step(online):
     await online.apply(definitions(view("first", "a", ttl="1s", retention="1s"), view("kept", "a")))
     for name in ("first", "kept"):
         await write(online, name, {"a": floats(*range(100))}, *range(100))
-    maintenance = asyncio.ensure_future(online.maintain(1_000_000))
-    while online.store.table("default", "first").stats().rows:
-        await asyncio.sleep(0.001)  # yields to the loop; the loop's own pace decides
-    maintenance.cancel()
+    assert await online.keep_up(10) == 10  # a bounded step
+    while await online.keep_up(10):
+        pass
+    assert online.store.table("default", "first").stats().rows == 0
     assert online.store.table("default", "kept").stats().rows == 100
 
 
