@@ -74,7 +74,7 @@ def _finish(report: Report, json_path: Path | None, plot_path: Path | None) -> N
         report.write(json_path)
         print(f"report: {json_path}")
     if plot_path is not None:
-        from bench import plots
+        from bench import plots  # noqa: PLC0415  matplotlib is slow to import
 
         plots.draw(report, plot_path)
         print(f"plot: {plot_path}")

@@ -78,7 +78,7 @@ class Dataset:
 
     @property
     def entity(self) -> "Entity":
-        from featurestore.model import Entity
+        from featurestore.model import Entity  # noqa: PLC0415  peers' processes need nothing of the store
 
         return Entity.model_validate(
             {"name": "user", "join_keys": [{"name": "user", "type": "string" if self.strings else "int64"}]}
@@ -86,7 +86,7 @@ class Dataset:
 
     @property
     def view(self) -> "FeatureView":
-        from featurestore.model import FeatureView
+        from featurestore.model import FeatureView  # noqa: PLC0415  as above
 
         features = [
             {"name": name, "type": "string" if self.is_string(number) else "float32"}

@@ -81,11 +81,12 @@ def loaded(
         for worker in workers:
             footprints[worker.name] = worker.load()
             say(f"{worker.name}: {dataset.rows:,} rows of {dataset.name} loaded in {footprints[worker.name].seconds:.1f} s")
-        _compare(dataset, workers, settings.seed)
+        compare(dataset, workers, settings.seed)
         yield Peers(dataset, workers, footprints, settings, report)
 
 
-def _compare(dataset: Dataset, workers: list[Worker], seed: int) -> None:
+def compare(dataset: Dataset, workers: list[Worker], seed: int) -> None:
+    """Raises RuntimeError unless each worker answers the dataset's own values."""
     random = np.random.default_rng(seed)
     for rows in (1, min(CHECKED_ROWS, dataset.rows)):
         indices = random.choice(dataset.rows, rows, replace=False)

@@ -1,8 +1,9 @@
 """``featurestore ingest`` of Parquet and CSV into a running server, and where its time goes.
 
-The command's own time is taken (what it prints of itself, checked against the clock; a note says what starting its process adds),
-each turn into a new view. Beside it each part of the way alone, on the same rows: decoding the file, encoding batches for the wire, streaming the messages to a server that only
-acknowledges, writing to the kernel. Parts overlap in the command, so its rate is to be near that of the slowest part.
+The command's own time is taken, as it prints it (it is checked against the clock, and a note says what starting the process
+adds), each turn into a new view. Beside it each part of the way alone, on the same rows: decoding the file, encoding batches
+for the wire, streaming the messages to a server that only acknowledges, writing to the kernel. The command overlaps them, so
+its rate should come near that of the slowest part, two cores permitting.
 """
 
 import json

@@ -1,0 +1,60 @@
+"""``python -m bench`` as people run it: every case, at tiny sizes, on the real thing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULT_KEYS = {"case", "subject", "p50_us", "p99_us", "ops_per_s", "bytes_per_row"}
+PEERS = {"featurestore", "lmdb", "dict_numpy", "dict_lists", "redis_hash", "redis_packed"}
+SERVERS = {"featurestore_grpcio", "grpc_echo"}
+PARTS = {"featurestore", "decode alone", "encode alone", "stream alone", "kernel alone"}
+LOOPS = ("closed_1", "closed_2", "open_50")
+TURNS = {f"{kind}_{rows}x50" for kind in ("read", "throughput") for rows in (1, 100)}
+
+# What each case is to report: its cases by the subjects that are measured in each.
+EXPECTED: dict[str, dict[str, set[str]]] = {
+    "kernel": {
+        **dict.fromkeys([*TURNS, "read_1000x50", "write", "write_insert"], PEERS),
+        **dict.fromkeys([f"read_{rows}x50_strings" for rows in (1, 100, 1_000)], PEERS - {"redis_hash"}),
+    },
+    "memory": {"memory": PEERS, "memory_strings": PEERS - {"redis_hash"}},
+    "scale": {
+        f"read_{each}x50_of_{rows}": {"featurestore", "lmdb", "dict_numpy"} for each in (1, 100) for rows in (1_000, 3_000)
+    },
+    "grpc": dict.fromkeys(TURNS, SERVERS),
+    "ingest": {"ingest_parquet": PARTS, "ingest_csv": PARTS},
+    "load": {f"{kind}_1x50_{loop}": {"featurestore_grpcio"} for kind in ("read", "write") for loop in LOOPS},
+}
+OPTIONS = {"load": ["--write-share", "0.5", "--zipf", "0.9"]}
+
+
+@pytest.mark.parametrize("case", EXPECTED)
+def test_a_case_reports_each_subject_in_the_published_shape(case: str, tmp_path: Path) -> None:
+    report = _bench(case, tmp_path, *OPTIONS.get(case, ()))
+
+    assert set(report["machine"]) >= {"processor", "cores", "memory_bytes", "python", "commit"}
+    assert report["settings"]["quick"] is True
+    found: dict[str, set[str]] = {}
+    for result in report["results"]:
+        assert set(result) == RESULT_KEYS
+        found.setdefault(result["case"], set()).add(result["subject"])
+        for figure in ("p50_us", "p99_us", "ops_per_s", "bytes_per_row"):
+            assert result[figure] is None or result[figure] >= 0
+        measured = result["bytes_per_row"] if case == "memory" else result["p50_us"]
+        assert measured > 0
+    assert found == EXPECTED[case]
+
+
+def _bench(case: str, directory: Path, *options: str) -> Any:
+    json_path, plot_path = directory / "report.json", directory / "plot.png"
+    command = [sys.executable, "-m", "bench", case, "--quick", "--json", str(json_path), "--plot", str(plot_path), *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert plot_path.read_bytes().startswith(b"\x89PNG")
+    return json.loads(json_path.read_text())
