@@ -22,15 +22,20 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         **dict.fromkeys([*TURNS, "read_1000x50", "write", "write_insert"], PEERS),
         **dict.fromkeys([f"read_{rows}x50_strings" for rows in (1, 100, 1_000)], PEERS - {"redis_hash"}),
     },
-    "memory": {"memory": PEERS, "memory_strings": PEERS - {"redis_hash"}},
+    "memory": {"memory": {"featurestore", "dict_lists"}, "memory_strings": {"featurestore", "dict_lists"}},
     "scale": {
-        f"read_{each}x50_of_{rows}": {"featurestore", "lmdb", "dict_numpy"} for each in (1, 100) for rows in (1_000, 3_000)
+        f"read_{each}x50_of_{rows}": {"featurestore", "dict_numpy"} for each in (1, 100) for rows in (1_000, 3_000)
     },
     "grpc": dict.fromkeys(TURNS, SERVERS),
     "ingest": {"ingest_parquet": PARTS, "ingest_csv": PARTS},
     "load": {f"{kind}_1x50_{loop}": {"featurestore_grpcio"} for kind in ("read", "write") for loop in LOOPS},
 }
-OPTIONS = {"load": ["--write-share", "0.5", "--zipf", "0.9"]}
+OPTIONS = {
+    "load": ["--write-share", "0.5", "--zipf", "0.9"],
+    # All peers take part in `kernel`; a process for each of them again would only take time.
+    "memory": ["--subjects", "featurestore,dict_lists"],
+    "scale": ["--subjects", "featurestore,dict_numpy"],
+}
 
 
 @pytest.mark.parametrize("case", EXPECTED)
