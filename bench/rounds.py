@@ -67,9 +67,8 @@ def run(
 
 @contextmanager
 def all_of(remotes: Iterable[Remote]) -> Iterator[None]:
-    """Waits until all of these processes are up, and ends them on leaving."""
+    """Ends all of these processes on leaving."""
     with ExitStack() as stack:
-        entered = [stack.enter_context(each) for each in remotes]
-        for each in entered:
-            each.ask("ready")
+        for each in remotes:
+            stack.enter_context(each)
         yield

@@ -29,40 +29,25 @@ def run(settings: Settings, report: Report) -> None:
         random = np.random.default_rng(settings.seed)
         answers = {f"read_{rows}": server.checked_read(random.integers(0, dataset.rows, rows)) for rows in READ_ROWS}
         with EchoServer(answers) as echo:
-            for rows in READ_ROWS:
-                requests = server.target.read_requests(rows, REQUESTS, settings.seed)
-                paths = {OURS: (server.target.address, wire.GET_FEATURES), ECHO: (echo.address, ECHO_SERVICE + f"read_{rows}")}
-                _measure(report, settings, f"read_{rows}x50", requests, paths, in_flight=1)
-                _measure(report, settings, f"throughput_{rows}x50", requests, paths, in_flight=settings.in_flight)
+            addresses = {OURS: server.target.address, ECHO: echo.address}
+            clients = {
+                name: [Remote(f"client of {name}", Client, address) for _ in range(settings.client_processes)]
+                for name, address in addresses.items()
+            }
+            with rounds.all_of(client for each in clients.values() for client in each):
+                for rows in READ_ROWS:
+                    requests = server.target.read_requests(rows, REQUESTS, settings.seed)
+                    for name, path in ((OURS, wire.GET_FEATURES), (ECHO, ECHO_SERVICE + f"read_{rows}")):
+                        for client in clients[name]:
+                            client.ask("prepare", {"read": (path, requests)})
+                    for case, in_flight in ((f"read_{rows}x50", 1), (f"throughput_{rows}x50", settings.in_flight)):
+                        takes = {name: _take(each, in_flight, settings.seconds) for name, each in clients.items()}
+                        rounds.run(report, case, takes, rounds=settings.rounds, seed=settings.seed)
     judge(report, settings)
 
 
-def _measure(
-    report: Report,
-    settings: Settings,
-    case: str,
-    requests: list[bytes],
-    paths: dict[str, tuple[str, str]],
-    *,
-    in_flight: int,
-) -> None:
-    processes = min(in_flight, settings.client_processes)
-
-    def take(clients: list[Remote]) -> rounds.Take:
-        return lambda seed: together(clients, Stage.turn(in_flight, settings.seconds, seed))
-
-    clients = {
-        name: [Remote(f"client of {name}", Client, address, {"read": (path, requests)}) for _ in range(processes)]
-        for name, (address, path) in paths.items()
-    }
-    with rounds.all_of(client for each in clients.values() for client in each):
-        rounds.run(
-            report,
-            case,
-            {name: take(each) for name, each in clients.items()},
-            rounds=settings.rounds,
-            seed=settings.seed,
-        )
+def _take(clients: list[Remote], in_flight: int, seconds: float) -> rounds.Take:
+    return lambda seed: together(clients, Stage.turn(in_flight, seconds, seed))
 
 
 def judge(report: Report, settings: Settings) -> None:

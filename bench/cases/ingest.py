@@ -44,60 +44,57 @@ GOALS = {"ingest_parquet": 1.0, "ingest_csv": 0.3}
 def run(settings: Settings, report: Report) -> None:
     """Makes the files, and times the command and its parts in turns."""
     directory = Path(tempfile.mkdtemp(prefix="featurestore-bench-ingest-", dir=peers.memory_directory()))
+    acknowledgement = raw.IngestFeaturesResponse(sequence=1, counts=raw.WriteCounts(rows=1)).SerializeToString()
     try:
-        with FeaturestoreServer(peers.memory_directory()) as server:
+        with FeaturestoreServer(peers.memory_directory()) as server, EchoServer({"stream": acknowledgement}) as echo:
             for case, rows in (("ingest_parquet", settings.ingest_rows), ("ingest_csv", settings.ingest_csv_rows)):
-                path = directory / f"rows.{case.partition('_')[2]}"
-                _measure(settings, report, case, Dataset(rows, seed=settings.seed), path, server)
+                dataset, path = Dataset(rows, seed=settings.seed), directory / f"rows.{case.partition('_')[2]}"
+                _write_file(dataset, path)
+                print(f"{case}: {dataset.rows:,} rows, {path.stat().st_size / 1e6:,.0f} MB", flush=True)
+                way = _Way(dataset, path, server, echo)
+                takes = {name: _take(part, rows) for name, part in way.parts().items()}
+                rounds.run(report, case, takes, rounds=settings.ingest_rounds, seed=settings.seed)
+                report.note(f"{case}: starting and ending the command's process adds {statistics.median(way.starts_s):.2f} s")
+                path.unlink()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     for case, goal in GOALS.items():
         rate = report.value(case, OURS, "ops_per_s")
-        kind = case.partition("_")[2].replace("parquet", "Parquet").replace("csv", "CSV")
+        kind = {"ingest_parquet": "Parquet", "ingest_csv": "CSV"}[case]
         text = f"{kind} of 50 float32 into a running server: at least {goal:g} M rows/s"
         report.goal(text, rate and rate / 1e6, goal, least=True, unit=" M rows/s")
 
 
-def _measure(settings: Settings, report: Report, case: str, dataset: Dataset, path: Path, server: FeaturestoreServer) -> None:  # noqa: PLR0917
-    _write_file(dataset, path)
-    print(f"{case}: {dataset.rows:,} rows, {path.stat().st_size / 1e6:,.0f} MB", flush=True)
-    batches = list(_batches(dataset))
-    schema = client_columns.ViewSchema(
-        "default", dataset.view.name, {KEY: parse_type("int64")}, dict.fromkeys(dataset.feature_names, parse_type("float32"))
-    )
-    messages = [_encode(schema, number, batch) for number, batch in enumerate(batches, 1)]
-    acknowledgement = raw.IngestFeaturesResponse(sequence=1, counts=raw.WriteCounts(rows=1)).SerializeToString()
+class _Way:
+    """The way of one file's rows into the server, whole and in parts; each part returns its seconds."""
 
-    with EchoServer({"stream": acknowledgement}) as echo:
+    def __init__(self, dataset: Dataset, path: Path, server: FeaturestoreServer, echo: EchoServer) -> None:
+        self._dataset, self._path, self._server, self._echo = dataset, path, server, echo
+        features = dict.fromkeys(dataset.feature_names, parse_type("float32"))
+        self._schema = client_columns.ViewSchema("default", dataset.view.name, {KEY: parse_type("int64")}, features)
+        self._batches = list(_batches(dataset))
+        self._messages = [_encode(self._schema, number, batch) for number, batch in enumerate(self._batches, 1)]
+        self.starts_s: list[float] = []
 
-        def stream() -> None:
-            with wire.Channel(echo.address) as channel:
-                answered = sum(1 for _ in channel.stream(ECHO_SERVICE + "stream", iter(messages)))
-            assert answered == len(messages), f"{answered} of {len(messages)} messages were acknowledged"
-
-        starts: list[float] = []
-
-        def command() -> float:
-            own_s, whole_s = _command(dataset, path, server)
-            starts.append(whole_s - own_s)
-            return own_s
-
-        parts: dict[str, Callable[[], float]] = {
-            OURS: command,
-            "decode alone": lambda: _timed(lambda: _decode(path)),
-            "encode alone": lambda: _timed(lambda: [_encode(schema, 1, batch) for batch in batches]),
-            "stream alone": lambda: _timed(stream),
-            "kernel alone": lambda: _kernel(dataset, batches),
+    def parts(self) -> dict[str, Callable[[], float]]:
+        """The command, and what it is made of."""
+        return {
+            OURS: self._command,
+            "decode alone": lambda: _timed(lambda: _decode(self._path)),
+            "encode alone": lambda: _timed(lambda: [_encode(self._schema, 1, batch) for batch in self._batches]),
+            "stream alone": lambda: _timed(self._stream),
+            "kernel alone": lambda: _kernel(self._dataset, self._batches),
         }
-        rounds.run(
-            report,
-            case,
-            {name: _take(part, dataset.rows) for name, part in parts.items()},
-            rounds=settings.ingest_rounds,
-            seed=settings.seed,
-        )
-    report.note(f"{case}: starting and ending the command's process adds {statistics.median(starts):.2f} s to its own time")
-    path.unlink()
+
+    def _command(self) -> float:
+        own_s, whole_s = _command(self._dataset, self._path, self._server)
+        self.starts_s.append(whole_s - own_s)
+        return own_s
+
+    def _stream(self) -> None:
+        with wire.Channel(self._echo.address) as channel:
+            answered = sum(1 for _ in channel.stream(ECHO_SERVICE + "stream", iter(self._messages)))
+        assert answered == len(self._messages), f"{answered} of {len(self._messages)} messages were acknowledged"
 
 
 def _take(part: Callable[[], float], rows: int) -> rounds.Take:

@@ -28,8 +28,11 @@ def run(settings: Settings, report: Report) -> None:
     """Drives the server through all stages."""
     with _target(settings) as target:
         print(f"server: {target.address}, {target.features} features, {target.source.count:,} keys", flush=True)
-        for rows in settings.batch:
-            _drive(target, rows, settings, report)
+        clients = [Remote(f"load client {place}", Client, target.address) for place in range(settings.processes)]
+        with rounds.all_of(clients):
+            for rows in settings.batch:
+                _prepare(clients, target, rows, settings)
+                _drive(clients, f"{rows}x{target.features}", settings, report)
 
 
 @contextmanager
@@ -43,28 +46,28 @@ def _target(settings: Settings) -> Iterator[targets.Target]:
         yield server.target
 
 
-def _drive(target: targets.Target, rows: int, settings: Settings, report: Report) -> None:
+def _prepare(clients: list[Remote], target: targets.Target, rows: int, settings: Settings) -> None:
     count = max(16, min(REQUESTS, REQUEST_KEYS_MAX // rows))
-
-    def client(number: int) -> Remote:
-        seed = settings.seed * 1_000 + number
+    for place, client in enumerate(clients):
+        seed = settings.seed * 1_000 + place
         requests = {"read": (wire.GET_FEATURES, target.read_requests(rows, count, seed, settings.zipf))}
         if settings.write_share:
             requests["write"] = (wire.WRITE_FEATURES, target.write_requests(rows, count, seed, settings.zipf))
-        return Remote(f"load client {number}", Client, target.address, requests)
+        client.ask("prepare", requests)
 
-    clients = [client(number) for number in range(settings.processes)]
-    with rounds.all_of(clients):
-        best = 0.0
-        for in_flight in settings.closed if settings.loops != "open" or not settings.open else ():
-            stage = _stage(settings, in_flight=in_flight, blocking=in_flight == 1)
-            outcome = drive(clients, stage)
-            best = max(best, outcome.completed / outcome.seconds)
-            _add(report, f"closed_{in_flight}", f"{rows}x{target.features}", stage, outcome)
-        if settings.loops != "closed":
-            for rate in settings.open or [_round_rate(best * share) for share in OPEN_SHARES]:
-                stage = _stage(settings, rate=rate)
-                _add(report, f"open_{rate:g}", f"{rows}x{target.features}", stage, drive(clients, stage))
+
+def _drive(clients: list[Remote], shape: str, settings: Settings, report: Report) -> None:
+    best = 0.0
+    # Without rates of its own the open loop takes them from the closed one.
+    for in_flight in settings.closed if settings.loops != "open" or not settings.open else ():
+        stage = _stage(settings, in_flight=in_flight, blocking=in_flight == 1)
+        outcome = drive(clients, stage)
+        best = max(best, outcome.completed / outcome.seconds)
+        _add(report, f"closed_{in_flight}", shape, stage, outcome)
+    if settings.loops != "closed":
+        for rate in settings.open or [_round_rate(best * share) for share in OPEN_SHARES]:
+            stage = _stage(settings, rate=rate)
+            _add(report, f"open_{rate:g}", shape, stage, drive(clients, stage))
 
 
 def _stage(settings: Settings, *, in_flight: int = 0, rate: float = 0.0, blocking: bool = False) -> Stage:

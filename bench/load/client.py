@@ -67,17 +67,17 @@ class Outcome(NamedTuple):
 
 
 class Client:
-    """One process's side. ``requests`` has for ``read`` and ``write`` the method's path and encoded requests."""
+    """One process's side."""
 
-    def __init__(self, host_port: str, requests: Mapping[str, tuple[str, Sequence[bytes]]]) -> None:
+    def __init__(self, host_port: str) -> None:
         self._address = host_port
+        self._requests: Mapping[str, tuple[str, Sequence[bytes]]] = {}
+
+    def prepare(self, requests: Mapping[str, tuple[str, Sequence[bytes]]]) -> None:
+        """Takes what to send: for ``read`` and ``write`` the method's path and encoded requests."""
         self._requests = requests
         gc.collect()
         gc.freeze()
-
-    def ready(self) -> bool:
-        """Answers once the process is up."""
-        return True
 
     def run(self, stage: Stage, start_ns: int) -> Outcome:
         """Does one stage, beginning at ``start_ns`` of the monotonic clock."""

@@ -35,16 +35,18 @@ class _Stalling(grpc.GenericRpcHandler):
 
 
 @pytest.fixture
-def stalling_server() -> Iterator[str]:
+def client() -> Iterator[Client]:
     server = grpc.server(ThreadPoolExecutor(2), handlers=[_Stalling()])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    yield f"127.0.0.1:{port}"
+    client = Client(f"127.0.0.1:{port}")
+    client.prepare({"read": (PATH, [b"x"])})
+    yield client
     server.stop(None).wait()
 
 
-def test_open_loop_counts_the_wait_behind_a_stall(stalling_server: str) -> None:
-    outcome = Client(stalling_server, {"read": (PATH, [b"x"])}).run(Stage(rate=200, duration_s=1.0), time.monotonic_ns())
+def test_open_loop_counts_the_wait_behind_a_stall(client: Client) -> None:
+    outcome = client.run(Stage(rate=200, duration_s=1.0), time.monotonic_ns())
 
     assert outcome.errors == {}
     histogram = outcome.histogram("read")
@@ -56,8 +58,8 @@ def test_open_loop_counts_the_wait_behind_a_stall(stalling_server: str) -> None:
     assert percentiles["100"] > STALL_S * 1e6 * 0.9
 
 
-def test_closed_loop_keeps_so_many_in_flight(stalling_server: str) -> None:
-    outcome = Client(stalling_server, {"read": (PATH, [b"x"])}).run(Stage(in_flight=2, duration_s=0.6), time.monotonic_ns())
+def test_closed_loop_keeps_so_many_in_flight(client: Client) -> None:
+    outcome = client.run(Stage(in_flight=2, duration_s=0.6), time.monotonic_ns())
 
     # Both wait behind the stall, one each, and so the percentiles know nothing of it.
     percentiles = outcome.histogram("read").percentiles_us()
@@ -65,9 +67,9 @@ def test_closed_loop_keeps_so_many_in_flight(stalling_server: str) -> None:
     assert percentiles["75"] < STALL_S * 1e6 / 2
 
 
-def test_a_refused_request_is_an_error_and_no_latency(stalling_server: str) -> None:
+def test_a_refused_request_is_an_error_and_no_latency(client: Client) -> None:
     stage = Stage(in_flight=1, duration_s=0.3, timeout_s=0.05)
-    outcome = Client(stalling_server, {"read": (PATH, [b"x"])}).run(stage, time.monotonic_ns())
+    outcome = client.run(stage, time.monotonic_ns())
 
     assert outcome.errors["DEADLINE_EXCEEDED"] >= 1
     assert outcome.histogram("read").percentiles_us()["100"] < STALL_S * 1e6
