@@ -1,6 +1,7 @@
 """The client against a real server process: define, load, write, read, delete, restart."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -323,3 +324,15 @@ def test_an_api_key_is_asked_for(start: Callable[..., Process], connect: Any) ->
     for key in (None, "three"):
         with pytest.raises(UnauthenticatedError):
             connect(process.address, api_key=key).list_projects()
+
+
+def test_the_readme_prints_what_it_shows(start: Callable[..., Process], capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    blocks = re.findall(r"```(python|text)\n(.*?)```", text, re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["python", "text"] * 4
+    names: dict[str, Any] = {}
+    address = start().address
+    for (_, code), (_, shown) in zip(blocks[::2], blocks[1::2], strict=True):
+        exec(code.replace("grpc://127.0.0.1:7400", address), names)  # noqa: S102  our own page
+        assert capsys.readouterr().out == shown
+    names["client"].close()
