@@ -197,10 +197,21 @@ class TableReader:
             projection = self._recompile(projection, snapshot.layout)
         batch = key_batch(snapshot.layout, self._join_keys, keys, self._limits.key_bytes_max)
         if batch.rows > self._limits.batch_rows_max:
-            raise ResourceExhaustedError.of("rows of a read", batch.rows, self._limits.batch_rows_max, "read in smaller batches")
+            raise ResourceExhaustedError.of(
+                "rows of a read", batch.rows, self._limits.batch_rows_max, "read in smaller batches"
+            )
         expired_before = now_us - self._ttl_us if self._ttl_us else NEVER_US
         return read_rows(
-            snapshot, batch, projection, expired_before, expired_values, event_timestamps, out, out_offset, out_stride, nulls_out
+            snapshot,
+            batch,
+            projection,
+            expired_before,
+            expired_values,
+            event_timestamps,
+            out,
+            out_offset,
+            out_stride,
+            nulls_out,
         )
 
     def _recompile(self, projection: Projection, layout: RowLayout) -> Projection:
@@ -315,9 +326,7 @@ class Table(TableReader):
                 self._make_room(batch, source)
                 return WriteCounts(batch.rows, *write_rows(self._snapshot, batch, events, source, now_us))
 
-    def delete(
-        self, keys: Sequence[Values], event_timestamps_us: npt.NDArray[np.int64], *, now_us: int
-    ) -> DeleteCounts:
+    def delete(self, keys: Sequence[Values], event_timestamps_us: npt.NDArray[np.int64], *, now_us: int) -> DeleteCounts:
         """Deletes rows whose event time is not newer. Keys are remembered for the delete window, so that an older event which
         comes late does not bring them back. Raises as ``write`` does."""
         while True:
@@ -346,7 +355,9 @@ class Table(TableReader):
     def _checked_keys(self, layout: RowLayout, keys: Sequence[Values]) -> KeyBatch:
         batch = key_batch(layout, self._join_keys, keys, self._limits.key_bytes_max)
         if batch.rows > self._limits.batch_rows_max:
-            raise ResourceExhaustedError.of("rows of a batch", batch.rows, self._limits.batch_rows_max, "write in smaller batches")
+            raise ResourceExhaustedError.of(
+                "rows of a batch", batch.rows, self._limits.batch_rows_max, "write in smaller batches"
+            )
         return batch
 
     def _check_columns(self, layout: RowLayout, columns: Mapping[str, Column], rows: int) -> None:
@@ -390,7 +401,10 @@ class Table(TableReader):
         total = self._memory_of_all() + new_bytes + source.string_bytes
         if total > self._limits.bytes_max:
             raise ResourceExhaustedError.of(
-                "memory of all tables, in bytes", total, self._limits.bytes_max, "set a retention, drop views, or raise bytes_max"
+                "memory of all tables, in bytes",
+                total,
+                self._limits.bytes_max,
+                "set a retention, drop views, or raise bytes_max",
             )
 
     # --------------------------------------------------------------------------------------------------------- generations
@@ -519,7 +533,9 @@ class Table(TableReader):
                 if self._cursor.row == 0:
                     self._cursor.shard = (shard + 1) % len(self._generations)
                     _, _, free, used, heap_free, heap_used, *_ = segment.counts
-                    if (free > used // 2 and used > FIRST_ROWS) or (heap_free > heap_used // 2 and heap_used > FIRST_HEAP_UNITS):
+                    if (free > used // 2 and used > FIRST_ROWS) or (
+                        heap_free > heap_used // 2 and heap_used > FIRST_HEAP_UNITS
+                    ):
                         following = self._cursor.shard
                         self._rebuild([shard], self._snapshot.layout)
                         self._cursor.shard = following
@@ -544,7 +560,9 @@ def _checked_events(event_timestamps_us: npt.NDArray[np.int64], rows: int) -> np
     if event_timestamps_us.dtype != np.int64 or event_timestamps_us.ndim != 1:
         raise InvalidArgumentError.of("event_timestamps_us", str(event_timestamps_us.dtype), "int64 microseconds")
     if len(event_timestamps_us) not in (1, rows):
-        raise InvalidArgumentError.of("event_timestamps_us", f"{len(event_timestamps_us)} values", f"{rows}, one for each key, or 1 for all")
+        raise InvalidArgumentError.of(
+            "event_timestamps_us", f"{len(event_timestamps_us)} values", f"{rows}, one for each key, or 1 for all"
+        )
     return np.ascontiguousarray(event_timestamps_us)
 
 
@@ -554,4 +572,6 @@ def _check_fixed(slot: Slot, values: Values) -> None:
         raise InvalidArgumentError.of(slot.name, type(values).__name__, f"an array of {slot.type}")
     bool_bytes = slot.type.scalar is Scalar.BOOL and values.dtype == np.uint8
     if (values.dtype != slot.type.numpy and not bool_bytes) or values.shape[1:] != shape or not values.flags.c_contiguous:
-        raise InvalidArgumentError.of(slot.name, f"{values.dtype} of shape {values.shape}", f"a contiguous array of {slot.type}, a row each")
+        raise InvalidArgumentError.of(
+            slot.name, f"{values.dtype} of shape {values.shape}", f"a contiguous array of {slot.type}, a row each"
+        )
