@@ -166,7 +166,7 @@ class TableReader:
         """Which features to read, resolved once and used for many reads.
 
         Fixed-width features come out packed in the order given: row-major, ``row_bytes`` a row without padding; or,
-        ``columnar``, column after column, feature k from byte ``rows * offsets[k]``. Strings and bytes come out apart, in order.
+        ``columnar``, column after column, feature k from byte ``rows * offsets[k]``. Strings come out apart, in order.
         ``null_bits[k]`` is feature k's bit in a row of the null bitmap (k by default), which has ``null_row_bytes`` a row.
         Raises NotFoundError for a feature the view does not have.
         """
@@ -311,7 +311,8 @@ class Table(TableReader):
 
         ``event_timestamps_us``: int64 of n, or of 1 for all. ``columns``: feature name to values of n; features left out keep
         what they hold. ``now_us`` is kept as the time of writing. The whole batch is checked, and all room made, before the
-        first row is written. Raises InvalidArgumentError, NotFoundError (a feature), ResourceExhaustedError (a limit, or memory).
+        first row is written. Raises InvalidArgumentError, NotFoundError (a feature), or
+        ResourceExhaustedError (a limit, memory).
         """
         while True:
             layout = self._snapshot.layout
@@ -502,7 +503,8 @@ class Table(TableReader):
                 if before.get(feature.name, feature.type) != feature.type:
                     raise FailedPreconditionError(
                         f"feature {feature.name!r} of view {self.view.name!r} cannot change its type from "
-                        f"{before[feature.name]} to {feature.type} while it holds rows: add a feature of another name, load it, and drop the old one"
+                        f"{before[feature.name]} to {feature.type} while it holds rows: add a feature of another name, "
+                        "load it, and drop the old one"
                     )
             layout = RowLayout.of(view, entity)
             if layout == self._snapshot.layout:
