@@ -14,7 +14,7 @@ from featurestore.errors import InvalidArgumentError
 from featurestore.ingest.readers.chunks import Token
 from featurestore.ingest.sources import OpenText
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 2 << 20
 RECORD_BYTES_MAX = 64 << 20
 _NEWLINE, _QUOTE = 0x0A, 0x22
 
