@@ -119,7 +119,7 @@ class _Parse:
         self._columns = [name for name, _ in asked]
         self._floats = [name for name, kind in self._typed.items() if pa.types.is_floating(kind)]
         # "" is an empty text and nothing between the delimiters is null; where no text is wanted, quotes say nothing.
-        self._quotes_matter = any(pa.types.is_string(kind) or pa.types.is_binary(kind) for _, kind in asked)
+        self._quotes_matter = any(kind in (pa.string(), pa.binary()) for _, kind in asked)
         self._null_values = ["", *wanted.null_values]
 
     def typed(self, data: bytes, invalid: list[arrow_csv.InvalidRow]) -> pa.Table | None:
