@@ -44,18 +44,18 @@ class RunningServer:
             try:
                 event = json.loads(line)
             except ValueError:
-                continue
+                event = {"event": line}  # of --log-format text, or a sentence on the way out
             self.events.append(event)
             self._arrived.put(event)
         self._arrived.put(None)
 
     def wait_for(self, name: str, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
-        """The next event of that name; fails when the process ends before it."""
+        """The next event of that name (or line of text with it); fails when the process ends before it."""
         while True:
             event = self._arrived.get(timeout=timeout_s)
             if event is None:
                 raise AssertionError(f"the server ended before {name!r}:\n{self.log}")
-            if event["event"] == name:
+            if event["event"] == name or ("level" not in event and name in event["event"]):
                 return event
 
     @property
@@ -97,11 +97,13 @@ _running: list[RunningServer] = []
 
 @pytest.fixture(scope="module")
 def start_server() -> Iterator[StartServer]:
-    """Starts servers: ``start_server("--read-rows-max", "10")``; ``directory=`` to use one again, ``ready=False`` not to wait."""
+    """Starts servers: ``start_server("--read-rows-max", "10")``; ``directory=`` to use one again, ``ready=False``: no wait."""
     started: list[RunningServer] = []
     directories: list[Path] = []
 
-    def start(*flags: str, directory: Path | None = None, ready: bool = True, environment: dict[str, str] | None = None) -> RunningServer:
+    def start(
+        *flags: str, directory: Path | None = None, ready: bool = True, environment: dict[str, str] | None = None
+    ) -> RunningServer:
         if directory is None:
             memory = Path("/dev/shm")  # noqa: S108  as servers use it; disks of test machines are slow
             directory = Path(tempfile.mkdtemp(prefix="featurestore-test-", dir=memory if os.access(memory, os.W_OK) else None))

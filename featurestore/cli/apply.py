@@ -4,7 +4,6 @@ The plan that is shown is the server's own; this command adds where each definit
 that was not shown or agreed to beforehand (``--yes``).
 """
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from featurestore.cli.connection import Connection, Json, with_connection
+from featurestore.cli.tables import print_json
 
 if TYPE_CHECKING:
     from featurestore_client import ApplyResult, Change
@@ -39,8 +39,9 @@ def apply(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Apply definitions: show the plan (+ create, ~ update, - delete), ask, apply.
+    """Apply definitions: show the plan, ask, apply.
 
+    In the plan + is created, ~ updated, - deleted, each with what that does to live data.
     Every mistake is told at once, with file and line. Changes that live data would not survive are refused, and the
     message says what to do instead.
 
@@ -69,13 +70,18 @@ def apply(
             if not as_json:
                 typer.echo(f"Applied {_count(len(planned.changes), 'change')}.")
     if as_json:
-        typer.echo(json.dumps(asdict(planned), indent=2, ensure_ascii=False))
+        print_json({**asdict(planned), "applied": not dry_run})  # where nothing changes, it stands as applied
 
 
 def _ask(changes: int) -> None:
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("nobody is there to be asked: add --yes to apply, or --dry-run to see the plan")
+    if not _somebody_is_there():
+        typer.echo("error: nobody is there to be asked: add --yes to apply, or --dry-run to see the plan", err=True)
+        raise typer.Exit(2)
     typer.confirm(f"Apply {'this change' if changes == 1 else f'these {changes} changes'}?", abort=True)
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
 
 
 # --------------------------------------------------------------------------------------------------------------- mistakes

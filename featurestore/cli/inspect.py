@@ -82,7 +82,9 @@ def describe(
     project: Project = "default",
     as_json: Json = False,
 ) -> None:
-    """Describe one entity, feature view or feature service, and what refers to it.
+    """Describe one entity, view or service.
+
+    With what refers to it, and a view with its rows and memory.
 
     \b
     Examples:

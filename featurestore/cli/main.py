@@ -7,18 +7,9 @@ Invariant: what a user can cause is answered by a sentence on stderr and exit co
 
 import sys
 from importlib import import_module
+from typing import Annotated
 
 import typer
-
-app = typer.Typer(
-    name="featurestore",
-    help="An online feature store: define features, load them, serve them, fetch them by key in well under a millisecond.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
 
 # Command -> the module that defines it, in the order in which --help lists them.
 _COMMANDS = {
@@ -40,32 +31,36 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+def application(only: str | None = None) -> typer.Typer:
+    """The command line: every command, or with the name of one that one alone, without importing the others."""
+    app = typer.Typer(
+        name="featurestore",
+        help="An online feature store: define features, load them, serve them, fetch them by key in well under a millisecond.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+    app.callback()(_root)
+    for name, place in _COMMANDS.items():
+        if only in _COMMANDS and name != only:
+            continue
+        module_name, _, function = place.partition(":")
+        app.command(name)(getattr(import_module(module_name), function))
+    return app
+
+
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     pass
-
-
-def _register() -> None:
-    for name, place in _COMMANDS.items():
-        module_name, _, function = place.partition(":")
-        try:
-            module = import_module(module_name)
-        except ModuleNotFoundError as error:
-            if error.name != module_name:
-                raise
-            continue  # not there yet
-        app.command(name)(getattr(module, function))
-
-
-_register()
 
 
 def main() -> None:
     """Runs the command line. Exits with 0, 1 (an error, told in a sentence), 2 (wrong usage) or 130 (interrupted)."""
     try:
-        app()
+        application(only=sys.argv[1] if len(sys.argv) > 1 else None)()
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)

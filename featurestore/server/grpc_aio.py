@@ -47,7 +47,7 @@ class _Router(grpc.GenericRpcHandler):
     def __init__(self, methods: Methods) -> None:
         self._handlers = {path: _rpc_handler(method) for path, method in methods.by_path.items()}
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         return self._handlers.get(handler_call_details.method)
 
 
@@ -87,8 +87,6 @@ class GrpcAioServer:
                 port = self._server.add_secure_port(target, self._credentials)
         except RuntimeError as error:
             raise FailedPreconditionError(f"cannot listen on {self._address}: {error}") from None
-        if port == 0:
-            raise FailedPreconditionError(f"cannot listen on {self._address}: the certificate and its key do not fit together")
         await self._server.start()
         return Address(self._address.host, port)
 
@@ -97,7 +95,7 @@ class GrpcAioServer:
         await self._server.stop(drain_timeout_s)
 
 
-def _rpc_handler(method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
+def _rpc_handler(method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
     if isinstance(method, StreamMethod):
         return grpc.stream_stream_rpc_method_handler(_stream_behavior(method.path, method.handler))
     return grpc.unary_unary_rpc_method_handler(_unary_behavior(method.path, method.handler))

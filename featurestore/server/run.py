@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import signal
+import ssl
 import time
 from contextlib import suppress
 
@@ -120,13 +121,25 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
     certificate = read_secret_file(settings.tls_certificate, "tls_certificate")
     key = read_secret_file(settings.tls_key, "tls_key")
     authorities = read_secret_file(settings.tls_client_ca, "tls_client_ca") if settings.tls_client_ca else None
-    for setting, path, content in (
-        ("tls_certificate", settings.tls_certificate, certificate),
-        ("tls_key", settings.tls_key, key),
-    ):
-        if b"-----BEGIN" not in content:
-            raise InvalidArgumentError.of(setting, str(path), "a PEM file, with a line -----BEGIN ...")
+    _check_certificates(settings)
     return grpc.ssl_server_credentials([(key, certificate)], authorities, require_client_auth=authorities is not None)
+
+
+def _check_certificates(settings: Settings) -> None:
+    """gRPC says of a wrong file only that binding failed; OpenSSL says more."""
+    assert settings.tls_certificate is not None
+    trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        trial.load_cert_chain(settings.tls_certificate, settings.tls_key, password="")
+    except ssl.SSLError as error:
+        reason = error.reason or str(error)
+        expected = f"a PEM certificate that fits the key in {settings.tls_key} ({reason.lower().replace('_', ' ')})"
+        raise InvalidArgumentError.of("tls_certificate", str(settings.tls_certificate), expected) from None
+    if settings.tls_client_ca is not None:
+        try:
+            trial.load_verify_locations(settings.tls_client_ca)
+        except ssl.SSLError:
+            raise InvalidArgumentError.of("tls_client_ca", str(settings.tls_client_ca), "a PEM file of certificates") from None
 
 
 def _api_keys(settings: Settings) -> ApiKeys | None:

@@ -248,21 +248,24 @@ class OnlineStore:
             freed += await self._finish(step)
         return freed
 
+    async def keep_up(self, rows_max: int) -> int:
+        """One step of what runs in the background: old rows, and drops that could not be done yet. Returns rows freed."""
+        if self._unsettled:
+            async with AsyncExitStack() as gates:
+                await gates.enter_async_context(self._apply_gate)
+                await self._hold_changed_tables(gates, self._registry.current)
+                await self._settle()
+        return await self.reclaim(rows_max)
+
     async def maintain(self, reclaim_rows_per_s: int) -> None:
-        """Removes old rows in the background, until cancelled, at no more than that pace."""
+        """Keeps up until cancelled, looking at no more than so many rows of a table a second."""
         rows_max = max(1, reclaim_rows_per_s // RECLAIM_STEPS_PER_S)
         while True:
-            freed = 0
             try:
-                if self._unsettled:
-                    async with AsyncExitStack() as gates:
-                        await gates.enter_async_context(self._apply_gate)
-                        await self._hold_changed_tables(gates, self._registry.current)
-                        await self._settle()
-                freed = await self.reclaim(rows_max)
+                await self.keep_up(rows_max)
             except Exception:
-                _log.exception("reclaiming old rows failed; tried again in the background")
-            await asyncio.sleep(1 / RECLAIM_STEPS_PER_S if freed else 1.0)
+                _log.exception("upkeep failed; tried again")
+            await asyncio.sleep(1 / RECLAIM_STEPS_PER_S)
 
 
 def now_us() -> int:

@@ -102,7 +102,11 @@ def test_missing_certificates_are_named(start_server, tmp_path: Path):
 
 def run_config(*flags: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "featurestore", "config", *flags], capture_output=True, text=True, env=environment or {}, check=False
+        [sys.executable, "-m", "featurestore", "config", *flags],
+        capture_output=True,
+        text=True,
+        env=environment or {},
+        check=False,
     )
 
 
@@ -111,7 +115,11 @@ def test_config_prints_each_setting_with_its_source(tmp_path: Path):
 
     file = tmp_path / "settings.toml"
     file.write_text("read_rows_max = 7\nshards = 4\nlisten = '127.0.0.1:1'\n")
-    environment = {"FEATURESTORE_SHARDS": "8", "FEATURESTORE_LISTEN": "127.0.0.1:2", "FEATURESTORE_API_KEYS": "secret-a,secret-b"}
+    environment = {
+        "FEATURESTORE_SHARDS": "8",
+        "FEATURESTORE_LISTEN": "127.0.0.1:2",
+        "FEATURESTORE_API_KEYS": "secret-a,secret-b",
+    }
     ran = run_config("--json", "--config", str(file), "--listen", "127.0.0.1:3", environment=environment)
     rows = {row["name"]: row for row in json.loads(ran.stdout)}
     assert (rows["read_rows_max"]["value"], rows["read_rows_max"]["source"]) == (7, "file")
@@ -129,10 +137,6 @@ def test_config_prints_each_setting_with_its_source(tmp_path: Path):
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_logs_are_one_event_a_line(start_server, log_format):
     server = start_server("--log-format", log_format, ready=False)
-    if log_format == "json":
-        server.wait_for("serving")
-    else:
-        while not any(" INFO    serving address=grpc://127.0.0.1:" in line for line in list(server.lines)):
-            assert server.process.poll() is None, server.log
+    server.wait_for("serving" if log_format == "json" else " INFO    serving address=grpc://127.0.0.1:")
     assert server.stop() == 0
     assert len(server.lines) == 4

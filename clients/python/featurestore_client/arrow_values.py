@@ -5,11 +5,13 @@ large and view layouts are brought to the plain layout by Arrow's own kernels or
 object is made for a value.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from featurestore_client.encoding import Bits, FlatValues
 from featurestore_client.errors import InvalidArgumentError
@@ -22,6 +24,13 @@ _TIMESTAMP_UNITS = {"s": "<M8[s]", "ms": "<M8[ms]", "us": "<M8[us]", "ns": "<M8[
 
 def arrow_values(name: str, values: Any, data_type: DataType) -> FlatValues:
     """The flat form of a pyarrow Array or ChunkedArray."""
+    if not isinstance(values, pa.ChunkedArray):
+        item_bytes = _same_layout(values.type, data_type)
+        rows = len(values)
+        if item_bytes and rows:
+            start = values.offset * item_bytes
+            elements = memoryview(values.buffers()[1])[start : start + rows * item_bytes]
+            return FlatValues(rows, elements, None, _validity(values) if values.null_count else None)
     array = _plain(values)
     if pa.types.is_null(array.type):
         return _all_null(len(array), data_type)
@@ -38,6 +47,20 @@ def arrow_values(name: str, values: Any, data_type: DataType) -> FlatValues:
     return numpy_values(name, _elements(name, array, data_type), data_type, _validity(array))
 
 
+@lru_cache(maxsize=4_096)
+def _same_layout(arrow_type: Any, data_type: DataType) -> int:
+    """The bytes of a value where Arrow lays the type out as the wire does, so that its buffer is taken; otherwise 0."""
+    layouts = {
+        "int32": pa.types.is_int32,
+        "int64": pa.types.is_int64,
+        "float32": pa.types.is_float32,
+        "float64": pa.types.is_float64,
+        "timestamp": lambda kind: pa.types.is_timestamp(kind) and kind.unit == "us",
+    }
+    same = layouts.get(data_type.text)
+    return data_type.width_bytes if same is not None and same(arrow_type) else 0
+
+
 def _plain(values: Any) -> Any:
     """One array without chunks, dictionary, run ends or extension."""
     if isinstance(values, pa.ChunkedArray):
@@ -50,7 +73,7 @@ def _plain(values: Any) -> Any:
     if isinstance(values, pa.DictionaryArray):
         values = values.dictionary_decode()
     if isinstance(values, pa.RunEndEncodedArray):
-        values = pa.compute.run_end_decode(values)
+        values = pc.run_end_decode(values)
     return values
 
 
@@ -129,10 +152,10 @@ def _variable(name: str, array: Any, data_type: DataType) -> FlatValues:
 def _vectors(name: str, array: Any, data_type: DataType) -> FlatValues:
     kind, types = array.type, pa.types
     if types.is_list(kind) or types.is_large_list(kind):
-        lengths = pa.compute.list_value_length(array)
-        wrong = pa.compute.not_equal(lengths, data_type.length).fill_null(False)
-        if pa.compute.any(wrong).as_py():
-            row = pa.compute.index(wrong, True).as_py()
+        lengths = pc.list_value_length(array)
+        wrong = pc.not_equal(lengths, data_type.length).fill_null(False)
+        if pc.any(wrong).as_py():
+            row = pc.index(wrong, True).as_py()
             raise InvalidArgumentError.of(
                 f"{name}[{row}]", f"a list of {lengths[row].as_py()}", f"{data_type.length} elements for {data_type}"
             )
@@ -155,7 +178,7 @@ def _vectors(name: str, array: Any, data_type: DataType) -> FlatValues:
 
 def _has_null_elements(array: Any) -> bool:
     """Whether a vector that is not null holds a null: what lies behind a null vector does not count."""
-    return bool(pa.compute.any(pa.compute.is_null(array.flatten())).as_py())
+    return bool(pc.any(pc.is_null(array.flatten())).as_py())
 
 
 def _all_null(rows: int, data_type: DataType) -> FlatValues:

@@ -7,14 +7,17 @@ what is wrong is an InvalidArgumentError that names the column and row.
 
 import sys
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from featurestore_client.encoding import Buffer, FlatValues, WireBatch, WireColumn, wire_batch, wire_column
+from featurestore_client.encoding import FlatValues, WireBatch, WireColumn, wire_batch, wire_column
 from featurestore_client.errors import InvalidArgumentError, shorten
 from featurestore_client.types import DataType, parse_type
 from featurestore_client.values import list_values, numpy_values, strings, unpack_validity
@@ -86,56 +89,62 @@ def feature_column(name: str, values: Any, type: DataType | str) -> WireColumn: 
     return wire_column(name, data_type.wire_field, flat_values(name, values, data_type))
 
 
-def event_timestamps_us(values: Any, name: str = EVENT_TIMESTAMP_COLUMN) -> Buffer:
+def event_timestamps_us(values: Any, name: str = EVENT_TIMESTAMP_COLUMN) -> npt.NDArray[np.int64]:
     """Event times as int64 microseconds: datetimes (a naive one is UTC), datetime64, Arrow timestamps, or microseconds."""
     flat = flat_values(name, values, _TIMESTAMP_TYPE)
     if flat.validity is not None:
         row = int(np.argmin(unpack_validity(flat.validity, flat.rows)))
         raise InvalidArgumentError.of(f"{name}[{row}]", None, "a time: an event timestamp is never null")
-    return flat.values
+    return flat.values if isinstance(flat.values, np.ndarray) else np.frombuffer(flat.values, np.int64)
 
 
 def flat_values(name: str, values: Any, data_type: DataType) -> FlatValues:
     """The flat form of values of any kind that is known."""
-    if isinstance(values, np.ndarray):
-        return numpy_values(name, values[None] if values.ndim == 0 else values, data_type)
-    if isinstance(values, (list, tuple)):
-        return list_values(name, values, data_type)
-    if _is_of("pyarrow", ("Array", "ChunkedArray"), values):
-        return _arrow_values(name, values, data_type)
-    if _is_of("pandas", ("Series",), values):
+    return _reader_of(values.__class__)(name, values, data_type)
+
+
+Reader = Callable[[str, Any, DataType], FlatValues]
+
+
+@lru_cache(maxsize=256)
+def _reader_of(kind: type) -> Reader:
+    """What reads values of this class; found once for each class, for a wide table has thousands of columns."""
+    if issubclass(kind, np.ndarray):
+        return lambda name, values, data_type: numpy_values(name, values[None] if values.ndim == 0 else values, data_type)
+    if issubclass(kind, (list, tuple)):
+        return list_values
+    if _is_of("pyarrow", ("Array", "ChunkedArray"), kind):
+        from featurestore_client.arrow_values import arrow_values  # noqa: PLC0415  pyarrow is optional, and slow to import
+
+        return arrow_values
+    if _is_of("pandas", ("Series",), kind):
         from featurestore_client.pandas_values import series_values  # noqa: PLC0415  few calls come with pandas
 
-        return series_values(name, values, data_type)
-    if _is_of("pandas", ("Index",), values):
-        return flat_values(name, values.to_series(), data_type)
-    if isinstance(values, (str, bytes, int, float, np.generic)) or values is None or _is_time(values):
-        return list_values(name, [values], data_type)
-    if hasattr(values, "__arrow_c_stream__") or hasattr(values, "__arrow_c_array__"):
+        return series_values
+    if _is_of("pandas", ("Index",), kind):
+        return lambda name, values, data_type: flat_values(name, values.to_series(), data_type)
+    if issubclass(kind, (str, bytes, int, float, np.generic, date, type(None))):
+        return lambda name, values, data_type: list_values(name, [values], data_type)
+    if hasattr(kind, "__arrow_c_stream__") or hasattr(kind, "__arrow_c_array__"):
         import pyarrow as pa  # noqa: PLC0415  whoever has such values has it, nearly always
 
-        return _arrow_values(name, pa.chunked_array(values), data_type)
-    if hasattr(values, "__array__"):
-        return numpy_values(name, np.asarray(values), data_type)
-    if isinstance(values, Iterable) and not isinstance(values, Mapping):
-        return list_values(name, list(values), data_type)
-    raise InvalidArgumentError.of(name, values, "a list, a NumPy array, an Arrow array or a pandas Series")
+        return lambda name, values, data_type: flat_values(name, pa.chunked_array(values), data_type)
+    if hasattr(kind, "__array__"):
+        return lambda name, values, data_type: numpy_values(name, np.asarray(values), data_type)
+    if issubclass(kind, Iterable) and not issubclass(kind, Mapping):
+        return lambda name, values, data_type: list_values(name, list(values), data_type)
+    return _refuse_kind
 
 
-def _is_time(value: object) -> bool:
-    return hasattr(value, "toordinal")  # date, datetime
+def _refuse_kind(name: str, values: Any, data_type: DataType) -> FlatValues:
+    expected = f"values of {data_type} in a list, a NumPy array, an Arrow array or a pandas Series"
+    raise InvalidArgumentError.of(name, values, expected)
 
 
-def _arrow_values(name: str, values: Any, data_type: DataType) -> FlatValues:
-    from featurestore_client.arrow_values import arrow_values  # noqa: PLC0415  pyarrow is optional, and slow to import
-
-    return arrow_values(name, values, data_type)
-
-
-def _is_of(module: str, classes: tuple[str, ...], value: object) -> bool:
-    """Whether a value is of these classes of a module, which is not imported to find out."""
+def _is_of(module: str, classes: tuple[str, ...], kind: type) -> bool:
+    """Whether a class is one of these of a module, which is not imported to find out."""
     loaded = sys.modules.get(module)
-    return loaded is not None and isinstance(value, tuple(getattr(loaded, name) for name in classes))
+    return loaded is not None and issubclass(kind, tuple(getattr(loaded, name) for name in classes))
 
 
 # ------------------------------------------------------------------------------------------------------------------ tables
@@ -145,8 +154,8 @@ def is_table(data: object) -> bool:
     """Whether this is a table of columns, rather than an iterable of them."""
     return (
         isinstance(data, Mapping)
-        or _is_of("pyarrow", ("RecordBatch", "Table"), data)
-        or _is_of("pandas", ("DataFrame",), data)
+        or _is_of("pyarrow", ("RecordBatch", "Table"), data.__class__)
+        or _is_of("pandas", ("DataFrame",), data.__class__)
         or (isinstance(data, np.ndarray) and data.dtype.names is not None)
     )
 
@@ -155,9 +164,9 @@ def columns_in(data: Any) -> dict[str, Any]:
     """The columns of a mapping, an Arrow record batch or table, a pandas frame, or a structured array, by name."""
     if isinstance(data, Mapping):
         return dict(data)
-    if _is_of("pyarrow", ("RecordBatch", "Table"), data):
+    if _is_of("pyarrow", ("RecordBatch", "Table"), data.__class__):
         return dict(zip(data.schema.names, data.columns, strict=True))
-    if _is_of("pandas", ("DataFrame",), data):
+    if _is_of("pandas", ("DataFrame",), data.__class__):
         return {str(name): data[name] for name in data.columns}
     if isinstance(data, np.ndarray) and data.dtype.names is not None:
         return {name: data[name] for name in data.dtype.names}
@@ -196,7 +205,7 @@ def write_batch(view: ViewSchema, data: Any, *, event_timestamps: Any = None, ti
     by default ``event_timestamp`` where there is one; without any, the server's clock is the time.
     """
     columns = columns_in(data)
-    timestamps: Buffer | None = None
+    timestamps: npt.NDArray[np.int64] | None = None
     if event_timestamps is not None:
         if timestamp_column is not None:
             raise InvalidArgumentError.of("timestamp_column", timestamp_column, "no column where event_timestamps are given")

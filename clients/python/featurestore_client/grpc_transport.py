@@ -4,10 +4,14 @@ Messages pass through as bytes. Invariant: each failure of grpcio becomes one of
 status details, and nothing of grpc leaves this module.
 """
 
+import asyncio
 import ssl
+import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -163,7 +167,7 @@ class GrpcTransport:
                 raise _closed(self._target) from None
             raise
 
-    def stream(self, method_path: str, requests: Iterator[bytes], *, timeout_s: float | None) -> Iterator[bytes]:
+    def stream(self, method_path: str, requests: Iterator[bytes], *, timeout_s: float | None) -> "_Responses":
         """Many requests, many responses."""
         if self._closed:
             raise _closed(self._target)
@@ -207,6 +211,7 @@ class AsyncGrpcTransport:
         self._target = target
         self._credentials = None if target.tls is None else target.tls.credentials()
         self._opened: grpc.aio.Channel | None = None
+        self._streams: GrpcTransport | None = None
         self._unary: dict[str, Any] = {}
         self._closed = False
 
@@ -241,19 +246,53 @@ class AsyncGrpcTransport:
     async def stream(
         self, method_path: str, requests: AsyncIterator[bytes], *, timeout_s: float | None
     ) -> AsyncIterator[bytes]:
-        """Many requests, many responses."""
-        method: Any = self._channel.stream_stream(method_path)
-        call = method(requests, timeout=timeout_s, metadata=self._target.metadata)
+        """Many requests, many responses.
+
+        Over a blocking channel and a thread: where the server ends a stream while a request is being written, grpc.aio answers
+        INTERNAL "Internal error from Core" and loses the server's status, without which it is not known whether to go on.
+        """
+        if self._closed:
+            raise _closed(self._target)
+        if self._streams is None:
+            self._streams = GrpcTransport(self._target)
+        loop = asyncio.get_running_loop()
+        outgoing: SimpleQueue[bytes | None] = SimpleQueue()
+        incoming: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue()
+
+        async def feed() -> None:
+            try:
+                async for request in requests:
+                    outgoing.put(request)
+            finally:
+                outgoing.put(None)
+
+        def receive() -> None:
+            end: BaseException | None = None
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                try:
+                    for response in responses:
+                        loop.call_soon_threadsafe(incoming.put_nowait, response)
+                except FeatureStoreError as error:
+                    end = error
+                loop.call_soon_threadsafe(incoming.put_nowait, end)
+
+        feeder = asyncio.create_task(feed())
+        responses = self._streams.stream(method_path, iter(outgoing.get, None), timeout_s=timeout_s)
+        threading.Thread(target=receive, name="featurestore-stream", daemon=True).start()
         try:
-            async for response in call:
-                yield response
-        except grpc.aio.AioRpcError as failure:
-            raise self._target.error(failure, method_path, timeout_s) from None
+            while isinstance(item := await incoming.get(), bytes):
+                yield item
+            if item is not None:
+                raise item
         finally:
-            call.cancel()
+            feeder.cancel()
+            outgoing.put(None)
+            responses.cancel()
 
     async def close(self) -> None:
         """Ends the calls under way."""
         self._closed = True
+        if self._streams is not None:
+            await asyncio.to_thread(self._streams.close)
         if self._opened is not None:
             await self._opened.close()

@@ -129,6 +129,7 @@ class _Window:
         self._reported = 0
         self._timed = True
         self._failures = 0
+        self._failure: UnavailableError | None = None
         self._moved_s = time.monotonic()
         self.unacknowledged: deque[tuple[int, bytes]] = deque()
         self.acknowledged_sequence = options.resume_after
@@ -159,7 +160,7 @@ class _Window:
             self.unacknowledged.popleft()
         self.acknowledged_sequence = max(self.acknowledged_sequence, response.sequence)
         self._this_stream = WriteCounts.of(response.counts)
-        self._failures = 0
+        self._failures, self._failure = 0, None
         self._moved_s = time.monotonic()
 
     def report(self) -> None:
@@ -169,9 +170,11 @@ class _Window:
             self._options.progress(IngestProgress(self.acknowledged_sequence, self.counts))
 
     def patience_s(self) -> float:
-        """How much longer to wait for an acknowledgement. Raises DeadlineExceededError once that is over."""
+        """How much longer to wait for an acknowledgement. Raises what stood in the way once that is over."""
         left_s = self._moved_s + self._options.timeout_s - time.monotonic()
         if left_s <= 0:
+            if self._failure is not None:
+                raise self._failure
             raise DeadlineExceededError(f"no batch was acknowledged for {self._options.timeout_s:.3g} s")
         return left_s
 
@@ -185,7 +188,7 @@ class _Window:
         self._earlier_streams, self._this_stream = self.counts, _NO_COUNTS
         if error is None or not waiting:
             return 0.0  # it broke while nothing was under way: the next batch opens another
-        self._failures += 1
+        self._failures, self._failure = self._failures + 1, error
         delay_s = self._options.retry.delay_s(self._failures)
         if self._options.retry.attempts_max == 1 or delay_s >= self._moved_s + self._options.timeout_s - time.monotonic():
             raise error
@@ -389,8 +392,9 @@ async def ingest_async(transport: AsyncTransport, view: ViewSchema, data: Any, o
         while stream is not None:
             while not done() and not stream.ended:
                 changed.clear()
+                patience_s = window.patience_s()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), window.patience_s())
+                    await asyncio.wait_for(changed.wait(), patience_s)
             if not stream.ended:
                 break
             await asyncio.sleep(window.delay_after(stream.error))

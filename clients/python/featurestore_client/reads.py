@@ -47,7 +47,7 @@ class Selection:
         """The answer to a request, whose schema is ``known`` unless it brings a new one."""
         answer = wire.GetFeaturesResponse.FromString(encoded)
         if known is None or answer.schema_id != known.schema_id:
-            if not answer.HasField("schema"):
+            if not answer.schema:
                 raise InternalError(f"the answer is of schema {answer.schema_id}, which the request did not name, and lacks it")
             known = AnswerSchema.decode(answer.schema_id, answer.schema)
             self._current = get_request_prefix(self._encoded, known.schema_id), known
@@ -63,9 +63,9 @@ class Selections:
 
     def find(self, features: str | Sequence[str], *, project: str, event_timestamps: bool, expired_values: bool) -> Selection:
         """The selection of a service by name, or of a list of ``view:feature``."""
-        wanted = features if isinstance(features, str) else tuple(features)
-        identity = (wanted, project, event_timestamps, expired_values)
         try:
+            wanted = features if isinstance(features, str) else tuple(features)
+            identity = (wanted, project, event_timestamps, expired_values)
             return self._selections[identity]
         except KeyError:
             return self._add(identity, wanted, project, event_timestamps, expired_values)

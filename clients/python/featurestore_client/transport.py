@@ -25,8 +25,8 @@ class Transport(Protocol):
     def stream(self, method_path: str, requests: Iterator[bytes], *, timeout_s: float | None) -> Iterator[bytes]:
         """Many requests, many responses, at the same time; ends when ``requests`` has ended and all is answered.
 
-        ``requests`` blocks until there is a next one. It may be consumed in the thread that consumes the responses, one
-        request ahead of them. Where the iterator has a method ``cancel()``, it is called from another thread to give up.
+        ``requests`` blocks until there is a next one; whoever sends bounds how many are unanswered. It may be consumed in
+        another thread. Where the iterator of responses has a method ``cancel()``, another thread calls it to give up.
         """
         ...
 
