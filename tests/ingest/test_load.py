@@ -72,11 +72,11 @@ def test_now_is_one_time_for_all_rows(tmp_path, load_files):
     ("header", "naming", "sentence"),
     [
         ("kee,event_timestamp,x", Naming(), "--key: got 'key', expected a column for join key 'key': one like 'kee'"),
-        ("key,time,x", Naming(), "--timestamp: got 'event_timestamp', expected a column of the file: one of 'key', 'time', 'x'; name it"),
-        ("key,event_timestamp,y", Naming(), "--map: got the columns 'key', 'event_timestamp', 'y', expected at least one feature: 'x', 'n'"),
+        ("key,time,x", Naming(), "--timestamp: got 'event_timestamp', expected a column of the file: one of 'key', 'time'"),
+        ("key,event_timestamp,y", Naming(), "'event_timestamp', 'y', expected at least one feature: 'x', 'n'; or --map column=feature"),
         ("key,event_timestamp,x", Naming((("y", "x"),)), "--map: got 'y', expected a column of the file: one of"),
-        ("key,event_timestamp,y", Naming((("y", "xx"),)), "--map: got y=xx, expected a feature or join key of view 'v': one like 'x'"),
-        ("key,event_timestamp,y", Naming((("y", "x"), ("y", "n"))), "--map: got y=n, expected a column that feeds nothing else, as 'y' does"),
+        ("key,event_timestamp,y", Naming((("y", "xx"),)), "--map: got y=xx, expected a feature or join key of view 'v':"),
+        ("key,event_timestamp,y", Naming((("y", "x"), ("y", "n"))), "--map: got y=n, expected a column that feeds nothing"),
         ("key,event_timestamp,x", Naming(keys=("key", "x")), "--key: got x, expected one column for each join key of 'e': key"),
         ("key,event_timestamp,x,x", Naming(), "x: got the column twice, expected distinct names of the columns that are used"),
     ],
@@ -113,7 +113,7 @@ def test_each_rejected_row_is_listed_with_its_place_and_reason(name, tmp_path, l
         "5,2024-01-01,1\n"
         "6,2024-01-01,1,\n"
     )
-    rows, summary = load_files(VIEW, tmp_path / "a.csv", max_rejects=MANY, rejects=tmp_path / name)
+    rows = load_files(VIEW, tmp_path / "a.csv", max_rejects=MANY, rejects=tmp_path / name).rows
     assert [row["key"] for row in rows] == [1, 6]
     text = (tmp_path / name).read_text()
     if name.endswith("csv"):
@@ -221,8 +221,14 @@ def test_a_row_that_where_leaves_out_is_not_rejected_unless_it_could_not_tell(tm
 
 @pytest.mark.parametrize(
     ("where", "sentence"),
-    [("nn = 1", "nn"), ("n = ", "syntax error"), ("sum(n) > 1", "without aggregates"), ("'a'", "Could not convert"), ("n IN (SELECT 1 FROM 'a.csv')", "a.csv")],
-)  # fmt: skip
+    [
+        ("nn = 1", "nn"),
+        ("n = ", "syntax error"),
+        ("sum(n) > 1", "without aggregates"),
+        ("'a'", "Could not convert"),
+        ("n IN (SELECT 1 FROM 'a.csv')", "a.csv"),
+    ],
+)
 def test_a_condition_that_makes_no_sense_is_explained(where, sentence, tmp_path, load_files):
     with pytest.raises(InvalidArgumentError) as raised:
         load_files(VIEW, write_csv(tmp_path / "a.csv", 5), where=where)

@@ -1,5 +1,6 @@
 """Every format gives the same rows, and says where a row stood."""
 
+import bz2
 import gzip
 import io
 import json
@@ -12,9 +13,9 @@ from pathlib import Path
 import fsspec
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
-import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather
 
 from featurestore.errors import InvalidArgumentError, NotFoundError
 from featurestore.ingest import Format, RejectLimit, find_sources
@@ -53,7 +54,7 @@ WRITERS = {
     "a.csv": lambda path: path.write_text(TEXT),
     "a.tsv": lambda path: path.write_text(TEXT.replace('"b, c"', "b; c").replace(",", "\t").replace(";", ",")),
     "a.csv.gz": lambda path: path.write_bytes(gzip.compress(TEXT.encode())),
-    "a.csv.bz2": lambda path: path.write_bytes(__import__("bz2").compress(TEXT.encode())),
+    "a.csv.bz2": lambda path: path.write_bytes(bz2.compress(TEXT.encode())),
     "a.zip": write_zip,
     "a.feather": lambda path: feather.write_feather(TABLE, str(path), compression="zstd"),
     "a.arrow": lambda path: feather.write_feather(TABLE, str(path), compression="uncompressed", chunksize=1),
@@ -98,7 +99,7 @@ def test_directories_and_globs_are_read_in_the_order_of_names(tmp_path):
 
     assert names(tmp_path) == ["a.jsonl", "b/1.parquet", "b/2.csv"]
     assert names(tmp_path / "b" / "*") == ["b/1.parquet", "b/2.csv"]
-    assert names(tmp_path / "**" / "*.csv") == ["_tmp/x.csv", "b/2.csv"] or names(tmp_path / "b/*.csv") == ["b/2.csv"]
+    assert names(tmp_path / "**" / "*.csv") == [".hidden.csv", "_tmp/x.csv", "b/2.csv"]
     assert names(tmp_path / "b/2.csv", tmp_path / "a.jsonl") == ["b/2.csv", "a.jsonl"]
 
 
@@ -152,9 +153,7 @@ def test_csv_lines_are_counted_through_quotes_blank_lines_and_returns(tmp_path, 
     ]
     (tmp_path / "a.csv").write_text("\n".join(lines), newline="")
     rows, summary = load_files(VIEW, tmp_path / "a.csv", max_rejects=MANY)
-    assert [(row["key"], row["name"]) for row in rows] == [(1, "two\nlines"), (4, '5" pipe'), (5, 'a "b" c'), (6, None)] or [
-        (row["key"], row["name"]) for row in rows
-    ] == [(1, "two\r\nlines"), (4, '5" pipe'), (5, 'a "b" c'), (6, None)]
+    assert [(row["key"], row["name"]) for row in rows] == [(1, "two\nlines"), (4, '5" pipe'), (5, 'a "b" c'), (6, None)]
     assert [(reject.number, reject.column, reject.value) for reject in summary.examples] == [
         (5, "x", "one"),
         (6, "", "3,2024-01-01,1"),
