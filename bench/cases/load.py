@@ -20,6 +20,7 @@ from bench.settings import Settings
 
 SUBJECT = "featurestore_grpcio"
 REQUESTS = 4_096
+WRITES = 256
 REQUEST_KEYS_MAX = 400_000
 OPEN_SHARES = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.2)
 
@@ -52,7 +53,7 @@ def _prepare(clients: list[Remote], target: targets.Target, rows: int, settings:
         seed = settings.seed * 1_000 + place
         requests = {"read": (wire.GET_FEATURES, target.read_requests(rows, count, seed, settings.zipf))}
         if settings.write_share:
-            requests["write"] = (wire.WRITE_FEATURES, target.write_requests(rows, count, seed, settings.zipf))
+            requests["write"] = (wire.WRITE_FEATURES, target.write_requests(rows, min(count, WRITES), seed, settings.zipf))
         client.ask("prepare", requests)
 
 

@@ -27,7 +27,7 @@ from bench.rounds import Measured
 from bench.wire import CHANNEL_OPTIONS
 
 START_DELAY_S = 0.05
-TURN_S_MIN = 0.1
+TURN_S_MIN = 0.05
 TURNS_MAX = 10
 NANOSECONDS = 1_000_000_000
 

@@ -115,7 +115,7 @@ def test_any_running_server_is_driven_by_its_public_api(tmp_path: Path) -> None:
 
         with pytest.raises(SettingsError, match="either --service NAME or --features"):
             target.find(Settings(server=url))
-        with pytest.raises(SettingsError, match="NOT_FOUND.*'bench_v1'"):
+        with pytest.raises(SettingsError, match=r"NOT_FOUND.*'bench_v1'"):
             target.find(Settings(server=url, service="bench_v2"))
         with pytest.raises(SettingsError, match="--write-share needs --view"):
             target.find(Settings(server=url, service=target.SERVICE, write_share=0.1))
