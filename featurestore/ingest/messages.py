@@ -226,4 +226,4 @@ def _halved(batch: pa.RecordBatch, start: int, stop: int) -> Iterator[tuple[int,
 def wire_bytes(batch: pa.RecordBatch) -> int:
     """About what a batch takes in a message: as in memory, but a byte for each bool."""
     bools = sum(pa.types.is_boolean(kind) for kind in batch.schema.types)
-    return sum(int(column.nbytes) for column in batch.columns) + bools * batch.num_rows
+    return sum(int(column.nbytes) for column in batch.columns) + int(bools * batch.num_rows)
