@@ -249,7 +249,7 @@ class OnlineStore:
         return freed
 
     async def keep_up(self, rows_max: int) -> int:
-        """One step of what runs in the background: old rows, and drops that could not be done yet. Returns how many rows went."""
+        """One step of the background work: old rows, and drops that could not be done yet. Returns how many rows went."""
         if self._unsettled:
             async with AsyncExitStack() as gates:
                 await gates.enter_async_context(self._apply_gate)
