@@ -97,7 +97,7 @@ _running: list[RunningServer] = []
 
 @pytest.fixture(scope="module")
 def start_server() -> Iterator[StartServer]:
-    """``start_server("--read-rows-max", "10")`` starts one; ``directory=`` to use one again, ``ready=False`` to not wait."""
+    """Starts servers: ``start_server("--read-rows-max", "10")``; ``directory=`` to use one again, ``ready=False``: no wait."""
     started: list[RunningServer] = []
     directories: list[Path] = []
 

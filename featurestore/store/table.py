@@ -1,8 +1,8 @@
 """Tables: the rows of one feature view, in shards, with one writer and any number of readers.
 
-``TableReader`` reads; it is what another process maps a table with. ``Table`` is the owner's: it also writes, deletes, reclaims,
-grows shards and changes the schema. The rules live here, the loops in the ``.pyx`` modules. Invariant: a reader works on one
-``Snapshot`` from start to end, and a snapshot's segments are never changed in shape, only replaced in a new snapshot.
+``TableReader`` reads; it is what another process maps a table with. ``Table`` is the owner's: it also writes, deletes,
+reclaims, grows shards and changes the schema. The rules live here, the loops in the ``.pyx`` modules. Invariant: a reader works
+on one ``Snapshot`` from start to end; a snapshot's segments are never changed in shape, only replaced in a new snapshot.
 """
 
 import json
@@ -165,9 +165,9 @@ class TableReader:
     ) -> Projection:
         """Which features to read, resolved once and used for many reads.
 
-        Fixed-width features come out packed in the order given: row-major, ``row_bytes`` a row without padding; or, ``columnar``,
-        column after column, feature k from byte ``rows * offsets[k]``. Strings and bytes come out apart, in order. ``null_bits[k]``
-        is feature k's bit in a row of the null bitmap (k by default) of ``null_row_bytes`` (enough for them by default).
+        Fixed-width features come out packed in the order given: row-major, ``row_bytes`` a row without padding; or,
+        ``columnar``, column after column, feature k from byte ``rows * offsets[k]``. Strings come out apart, in order.
+        ``null_bits[k]`` is feature k's bit in a row of the null bitmap (k by default), which has ``null_row_bytes`` a row.
         Raises NotFoundError for a feature the view does not have.
         """
         return Projection(self._current().layout, features, columnar, null_bits, null_row_bytes)
@@ -187,9 +187,10 @@ class TableReader:
     ) -> RowBatch:
         """Reads one row for each key, in one call into the kernel.
 
-        ``keys``: a column for each join key in the entity's order, int64 arrays or VarColumns of n. ``now_us``: rows of an event
-        time before ``now_us - ttl`` are EXPIRED; their values are left out unless ``expired_values``. With ``out``, row i's values
-        land at ``out_offset + i * out_stride`` of it, so that several views fill one matrix; nulls are ORed into ``nulls_out``.
+        ``keys``: a column for each join key in the entity's order, int64 arrays or VarColumns of n. ``now_us``: rows of an
+        event time before ``now_us - ttl`` are EXPIRED; their values are left out unless ``expired_values``. With ``out``, row
+        i's values land at ``out_offset + i * out_stride`` of it, so that several views fill one matrix; nulls are ORed into
+        ``nulls_out``.
         Raises InvalidArgumentError for keys of the wrong type or length, NotFoundError when a feature is gone since.
         """
         snapshot = self._current()
@@ -308,9 +309,10 @@ class Table(TableReader):
     ) -> WriteCounts:
         """Writes n rows, last writer wins by event time; an equal event time overwrites.
 
-        ``event_timestamps_us``: int64 of n, or of 1 for all. ``columns``: feature name to values of n; features left out keep what
-        they hold. ``now_us`` is kept as the time of writing. The whole batch is checked, and all room made, before the first row
-        is written. Raises InvalidArgumentError, NotFoundError (a feature), ResourceExhaustedError (a limit, or memory).
+        ``event_timestamps_us``: int64 of n, or of 1 for all. ``columns``: feature name to values of n; features left out keep
+        what they hold. ``now_us`` is kept as the time of writing. The whole batch is checked, and all room made, before the
+        first row is written. Raises InvalidArgumentError, NotFoundError (a feature), or
+        ResourceExhaustedError (a limit, memory).
         """
         while True:
             layout = self._snapshot.layout
@@ -465,7 +467,7 @@ class Table(TableReader):
     def _publish(
         self, replaced: Mapping[int, Segment], layout: RowLayout | None = None, schema: tuple[FeatureView, Entity] | None = None
     ) -> None:
-        """Makes replaced segments, and a new schema if there is one, the table: at one instant for readers here and elsewhere."""
+        """Makes replaced segments, and a new schema if there is one, the table: at one instant for all readers."""
         before = self._snapshot
         segments = list(before.segments)
         for shard, segment in replaced.items():
@@ -493,15 +495,16 @@ class Table(TableReader):
         with self._write_lock:
             if [key.type for key in entity.join_keys] != [key.type for key in self.entity.join_keys]:
                 raise FailedPreconditionError(
-                    f"the join keys of view {self.view.name!r} cannot change while it holds rows: make a new view of the new entity, "
-                    "load it, and point the services to it"
+                    f"the join keys of view {self.view.name!r} cannot change while it holds rows: make a new view of "
+                    "the new entity, load it, and point the services to it"
                 )
             before = {feature.name: feature.type for feature in self.view.features}
             for feature in view.features:
                 if before.get(feature.name, feature.type) != feature.type:
                     raise FailedPreconditionError(
-                        f"feature {feature.name!r} of view {self.view.name!r} cannot change its type from {before[feature.name]} to "
-                        f"{feature.type} while it holds rows: add a feature of another name, load it, and drop the old one"
+                        f"feature {feature.name!r} of view {self.view.name!r} cannot change its type from "
+                        f"{before[feature.name]} to {feature.type} while it holds rows: add a feature of another name, "
+                        "load it, and drop the old one"
                     )
             layout = RowLayout.of(view, entity)
             if layout == self._snapshot.layout:
@@ -548,7 +551,8 @@ class Table(TableReader):
     def advise_huge(self) -> bool:
         """Asks for huge pages behind what the table holds now: worth it after a bulk load. False where the system has none."""
         with self._write_lock:
-            return all([segment.advise_huge() for segment in self._snapshot.segments])
+            answers = [segment.advise_huge() for segment in self._snapshot.segments]
+            return all(answers)
 
     def close(self) -> None:
         """Marks the table as left in good order."""

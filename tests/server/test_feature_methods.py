@@ -286,9 +286,7 @@ def test_ingest_acknowledges_each_batch_in_order_with_counts_so_far(store):
 
 def test_ingest_keeps_what_was_acknowledged_before_a_mistake(store):
     messages = [ingest_message(1, [1], view="users"), ingest_message(2, [2], view="airports")]
-    with pytest.raises(
-        InvalidArgumentError, match=r"view: got 'default.airports', expected default.users, as in the first message"
-    ):
+    with pytest.raises(InvalidArgumentError, match=r"view: got .default.airports., expected default.users"):
         store.stream(PREFIX + "IngestFeatures", messages)
     with pytest.raises(InvalidArgumentError, match="sequence: got 3, expected above 3"):
         store.stream(PREFIX + "IngestFeatures", [ingest_message(3, [1], view="users"), ingest_message(3, [2])])

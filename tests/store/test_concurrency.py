@@ -104,7 +104,7 @@ def test_readers_in_threads_go_on_while_the_schema_changes(directory: Path) -> N
                 while not stop.is_set():
                     cells = np.frombuffer(table.read([numbers], projection, now_us=0).values or b"", np.int64).reshape(-1, 3)
                     assert (cells[:, 2] == cells[:, 0] * 31 + cells[:, 1] * 17 + numbers).all()
-            except BaseException as error:  # noqa: BLE001 - carried to the test
+            except BaseException as error:
                 failures.append(error)
 
         threads = [threading.Thread(target=read) for _ in range(3)]

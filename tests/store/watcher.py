@@ -2,8 +2,8 @@
 
     python -m tests.store.watcher DIRECTORY SECONDS KEYS
 
-A row is whole when its string and its vector follow from feature ``a`` and its checksum from ``a`` and ``b``, and is never older than
-one read of the same key before. Prints what it read as JSON.
+A row is whole when its string and its vector follow from feature ``a`` and its checksum from ``a`` and ``b``; and it is never
+older than what was read of the same key before. Prints what it read as JSON.
 """
 
 import json
