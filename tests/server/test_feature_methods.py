@@ -500,6 +500,19 @@ def test_rows_of_a_write_are_limited_before_anything_is_written(make_local):
     assert [table.rows for table in local.call(public.ListTablesRequest()).tables] == [0, 0, 0, 0]
 
 
+def test_memory_that_is_too_small_is_told_before_anything_is_written(make_local):
+    local = make_local(bytes_max=1 << 20)
+    local.call(
+        public.ApplyRequest(
+            definitions=public.Definitions(entities=DEFINITIONS.entities[:1], feature_views=DEFINITIONS.feature_views[:1])
+        )
+    )
+    with pytest.raises(ResourceExhaustedError, match="memory of all tables, in bytes: got .* raise bytes_max"):
+        write_users(local, range(100_000), a=range(100_000))
+    assert local.call(public.ListTablesRequest()).tables[0].rows == 0
+    write_users(local, [1], a=[1])
+
+
 def test_a_key_that_stands_for_many_rows_cannot_take_all_memory(make_local):
     local = make_local(read_rows_max=1_000_000, key_bytes_max=1 << 20)
     local.call(public.ApplyRequest(definitions=DEFINITIONS))
