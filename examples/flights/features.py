@@ -252,15 +252,14 @@ def main() -> None:
     started = time.perf_counter()
     flights = read_flights()
     parts = split(flights, feature_tables(flights))
-    for name, tables in {"history": parts.history, "events": parts.events}.items():
-        (output / name).mkdir(parents=True, exist_ok=True)
-        for view, table in tables.items():
-            table.to_parquet(output / name / f"{view}.parquet", index=False)
+    for part, tables in {"history": parts.history, "events": parts.events}.items():
+        (output / part).mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            table.to_parquet(output / part / f"{name}.parquet", index=False)
     flights.to_parquet(output / "flights.parquet", index=False)
 
     cancelled = int((flights["known"] == NEVER).sum())
-    print(
-        f"{len(flights):,} flights of 2013, {cancelled:,} of them cancelled; {len(parts.held_out):,} of {HELD_OUT:%B} are held out"
+    print(f"{len(flights):,} flights of 2013, {cancelled:,} cancelled; {len(parts.held_out):,} in {HELD_OUT:%B} are held out")
     )
     print(f"{'feature view':<22}{'rows before':>12}{'rows after':>12}  {'keys':>6}")
     for view in definitions.views:
