@@ -260,7 +260,6 @@ def main() -> None:
 
     cancelled = int((flights["known"] == NEVER).sum())
     print(f"{len(flights):,} flights of 2013, {cancelled:,} cancelled; {len(parts.held_out):,} in {HELD_OUT:%B} are held out")
-    )
     print(f"{'feature view':<22}{'rows before':>12}{'rows after':>12}  {'keys':>6}")
     for view in definitions.views:
         history, events = parts.history[view.name], parts.events[view.name]
