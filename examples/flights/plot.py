@@ -1,6 +1,7 @@
 """The replay as one picture: the worst day of the month, how well flights were sorted, how long the fetches took."""
 
 from pathlib import Path
+from typing import Any
 
 import features
 import matplotlib as mpl
@@ -12,6 +13,7 @@ mpl.use("agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 Floats = npt.NDArray[np.float32]
 MODEL, BASELINE, SEEN, INK, FAINT = "#0b6e99", "#d9822b", "#9aa5b1", "#1f2933", "#e4e7eb"
@@ -19,7 +21,7 @@ MODEL, BASELINE, SEEN, INK, FAINT = "#0b6e99", "#d9822b", "#9aa5b1", "#1f2933", 
 
 def draw(path: Path, flights: pd.DataFrame, predicted: Floats, baseline: Floats, fetch_us: npt.NDArray[np.float64]) -> None:
     """Writes the picture as PNG. ``predicted`` and ``baseline`` are minutes of delay, a row a flight."""
-    style = {
+    style: dict[Any, Any] = {
         "font.size": 10,
         "text.color": INK,
         "axes.labelcolor": INK,
@@ -40,12 +42,11 @@ def draw(path: Path, flights: pd.DataFrame, predicted: Floats, baseline: Floats,
     scheduled = pd.to_datetime(flights["scheduled"] * 60, unit="s", utc=True).dt.tz_convert(features.HELD_OUT.tz)
     known = flights.assign(predicted=predicted, baseline=baseline, at=scheduled)[flights["delay"].notna()]
     with plt.rc_context(style):
-        mosaic = [["day", "day"], ["sorted", "fetches"]]
-        figure, axes = plt.subplot_mosaic(mosaic, figsize=(11, 8), layout="constrained", dpi=130)
-        figure.get_layout_engine().set(h_pad=0.12, w_pad=0.12)
-        _day(axes["day"], known)
-        _sorted(axes["sorted"], known)
-        _fetches(axes["fetches"], fetch_us)
+        figure = plt.figure(figsize=(11, 8), dpi=130, layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12))
+        grid = figure.add_gridspec(2, 2)
+        _day(figure.add_subplot(grid[0, :]), known)
+        _sorted(figure.add_subplot(grid[1, 0]), known)
+        _fetches(figure.add_subplot(grid[1, 1]), fetch_us)
         figure.savefig(path)
         plt.close(figure)
 
@@ -100,13 +101,15 @@ def _sorted(axes: Axes, known: pd.DataFrame) -> None:
 def _fetches(axes: Axes, fetch_us: npt.NDArray[np.float64]) -> None:
     p50, p99 = np.percentile(fetch_us, [50, 99])
     edges = np.geomspace(fetch_us.min(), np.percentile(fetch_us, 99.9), 60)
-    axes.hist(fetch_us, bins=edges, color=MODEL)
+    axes.hist(fetch_us, bins=edges.tolist(), color=MODEL)
+    axes.set_ylim(top=axes.get_ylim()[1] * 1.1)
     axes.set_xscale("log")
+    axes.set_xlim(edges[0], edges[-1] * 1.35)
     round_us = (100, 150, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, 5_000, 10_000, 20_000)
     ticks = [each for each in round_us if edges[0] <= each <= edges[-1]]
     axes.set_xticks(ticks, [f"{each / 1_000:g}" for each in ticks])
     axes.set_xticks([], minor=True)
-    for value, name, side in ((p50, "p50", "left"), (p99, "p99", "right")):
+    for value, name, side in ((p50, "p50", "right"), (p99, "p99", "left")):
         axes.axvline(value, color=INK, linewidth=1, linestyle=(0, (4, 2)))
         axes.annotate(
             f"{name} {value / 1_000:.2f} ms",

@@ -172,9 +172,8 @@ def report(seen: Replayed) -> None:
     )
     for name, calls, rows in (("fetches", seen.fetch_us, flights), ("writes", seen.write_us, seen.rows_written)):
         p50, p99 = np.percentile(calls, [50, 99])
-        print(
-            f"  {len(calls):>7,} {name:<8}of {rows / len(calls):>4.1f} rows on average:  p50 {p50:>6,.0f} us  p99 {p99:>6,.0f} us"
-        )
+        each = f"{rows / len(calls):.1f} rows on average"
+        print(f"  {len(calls):>7,} {name:<8}of {each:<21} p50 {p50:>6,.0f} us   p99 {p99:>6,.0f} us")
 
 
 def main() -> None:
