@@ -12,8 +12,9 @@ Every feature row carries the minute at which it became known, and is made of no
 - A window of an hour covers the departures that became known in the 60 minutes up to now. A row is written when a departure
   enters a window and when one leaves it, so the latest row of a key is right at any time, not only just after a departure.
 - The weather of an hour is known when the hour is over.
-- A request for a flight is made ``ASKED_BEFORE_MINUTES`` before its scheduled departure. No flight left as early as that, so
-  its own delay is never among its features. That the plane is assigned by then is the one thing taken for granted.
+- A request for a flight is made ``ASKED_BEFORE_MINUTES`` before its scheduled departure or a little earlier: requests go out
+  every ``ASKED_EVERY_MINUTES``. No flight left as early as that, so its own delay is never among its features. That the plane
+  is assigned by then is the one thing taken for granted.
 
 Invariant: the value of a feature at minute t is a function of departures known at t and schedules up to t, nothing else
 (tests/examples/test_flights.py changes all later delays and compares).
@@ -34,6 +35,7 @@ from featurestore.model import FeatureService, FeatureView
 
 BUILD = Path(__file__).parent / "build"
 ASKED_BEFORE_MINUTES = 60
+ASKED_EVERY_MINUTES = 5
 LATE_MINUTES = 15
 OVERDUE_UNTIL_MINUTES = 180
 LATEST_DEPARTURES = 10
@@ -84,7 +86,7 @@ def read_flights() -> pd.DataFrame:
             "delay": delay.astype(np.float32),
             "scheduled": scheduled,
             "known": np.where(departed, scheduled + np.where(departed, delay, 0).astype(np.int64) + 1, NEVER),
-            "asked": scheduled - ASKED_BEFORE_MINUTES,
+            "asked": (scheduled - ASKED_BEFORE_MINUTES) // ASKED_EVERY_MINUTES * ASKED_EVERY_MINUTES,
         }
     )
     return flights.sort_values(["scheduled", "origin", "carrier", "flight"], kind="stable", ignore_index=True)

@@ -49,8 +49,8 @@ class DelayModel:
     @classmethod
     def fitted(cls, columns: Floats, delay: Floats) -> "DelayModel":
         trees = HistGradientBoostingRegressor(
-            max_iter=60,
-            learning_rate=0.15,
+            max_iter=40,
+            learning_rate=0.2,
             max_leaf_nodes=16,
             min_samples_leaf=200,
             categorical_features=[NAMES_OF_TIMETABLE.index(name) for name in CATEGORIES],

@@ -2,11 +2,11 @@
 
     python examples/flights/replay.py --server grpc://127.0.0.1:7400
 
-The server holds all rows up to the month (``featurestore ingest``). Time goes on by the minute: what became known up to it is
-written, then the flights that leave an hour later are fetched through service ``delay_model_v1`` and their delay is predicted.
-Afterwards every value that was fetched is compared with an as-of join in pandas, and the predictions with what came to pass.
+The server holds all rows up to the month (``featurestore ingest``). Time goes on in steps of five minutes: what became known is
+written, then the flights that leave an hour later are fetched through service ``delay_model_v1``. Of what was fetched the model
+predicts the delays. Every value is then compared with an as-of join in pandas, and the predictions with what came to pass.
 
-Invariant: within a minute writes go before the fetch, and nothing later is ever written: the store is asked about the present.
+Invariant: within a step writes go before the fetch, and nothing later is ever written: the store is asked about the present.
 """
 
 import argparse
@@ -67,12 +67,12 @@ class Stream:
 
 
 def replay(client: Client, trained: Trained, flights: pd.DataFrame, streams: list[Stream]) -> Replayed:
-    """Goes through the minutes at which flights are asked for. ``flights`` are in the order of ``asked``."""
+    """Goes through the times at which flights are asked for. ``flights`` are in the order of ``asked``."""
     asked = flights["asked"].to_numpy(np.int64)
     timetable = trained.timetable(flights)
     keys = {name: flights[name].tolist() for name in REQUEST_KEYS}
     starts = np.flatnonzero(np.r_[True, np.diff(asked) != 0]).tolist()
-    values, statuses, row_us, predicted, fetch_us, write_us = [], [], [], [], [], []
+    values, statuses, row_us, fetch_us, write_us = [], [], [], [], []
     rows_written = 0
     progress_at = 0
     began = time.perf_counter()
@@ -95,24 +95,22 @@ def replay(client: Client, trained: Trained, flights: pd.DataFrame, streams: lis
         assert isinstance(matrix, np.ndarray)
         assert batch.event_timestamps is not None
         assert batch.views == VIEWS
-        times = batch.event_timestamps.astype(np.int64).clip(min=0)
-        ages = times[:, [VIEWS.index(view) for view in AGES]]
-        columns = model_columns(timetable[start:stop], matrix, np.full(stop - start, now_us), ages)
-        predicted.append(trained.with_features.predict(columns))
         values.append(matrix)
         statuses.append(batch.statuses)
-        row_us.append(times)
+        row_us.append(batch.event_timestamps.astype(np.int64).clip(min=0))
         if stop * 4 // len(flights) > progress_at or stop == len(flights):
             progress_at = stop * 4 // len(flights)
             now = pd.Timestamp(now_us, unit="us", tz="UTC").tz_convert(features.HELD_OUT.tz)
             print(f"  {now:%d %B %H:%M}: {stop:,} flights asked for, {rows_written:,} rows written", flush=True)
     seconds = time.perf_counter() - began
+    all_values, all_row_us = np.concatenate(values), np.concatenate(row_us)
+    ages = all_row_us[:, [VIEWS.index(view) for view in AGES]]
     return Replayed(
         flights,
-        np.concatenate(values),
+        all_values,
         np.concatenate(statuses),
-        np.concatenate(row_us),
-        np.concatenate(predicted),
+        all_row_us,
+        trained.with_features.predict(model_columns(timetable, all_values, asked * 60_000_000, ages)),
         trained.baseline.predict(timetable),
         np.array(fetch_us),
         np.array(write_us),
