@@ -27,7 +27,7 @@ def features() -> Iterator[ModuleType]:
         yield features
     finally:
         sys.path.remove(str(EXAMPLE))
-        for name in ("features", "definitions"):
+        for name in ("features", "definitions", "demo"):
             sys.modules.pop(name, None)
 
 
@@ -147,3 +147,19 @@ def test_weather_is_known_only_when_its_hour_is_over(features: ModuleType, table
     both = tables["origin_weather"].merge(raw, on=["origin", "event_timestamp"], validate="one_to_one")
     assert len(both) == len(raw)
     np.testing.assert_array_equal(both["temperature"], both["temp"].astype(np.float32))
+
+
+def test_demo_says_in_a_sentence_that_the_server_cannot_start(
+    features: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import demo
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(demo.DemoError, match="featurestore is not on the PATH: `make demo` installs it"), demo.server(tmp_path):
+        pass
+    command = tmp_path / "featurestore"
+    command.write_text("#!/bin/sh\necho error: no memory is left >&2\nexit 1\n")
+    command.chmod(0o755)
+    with pytest.raises(demo.DemoError, match="ended at its start with status 1. Its log:\n  error: no memory is left"):
+        with demo.server(tmp_path):
+            pass
