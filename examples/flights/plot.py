@@ -100,7 +100,7 @@ def _sorted(axes: Axes, known: pd.DataFrame) -> None:
 
 def _fetches(axes: Axes, fetch_us: npt.NDArray[np.float64]) -> None:
     p50, p99 = np.percentile(fetch_us, [50, 99])
-    edges = np.geomspace(fetch_us.min(), 1.8 * p99, 60)
+    edges = np.geomspace(fetch_us.min(), 2.5 * p99, 60)
     axes.hist(fetch_us, bins=edges.tolist(), color=MODEL)
     axes.set_ylim(top=axes.get_ylim()[1] * 1.1)
     axes.set_xscale("log")
