@@ -10,7 +10,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field as Option, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
+from pydantic import Field as Option
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 JOIN_KEYS_MAX = 8
@@ -35,14 +36,21 @@ class Scalar(Enum):
 
 
 _ITEM_BYTES = {Scalar.BOOL: 1, Scalar.INT32: 4, Scalar.INT64: 8, Scalar.FLOAT32: 4, Scalar.FLOAT64: 8, Scalar.TIMESTAMP: 8}
-_NUMPY = {Scalar.BOOL: "?", Scalar.INT32: "<i4", Scalar.INT64: "<i8", Scalar.FLOAT32: "<f4", Scalar.FLOAT64: "<f8", Scalar.TIMESTAMP: "<i8"}
+_NUMPY = {
+    Scalar.BOOL: "?",
+    Scalar.INT32: "<i4",
+    Scalar.INT64: "<i8",
+    Scalar.FLOAT32: "<f4",
+    Scalar.FLOAT64: "<f8",
+    Scalar.TIMESTAMP: "<i8",
+}
 _VECTOR_SCALARS = (Scalar.FLOAT32, Scalar.FLOAT64, Scalar.INT64)
 _TYPE_TEXT = re.compile(r"^([a-z0-9]+)(?:\[([0-9]+)\])?$")
 TYPE_NAMES = ", ".join(scalar.value for scalar in Scalar) + ", float32[N], float64[N], int64[N]"
 
 
 class DataType(BaseModel):
-    """A feature's type: a scalar, or a fixed-length vector of float32, float64 or int64. Written ``float32`` or ``float32[16]``."""
+    """A feature's type: a scalar, or a fixed-length vector of float32, float64 or int64. As text: ``float32``, ``float32[16]``."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -84,7 +92,7 @@ class DataType(BaseModel):
 
     @property
     def numpy(self) -> str:
-        """The NumPy dtype text of one element, such as ``<f4`` (timestamp: ``<i8``, microseconds). KeyError for string and bytes."""
+        """The NumPy dtype text of one element, such as ``<f4`` (timestamp: ``<i8``, us). KeyError for string and bytes."""
         return _NUMPY[self.scalar]
 
 
@@ -117,9 +125,7 @@ def _duration_text(value: timedelta | None) -> str | None:
     return None if value is None else f"{value.total_seconds():f}".rstrip("0").rstrip(".") + "s"
 
 
-Duration = Annotated[
-    timedelta | None, BeforeValidator(parse_duration), PlainSerializer(_duration_text, return_type=str | None)
-]
+Duration = Annotated[timedelta | None, BeforeValidator(parse_duration), PlainSerializer(_duration_text, return_type=str | None)]
 
 
 class _Definition(BaseModel):
@@ -177,7 +183,7 @@ class Field(BaseModel):
 
 
 class BatchSource(BaseModel):
-    """Where a view's values are loaded from in bulk, and which columns are what: the defaults of ``featurestore ingest VIEW``."""
+    """Where a view is loaded from in bulk, and which columns are what: the defaults of ``featurestore ingest VIEW``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

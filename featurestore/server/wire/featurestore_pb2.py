@@ -1,0 +1,168 @@
+# Generated from featurestore/v1/featurestore.proto by proto/generate.py (make proto). Do not edit.
+
+from google.protobuf import any_pb2 as _any_pb2  # noqa: F401  the descriptor refers to it
+from google.protobuf.descriptor_pool import Default as _default_pool
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper as _EnumTypeWrapper
+from google.protobuf.message_factory import GetMessageClass as _message_class
+
+DESCRIPTOR = _default_pool().AddSerializedFile(
+    b'\n"featurestore/v1/featurestore.proto\x12\x0ffeaturestore.v1\x1a\x19google/pr'
+    b'otobuf/any.proto"\x9a\x01\n\x06Column\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05bools\x18\x02 \x03(\x08\x12\x0e\n\x06int3'
+    b'2s\x18\x03 \x03(\x0f\x12\x0e\n\x06int64s\x18\x04 \x03(\x10\x12\x10\n\x08float32s\x18\x05 \x03(\x02\x12\x10\n\x08float64s\x18\x06 \x03(\x01\x12\x0c\n\x04'
+    b'data\x18\x07 \x01(\x0c\x12\x0f\n\x07offsets\x18\x08 \x03(\x0f\x12\x10\n\x08validity\x18\t \x01(\x0c"x\n\x10FeatureSelectio'
+    b'n\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x10\n\x08features\x18\x03 \x03(\t\x12\x18\n\x10event_t'
+    b'imestamps\x18\x04 \x01(\x08\x12\x16\n\x0eexpired_values\x18\x05 \x01(\x08"\x8a\x01\n\x12GetFeaturesRequest\x124'
+    b'\n\tselection\x18\x01 \x01(\x0b2!.featurestore.v1.FeatureSelection\x12%\n\x04keys\x18\x02 \x03'
+    b'(\x0b2\x17.featurestore.v1.Column\x12\x17\n\x0fknown_schema_id\x18\x03 \x01(\x06"\xfa\x01\n\x13GetFeat'
+    b'uresResponse\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x11\n\tschema_id\x18\x02 \x01(\x06\x12-\n\x06schema\x18\x03 \x01(\x0b2\x1d.'
+    b"featurestore.v1.AnswerSchema\x12'\n\x06matrix\x18\x04 \x01(\x0b2\x17.featurestore.v1.C"
+    b'olumn\x12(\n\x07columns\x18\x05 \x03(\x0b2\x17.featurestore.v1.Column\x12\x14\n\x0crow_statuses\x18'
+    b'\x06 \x01(\x0c\x12\r\n\x05nulls\x18\x07 \x01(\x0c\x12\x1b\n\x13event_timestamps_us\x18\x08 \x03(\x10"|\n\x0cAnswerSchem'
+    b'a\x120\n\x08features\x18\x01 \x03(\x0b2\x1e.featurestore.v1.AnswerFeature\x12\r\n\x05views\x18\x02 \x03'
+    b'(\t\x12+\n\tjoin_keys\x18\x03 \x03(\x0b2\x18.featurestore.v1.JoinKey"?\n\rAnswerFeature'
+    b'\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x12\n\nview_index\x18\x03 \x01(\r"{\n\nWriteBatch\x12%'
+    b'\n\x04keys\x18\x01 \x03(\x0b2\x17.featurestore.v1.Column\x12)\n\x08features\x18\x02 \x03(\x0b2\x17.featur'
+    b'estore.v1.Column\x12\x1b\n\x13event_timestamps_us\x18\x03 \x03(\x10"\\\n\x0bWriteCounts\x12\x0c\n\x04'
+    b'rows\x18\x01 \x01(\x04\x12\x10\n\x08inserted\x18\x02 \x01(\x04\x12\x0f\n\x07updated\x18\x03 \x01(\x04\x12\r\n\x05equal\x18\x04 \x01(\x04\x12\r\n\x05'
+    b'older\x18\x05 \x01(\x04"a\n\x14WriteFeaturesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01'
+    b'(\t\x12*\n\x05batch\x18\x03 \x01(\x0b2\x1b.featurestore.v1.WriteBatch"E\n\x15WriteFeaturesR'
+    b'esponse\x12,\n\x06counts\x18\x01 \x01(\x0b2\x1c.featurestore.v1.WriteCounts"t\n\x15IngestF'
+    b'eaturesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12'
+    b'*\n\x05batch\x18\x04 \x01(\x0b2\x1b.featurestore.v1.WriteBatch"X\n\x16IngestFeaturesRes'
+    b'ponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12,\n\x06counts\x18\x02 \x01(\x0b2\x1c.featurestore.v1.WriteC'
+    b'ounts"z\n\x15DeleteFeaturesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12%\n'
+    b'\x04keys\x18\x03 \x03(\x0b2\x17.featurestore.v1.Column\x12\x1b\n\x13event_timestamps_us\x18\x04 \x03('
+    b'\x10"H\n\x16DeleteFeaturesResponse\x12\x0f\n\x07deleted\x18\x01 \x01(\x04\x12\x0e\n\x06absent\x18\x02 \x01(\x04\x12\r\n\x05'
+    b'older\x18\x03 \x01(\x04"\x9a\x01\n\x07Project\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bdescription\x18\x02 \x01(\t\x12\r\n\x05ow'
+    b'ner\x18\x03 \x01(\t\x120\n\x04tags\x18\x04 \x03(\x0b2".featurestore.v1.Project.TagsEntry\x1a+\n\tT'
+    b'agsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x028\x01"%\n\x07JoinKey\x12\x0c\n\x04name\x18\x01 \x01('
+    b'\t\x12\x0c\n\x04type\x18\x02 \x01(\t"\xd6\x01\n\x06Entity\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0bdes'
+    b'cription\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x12/\n\x04tags\x18\x05 \x03(\x0b2!.featurestore.v1.En'
+    b'tity.TagsEntry\x12+\n\tjoin_keys\x18\x06 \x03(\x0b2\x18.featurestore.v1.JoinKey\x1a+\n\tT'
+    b'agsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x028\x01"\x95\x01\n\x05Field\x12\x0c\n\x04name\x18\x01 \x01(\t'
+    b'\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x13\n\x0bdescription\x18\x03 \x01(\t\x12.\n\x04tags\x18\x04 \x03(\x0b2 .featurestore'
+    b'.v1.Field.TagsEntry\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x028\x01'
+    b'"\xa1\x01\n\x0bBatchSource\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x18\n\x10timestamp_column\x18\x02 \x01(\t\x12:\n\x07colu'
+    b'mns\x18\x03 \x03(\x0b2).featurestore.v1.BatchSource.ColumnsEntry\x1a.\n\x0cColumnsE'
+    b'ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x028\x01"\xbb\x02\n\x0bFeatureView\x12\x0f\n\x07project\x18'
+    b'\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0bdescription\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x124\n\x04tags\x18'
+    b'\x05 \x03(\x0b2&.featurestore.v1.FeatureView.TagsEntry\x12\x0e\n\x06entity\x18\x06 \x01(\t\x12(\n'
+    b'\x08features\x18\x07 \x03(\x0b2\x16.featurestore.v1.Field\x12\x0b\n\x03ttl\x18\x08 \x01(\t\x12\x11\n\tretentio'
+    b'n\x18\t \x01(\t\x12,\n\x06source\x18\n \x01(\x0b2\x1c.featurestore.v1.BatchSource\x1a+\n\tTagsEnt'
+    b'ry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x028\x01"\xb4\x01\n\x10FeatureReference\x12\x0c\n\x04view\x18'
+    b'\x01 \x01(\t\x12\x0f\n\x07feature\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12B\n\tjoin_keys\x18\x04 \x03(\x0b2/.featur'
+    b'estore.v1.FeatureReference.JoinKeysEntry\x1a/\n\rJoinKeysEntry\x12\x0b\n\x03key'
+    b'\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x028\x01"\xee\x01\n\x0eFeatureService\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n'
+    b'\x04name\x18\x02 \x01(\t\x12\x13\n\x0bdescription\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x127\n\x04tags\x18\x05 \x03(\x0b2).'
+    b'featurestore.v1.FeatureService.TagsEntry\x123\n\x08features\x18\x06 \x03(\x0b2!.fea'
+    b'turestore.v1.FeatureReference\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value'
+    b'\x18\x02 \x01(\t:\x028\x01"\xd4\x01\n\x0bDefinitions\x12*\n\x08projects\x18\x01 \x03(\x0b2\x18.featurestore.v1.P'
+    b'roject\x12)\n\x08entities\x18\x02 \x03(\x0b2\x17.featurestore.v1.Entity\x123\n\rfeature_vie'
+    b'ws\x18\x03 \x03(\x0b2\x1c.featurestore.v1.FeatureView\x129\n\x10feature_services\x18\x04 \x03(\x0b'
+    b'2\x1f.featurestore.v1.FeatureService"a\n\x0cApplyRequest\x121\n\x0bdefinitions'
+    b'\x18\x01 \x01(\x0b2\x1c.featurestore.v1.Definitions\x12\x0f\n\x07dry_run\x18\x02 \x01(\x08\x12\r\n\x05prune\x18\x03'
+    b' \x01(\x08"J\n\rApplyResponse\x12(\n\x07changes\x18\x01 \x03(\x0b2\x17.featurestore.v1.Change\x12'
+    b'\x0f\n\x07applied\x18\x02 \x01(\x08"\xd0\x01\n\x06Change\x12.\n\x06action\x18\x01 \x01(\x0e2\x1e.featurestore.v1.Ch'
+    b'ange.Action\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x13\n\x0bdiff'
+    b'erences\x18\x05 \x03(\t\x12\x0e\n\x06effect\x18\x06 \x01(\t"D\n\x06Action\x12\x16\n\x12ACTION_UNSPECIFIED\x10\x00\x12'
+    b'\n\n\x06CREATE\x10\x01\x12\n\n\x06UPDATE\x10\x02\x12\n\n\x06DELETE\x10\x03"\x15\n\x13ListProjectsRequest"B\n\x14Li'
+    b'stProjectsResponse\x12*\n\x08projects\x18\x01 \x03(\x0b2\x18.featurestore.v1.Project"&'
+    b'\n\x13ListEntitiesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t"A\n\x14ListEntitiesResponse\x12)'
+    b'\n\x08entities\x18\x01 \x03(\x0b2\x17.featurestore.v1.Entity"*\n\x17ListFeatureViewsReq'
+    b'uest\x12\x0f\n\x07project\x18\x01 \x01(\t"O\n\x18ListFeatureViewsResponse\x123\n\rfeature_vie'
+    b'ws\x18\x01 \x03(\x0b2\x1c.featurestore.v1.FeatureView"-\n\x1aListFeatureServicesReq'
+    b'uest\x12\x0f\n\x07project\x18\x01 \x01(\t"X\n\x1bListFeatureServicesResponse\x129\n\x10feature_'
+    b'services\x18\x01 \x03(\x0b2\x1f.featurestore.v1.FeatureService"$\n\x11ListTablesReq'
+    b'uest\x12\x0f\n\x07project\x18\x01 \x01(\t"<\n\x12ListTablesResponse\x12&\n\x06tables\x18\x01 \x03(\x0b2\x16.fe'
+    b'aturestore.v1.Table"\x97\x01\n\x05Table\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12\x0c\n\x04'
+    b'rows\x18\x03 \x01(\x04\x12\x14\n\x0cdeleted_rows\x18\x04 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x05 \x01(\x04\x12\x11\n\trow_by'
+    b'tes\x18\x06 \x01(\x04\x12\x0e\n\x06shards\x18\x07 \x01(\x04\x12\x12\n\ngeneration\x18\x08 \x01(\x04"6\n\x15DescribeEntityR'
+    b'equest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t"X\n\x16DescribeEntityResponse\x12'
+    b'\'\n\x06entity\x18\x01 \x01(\x0b2\x17.featurestore.v1.Entity\x12\x15\n\rfeature_views\x18\x02 \x03(\t"'
+    b';\n\x1aDescribeFeatureViewRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t"\x92\x01\n'
+    b'\x1bDescribeFeatureViewResponse\x122\n\x0cfeature_view\x18\x01 \x01(\x0b2\x1c.featurestor'
+    b'e.v1.FeatureView\x12%\n\x05table\x18\x02 \x01(\x0b2\x16.featurestore.v1.Table\x12\x18\n\x10featu'
+    b're_services\x18\x03 \x03(\t">\n\x1dDescribeFeatureServiceRequest\x12\x0f\n\x07project\x18\x01 '
+    b'\x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t"\x89\x01\n\x1eDescribeFeatureServiceResponse\x128\n\x0ffeature_'
+    b'service\x18\x01 \x01(\x0b2\x1f.featurestore.v1.FeatureService\x12-\n\x06schema\x18\x02 \x01(\x0b2\x1d'
+    b'.featurestore.v1.AnswerSchema"N\n\x06Status\x12\x0c\n\x04code\x18\x01 \x01(\x05\x12\x0f\n\x07message'
+    b'\x18\x02 \x01(\t\x12%\n\x07details\x18\x03 \x03(\x0b2\x14.google.protobuf.Any">\n\x0cErrorDetails\x12.\n'
+    b'\nviolations\x18\x01 \x03(\x0b2\x1a.featurestore.v1.Violation"K\n\tViolation\x12\r\n\x05fi'
+    b'eld\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x10\n\x08expected\x18\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t*@\n\x0bVa'
+    b'lueStatus\x12\x0b\n\x07PRESENT\x10\x00\x12\x08\n\x04NULL\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0b\n\x07EXPIRED\x10\x032\x96\n\n'
+    b'\x0cFeatureStore\x12X\n\x0bGetFeatures\x12#.featurestore.v1.GetFeaturesReques'
+    b't\x1a$.featurestore.v1.GetFeaturesResponse\x12^\n\rWriteFeatures\x12%.featu'
+    b'restore.v1.WriteFeaturesRequest\x1a&.featurestore.v1.WriteFeaturesR'
+    b'esponse\x12e\n\x0eIngestFeatures\x12&.featurestore.v1.IngestFeaturesReques'
+    b"t\x1a'.featurestore.v1.IngestFeaturesResponse(\x010\x01\x12a\n\x0eDeleteFeatures"
+    b"\x12&.featurestore.v1.DeleteFeaturesRequest\x1a'.featurestore.v1.Delet"
+    b'eFeaturesResponse\x12F\n\x05Apply\x12\x1d.featurestore.v1.ApplyRequest\x1a\x1e.feat'
+    b'urestore.v1.ApplyResponse\x12[\n\x0cListProjects\x12$.featurestore.v1.List'
+    b'ProjectsRequest\x1a%.featurestore.v1.ListProjectsResponse\x12[\n\x0cListEn'
+    b'tities\x12$.featurestore.v1.ListEntitiesRequest\x1a%.featurestore.v1.L'
+    b'istEntitiesResponse\x12g\n\x10ListFeatureViews\x12(.featurestore.v1.ListFe'
+    b'atureViewsRequest\x1a).featurestore.v1.ListFeatureViewsResponse\x12p\n\x13'
+    b'ListFeatureServices\x12+.featurestore.v1.ListFeatureServicesRequest'
+    b'\x1a,.featurestore.v1.ListFeatureServicesResponse\x12U\n\nListTables\x12".f'
+    b'eaturestore.v1.ListTablesRequest\x1a#.featurestore.v1.ListTablesRes'
+    b'ponse\x12a\n\x0eDescribeEntity\x12&.featurestore.v1.DescribeEntityRequest\x1a'
+    b"'.featurestore.v1.DescribeEntityResponse\x12p\n\x13DescribeFeatureView\x12"
+    b'+.featurestore.v1.DescribeFeatureViewRequest\x1a,.featurestore.v1.D'
+    b'escribeFeatureViewResponse\x12y\n\x16DescribeFeatureService\x12..featurest'
+    b'ore.v1.DescribeFeatureServiceRequest\x1a/.featurestore.v1.DescribeF'
+    b'eatureServiceResponseb\x06proto3'
+)
+_messages = DESCRIPTOR.message_types_by_name
+_enums = DESCRIPTOR.enum_types_by_name
+
+ValueStatus = _EnumTypeWrapper(_enums["ValueStatus"])
+PRESENT = 0
+NULL = 1
+NOT_FOUND = 2
+EXPIRED = 3
+Column = _message_class(_messages["Column"])
+FeatureSelection = _message_class(_messages["FeatureSelection"])
+GetFeaturesRequest = _message_class(_messages["GetFeaturesRequest"])
+GetFeaturesResponse = _message_class(_messages["GetFeaturesResponse"])
+AnswerSchema = _message_class(_messages["AnswerSchema"])
+AnswerFeature = _message_class(_messages["AnswerFeature"])
+WriteBatch = _message_class(_messages["WriteBatch"])
+WriteCounts = _message_class(_messages["WriteCounts"])
+WriteFeaturesRequest = _message_class(_messages["WriteFeaturesRequest"])
+WriteFeaturesResponse = _message_class(_messages["WriteFeaturesResponse"])
+IngestFeaturesRequest = _message_class(_messages["IngestFeaturesRequest"])
+IngestFeaturesResponse = _message_class(_messages["IngestFeaturesResponse"])
+DeleteFeaturesRequest = _message_class(_messages["DeleteFeaturesRequest"])
+DeleteFeaturesResponse = _message_class(_messages["DeleteFeaturesResponse"])
+Project = _message_class(_messages["Project"])
+JoinKey = _message_class(_messages["JoinKey"])
+Entity = _message_class(_messages["Entity"])
+Field = _message_class(_messages["Field"])
+BatchSource = _message_class(_messages["BatchSource"])
+FeatureView = _message_class(_messages["FeatureView"])
+FeatureReference = _message_class(_messages["FeatureReference"])
+FeatureService = _message_class(_messages["FeatureService"])
+Definitions = _message_class(_messages["Definitions"])
+ApplyRequest = _message_class(_messages["ApplyRequest"])
+ApplyResponse = _message_class(_messages["ApplyResponse"])
+Change = _message_class(_messages["Change"])
+ListProjectsRequest = _message_class(_messages["ListProjectsRequest"])
+ListProjectsResponse = _message_class(_messages["ListProjectsResponse"])
+ListEntitiesRequest = _message_class(_messages["ListEntitiesRequest"])
+ListEntitiesResponse = _message_class(_messages["ListEntitiesResponse"])
+ListFeatureViewsRequest = _message_class(_messages["ListFeatureViewsRequest"])
+ListFeatureViewsResponse = _message_class(_messages["ListFeatureViewsResponse"])
+ListFeatureServicesRequest = _message_class(_messages["ListFeatureServicesRequest"])
+ListFeatureServicesResponse = _message_class(_messages["ListFeatureServicesResponse"])
+ListTablesRequest = _message_class(_messages["ListTablesRequest"])
+ListTablesResponse = _message_class(_messages["ListTablesResponse"])
+Table = _message_class(_messages["Table"])
+DescribeEntityRequest = _message_class(_messages["DescribeEntityRequest"])
+DescribeEntityResponse = _message_class(_messages["DescribeEntityResponse"])
+DescribeFeatureViewRequest = _message_class(_messages["DescribeFeatureViewRequest"])
+DescribeFeatureViewResponse = _message_class(_messages["DescribeFeatureViewResponse"])
+DescribeFeatureServiceRequest = _message_class(_messages["DescribeFeatureServiceRequest"])
+DescribeFeatureServiceResponse = _message_class(_messages["DescribeFeatureServiceResponse"])
+Status = _message_class(_messages["Status"])
+ErrorDetails = _message_class(_messages["ErrorDetails"])
+Violation = _message_class(_messages["Violation"])

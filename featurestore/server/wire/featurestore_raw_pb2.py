@@ -1,0 +1,149 @@
+# Generated from featurestore/v1/featurestore.proto by proto/generate.py (make proto). Do not edit.
+
+from google.protobuf import any_pb2 as _any_pb2  # noqa: F401  the descriptor refers to it
+from google.protobuf.descriptor_pool import Default as _default_pool
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper as _EnumTypeWrapper
+from google.protobuf.message_factory import GetMessageClass as _message_class
+
+DESCRIPTOR = _default_pool().AddSerializedFile(
+    b'\n&featurestore/v1/featurestore_raw.proto\x12\x13featurestore.v1.raw\x1a\x19g'
+    b'oogle/protobuf/any.proto"\x9a\x01\n\x06Column\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05bools\x18\x02 \x01(\x0c'
+    b'\x12\x0e\n\x06int32s\x18\x03 \x01(\x0c\x12\x0e\n\x06int64s\x18\x04 \x01(\x0c\x12\x10\n\x08float32s\x18\x05 \x01(\x0c\x12\x10\n\x08float64s\x18\x06'
+    b' \x01(\x0c\x12\x0c\n\x04data\x18\x07 \x01(\x0c\x12\x0f\n\x07offsets\x18\x08 \x01(\x0c\x12\x10\n\x08validity\x18\t \x01(\x0c"x\n\x10Feature'
+    b'Selection\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x10\n\x08features\x18\x03 \x03(\t\x12\x18\n'
+    b'\x10event_timestamps\x18\x04 \x01(\x08\x12\x16\n\x0eexpired_values\x18\x05 \x01(\x08"k\n\x12GetFeaturesRe'
+    b'quest\x12\x11\n\tselection\x18\x01 \x01(\x0c\x12)\n\x04keys\x18\x02 \x03(\x0b2\x1b.featurestore.v1.raw.Col'
+    b'umn\x12\x17\n\x0fknown_schema_id\x18\x03 \x01(\x06"\xe3\x01\n\x13GetFeaturesResponse\x12\x0c\n\x04rows\x18\x01 \x01'
+    b'(\r\x12\x11\n\tschema_id\x18\x02 \x01(\x06\x12\x0e\n\x06schema\x18\x03 \x01(\x0c\x12+\n\x06matrix\x18\x04 \x01(\x0b2\x1b.features'
+    b'tore.v1.raw.Column\x12,\n\x07columns\x18\x05 \x03(\x0b2\x1b.featurestore.v1.raw.Column'
+    b'\x12\x14\n\x0crow_statuses\x18\x06 \x01(\x0c\x12\r\n\x05nulls\x18\x07 \x01(\x0c\x12\x1b\n\x13event_timestamps_us\x18\x08 \x01'
+    b'(\x0c"\x84\x01\n\x0cAnswerSchema\x124\n\x08features\x18\x01 \x03(\x0b2".featurestore.v1.raw.Answ'
+    b'erFeature\x12\r\n\x05views\x18\x02 \x03(\t\x12/\n\tjoin_keys\x18\x03 \x03(\x0b2\x1c.featurestore.v1.ra'
+    b'w.JoinKey"?\n\rAnswerFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x12\n\nview_i'
+    b'ndex\x18\x03 \x01(\r"\x83\x01\n\nWriteBatch\x12)\n\x04keys\x18\x01 \x03(\x0b2\x1b.featurestore.v1.raw.Co'
+    b'lumn\x12-\n\x08features\x18\x02 \x03(\x0b2\x1b.featurestore.v1.raw.Column\x12\x1b\n\x13event_tim'
+    b'estamps_us\x18\x03 \x01(\x0c"\\\n\x0bWriteCounts\x12\x0c\n\x04rows\x18\x01 \x01(\x04\x12\x10\n\x08inserted\x18\x02 \x01(\x04\x12'
+    b'\x0f\n\x07updated\x18\x03 \x01(\x04\x12\r\n\x05equal\x18\x04 \x01(\x04\x12\r\n\x05older\x18\x05 \x01(\x04"e\n\x14WriteFeaturesR'
+    b'equest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12.\n\x05batch\x18\x03 \x01(\x0b2\x1f.featurest'
+    b'ore.v1.raw.WriteBatch"I\n\x15WriteFeaturesResponse\x120\n\x06counts\x18\x01 \x01(\x0b2 '
+    b'.featurestore.v1.raw.WriteCounts"x\n\x15IngestFeaturesRequest\x12\x0f\n\x07pro'
+    b'ject\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12.\n\x05batch\x18\x04 \x01(\x0b2\x1f.feat'
+    b'urestore.v1.raw.WriteBatch"\\\n\x16IngestFeaturesResponse\x12\x10\n\x08sequence'
+    b'\x18\x01 \x01(\x04\x120\n\x06counts\x18\x02 \x01(\x0b2 .featurestore.v1.raw.WriteCounts"~\n\x15Dele'
+    b'teFeaturesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12)\n\x04keys\x18\x03 \x03(\x0b2\x1b'
+    b'.featurestore.v1.raw.Column\x12\x1b\n\x13event_timestamps_us\x18\x04 \x01(\x0c"H\n\x16Dele'
+    b'teFeaturesResponse\x12\x0f\n\x07deleted\x18\x01 \x01(\x04\x12\x0e\n\x06absent\x18\x02 \x01(\x04\x12\r\n\x05older\x18\x03 \x01'
+    b'(\x04"\x9e\x01\n\x07Project\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bdescription\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t'
+    b'\x124\n\x04tags\x18\x04 \x03(\x0b2&.featurestore.v1.raw.Project.TagsEntry\x1a+\n\tTagsEn'
+    b'try\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x028\x01"%\n\x07JoinKey\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04'
+    b'type\x18\x02 \x01(\t"\xde\x01\n\x06Entity\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0bdescript'
+    b'ion\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x123\n\x04tags\x18\x05 \x03(\x0b2%.featurestore.v1.raw.Ent'
+    b'ity.TagsEntry\x12/\n\tjoin_keys\x18\x06 \x03(\x0b2\x1c.featurestore.v1.raw.JoinKey\x1a+'
+    b'\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x028\x01"\x99\x01\n\x05Field\x12\x0c\n\x04name\x18\x01 '
+    b'\x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x13\n\x0bdescription\x18\x03 \x01(\t\x122\n\x04tags\x18\x04 \x03(\x0b2$.featurest'
+    b'ore.v1.raw.Field.TagsEntry\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 '
+    b'\x01(\t:\x028\x01"\xa5\x01\n\x0bBatchSource\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x18\n\x10timestamp_column\x18\x02 \x01(\t\x12'
+    b'>\n\x07columns\x18\x03 \x03(\x0b2-.featurestore.v1.raw.BatchSource.ColumnsEntry\x1a'
+    b'.\n\x0cColumnsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x028\x01"\xc7\x02\n\x0bFeatureView\x12'
+    b'\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0bdescription\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01'
+    b'(\t\x128\n\x04tags\x18\x05 \x03(\x0b2*.featurestore.v1.raw.FeatureView.TagsEntry\x12\x0e\n\x06'
+    b'entity\x18\x06 \x01(\t\x12,\n\x08features\x18\x07 \x03(\x0b2\x1a.featurestore.v1.raw.Field\x12\x0b\n\x03tt'
+    b'l\x18\x08 \x01(\t\x12\x11\n\tretention\x18\t \x01(\t\x120\n\x06source\x18\n \x01(\x0b2 .featurestore.v1.raw'
+    b'.BatchSource\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x028\x01"\xb8\x01\n\x10Fe'
+    b'atureReference\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0f\n\x07feature\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12F\n\tj'
+    b'oin_keys\x18\x04 \x03(\x0b23.featurestore.v1.raw.FeatureReference.JoinKeysEn'
+    b'try\x1a/\n\rJoinKeysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x028\x01"\xf6\x01\n\x0eFeature'
+    b'Service\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0bdescription\x18\x03 \x01(\t\x12\r\n\x05o'
+    b'wner\x18\x04 \x01(\t\x12;\n\x04tags\x18\x05 \x03(\x0b2-.featurestore.v1.raw.FeatureService.Ta'
+    b'gsEntry\x127\n\x08features\x18\x06 \x03(\x0b2%.featurestore.v1.raw.FeatureReference'
+    b'\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x028\x01"\xe4\x01\n\x0bDefinitions\x12.\n'
+    b'\x08projects\x18\x01 \x03(\x0b2\x1c.featurestore.v1.raw.Project\x12-\n\x08entities\x18\x02 \x03(\x0b2'
+    b'\x1b.featurestore.v1.raw.Entity\x127\n\rfeature_views\x18\x03 \x03(\x0b2 .featuresto'
+    b're.v1.raw.FeatureView\x12=\n\x10feature_services\x18\x04 \x03(\x0b2#.featurestore.v'
+    b'1.raw.FeatureService"e\n\x0cApplyRequest\x125\n\x0bdefinitions\x18\x01 \x01(\x0b2 .feat'
+    b'urestore.v1.raw.Definitions\x12\x0f\n\x07dry_run\x18\x02 \x01(\x08\x12\r\n\x05prune\x18\x03 \x01(\x08"N\n\rA'
+    b'pplyResponse\x12,\n\x07changes\x18\x01 \x03(\x0b2\x1b.featurestore.v1.raw.Change\x12\x0f\n\x07ap'
+    b'plied\x18\x02 \x01(\x08"\xd4\x01\n\x06Change\x122\n\x06action\x18\x01 \x01(\x0e2".featurestore.v1.raw.Cha'
+    b'nge.Action\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x13\n\x0bdiffe'
+    b'rences\x18\x05 \x03(\t\x12\x0e\n\x06effect\x18\x06 \x01(\t"D\n\x06Action\x12\x16\n\x12ACTION_UNSPECIFIED\x10\x00\x12\n'
+    b'\n\x06CREATE\x10\x01\x12\n\n\x06UPDATE\x10\x02\x12\n\n\x06DELETE\x10\x03"\x15\n\x13ListProjectsRequest"F\n\x14Lis'
+    b'tProjectsResponse\x12.\n\x08projects\x18\x01 \x03(\x0b2\x1c.featurestore.v1.raw.Projec'
+    b't"&\n\x13ListEntitiesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t"E\n\x14ListEntitiesRespons'
+    b'e\x12-\n\x08entities\x18\x01 \x03(\x0b2\x1b.featurestore.v1.raw.Entity"*\n\x17ListFeatureV'
+    b'iewsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t"S\n\x18ListFeatureViewsResponse\x127\n\rfeat'
+    b'ure_views\x18\x01 \x03(\x0b2 .featurestore.v1.raw.FeatureView"-\n\x1aListFeature'
+    b'ServicesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t"\\\n\x1bListFeatureServicesResponse\x12'
+    b'=\n\x10feature_services\x18\x01 \x03(\x0b2#.featurestore.v1.raw.FeatureService"$'
+    b'\n\x11ListTablesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t"@\n\x12ListTablesResponse\x12*\n\x06ta'
+    b'bles\x18\x01 \x03(\x0b2\x1a.featurestore.v1.raw.Table"\x97\x01\n\x05Table\x12\x0f\n\x07project\x18\x01 \x01('
+    b'\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x04\x12\x14\n\x0cdeleted_rows\x18\x04 \x01(\x04\x12\x14\n\x0cmemory_by'
+    b'tes\x18\x05 \x01(\x04\x12\x11\n\trow_bytes\x18\x06 \x01(\x04\x12\x0e\n\x06shards\x18\x07 \x01(\x04\x12\x12\n\ngeneration\x18\x08 \x01(\x04'
+    b'"6\n\x15DescribeEntityRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t"\\\n\x16Desc'
+    b'ribeEntityResponse\x12+\n\x06entity\x18\x01 \x01(\x0b2\x1b.featurestore.v1.raw.Entity\x12'
+    b'\x15\n\rfeature_views\x18\x02 \x03(\t";\n\x1aDescribeFeatureViewRequest\x12\x0f\n\x07project\x18'
+    b'\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t"\x9a\x01\n\x1bDescribeFeatureViewResponse\x126\n\x0cfeature_v'
+    b'iew\x18\x01 \x01(\x0b2 .featurestore.v1.raw.FeatureView\x12)\n\x05table\x18\x02 \x01(\x0b2\x1a.fea'
+    b'turestore.v1.raw.Table\x12\x18\n\x10feature_services\x18\x03 \x03(\t">\n\x1dDescribeFeat'
+    b'ureServiceRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t"\x91\x01\n\x1eDescribeFea'
+    b'tureServiceResponse\x12<\n\x0ffeature_service\x18\x01 \x01(\x0b2#.featurestore.v1.r'
+    b'aw.FeatureService\x121\n\x06schema\x18\x02 \x01(\x0b2!.featurestore.v1.raw.AnswerSc'
+    b'hema"N\n\x06Status\x12\x0c\n\x04code\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07details\x18\x03 \x03(\x0b2\x14'
+    b'.google.protobuf.Any"B\n\x0cErrorDetails\x122\n\nviolations\x18\x01 \x03(\x0b2\x1e.featu'
+    b'restore.v1.raw.Violation"K\n\tViolation\x12\r\n\x05field\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 '
+    b'\x01(\t\x12\x10\n\x08expected\x18\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t*@\n\x0bValueStatus\x12\x0b\n\x07PRESENT\x10'
+    b'\x00\x12\x08\n\x04NULL\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0b\n\x07EXPIRED\x10\x03b\x06proto3'
+)
+_messages = DESCRIPTOR.message_types_by_name
+_enums = DESCRIPTOR.enum_types_by_name
+
+ValueStatus = _EnumTypeWrapper(_enums["ValueStatus"])
+PRESENT = 0
+NULL = 1
+NOT_FOUND = 2
+EXPIRED = 3
+Column = _message_class(_messages["Column"])
+FeatureSelection = _message_class(_messages["FeatureSelection"])
+GetFeaturesRequest = _message_class(_messages["GetFeaturesRequest"])
+GetFeaturesResponse = _message_class(_messages["GetFeaturesResponse"])
+AnswerSchema = _message_class(_messages["AnswerSchema"])
+AnswerFeature = _message_class(_messages["AnswerFeature"])
+WriteBatch = _message_class(_messages["WriteBatch"])
+WriteCounts = _message_class(_messages["WriteCounts"])
+WriteFeaturesRequest = _message_class(_messages["WriteFeaturesRequest"])
+WriteFeaturesResponse = _message_class(_messages["WriteFeaturesResponse"])
+IngestFeaturesRequest = _message_class(_messages["IngestFeaturesRequest"])
+IngestFeaturesResponse = _message_class(_messages["IngestFeaturesResponse"])
+DeleteFeaturesRequest = _message_class(_messages["DeleteFeaturesRequest"])
+DeleteFeaturesResponse = _message_class(_messages["DeleteFeaturesResponse"])
+Project = _message_class(_messages["Project"])
+JoinKey = _message_class(_messages["JoinKey"])
+Entity = _message_class(_messages["Entity"])
+Field = _message_class(_messages["Field"])
+BatchSource = _message_class(_messages["BatchSource"])
+FeatureView = _message_class(_messages["FeatureView"])
+FeatureReference = _message_class(_messages["FeatureReference"])
+FeatureService = _message_class(_messages["FeatureService"])
+Definitions = _message_class(_messages["Definitions"])
+ApplyRequest = _message_class(_messages["ApplyRequest"])
+ApplyResponse = _message_class(_messages["ApplyResponse"])
+Change = _message_class(_messages["Change"])
+ListProjectsRequest = _message_class(_messages["ListProjectsRequest"])
+ListProjectsResponse = _message_class(_messages["ListProjectsResponse"])
+ListEntitiesRequest = _message_class(_messages["ListEntitiesRequest"])
+ListEntitiesResponse = _message_class(_messages["ListEntitiesResponse"])
+ListFeatureViewsRequest = _message_class(_messages["ListFeatureViewsRequest"])
+ListFeatureViewsResponse = _message_class(_messages["ListFeatureViewsResponse"])
+ListFeatureServicesRequest = _message_class(_messages["ListFeatureServicesRequest"])
+ListFeatureServicesResponse = _message_class(_messages["ListFeatureServicesResponse"])
+ListTablesRequest = _message_class(_messages["ListTablesRequest"])
+ListTablesResponse = _message_class(_messages["ListTablesResponse"])
+Table = _message_class(_messages["Table"])
+DescribeEntityRequest = _message_class(_messages["DescribeEntityRequest"])
+DescribeEntityResponse = _message_class(_messages["DescribeEntityResponse"])
+DescribeFeatureViewRequest = _message_class(_messages["DescribeFeatureViewRequest"])
+DescribeFeatureViewResponse = _message_class(_messages["DescribeFeatureViewResponse"])
+DescribeFeatureServiceRequest = _message_class(_messages["DescribeFeatureServiceRequest"])
+DescribeFeatureServiceResponse = _message_class(_messages["DescribeFeatureServiceResponse"])
+Status = _message_class(_messages["Status"])
+ErrorDetails = _message_class(_messages["ErrorDetails"])
+Violation = _message_class(_messages["Violation"])
