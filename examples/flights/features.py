@@ -21,6 +21,7 @@ Invariant: the value of a feature at minute t is a function of departures known 
 """
 
 import argparse
+import signal
 import time
 from dataclasses import dataclass
 from importlib import metadata
@@ -271,4 +272,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
     main()

@@ -8,6 +8,7 @@ beside it the baseline: the same model of the timetable alone. What is held out 
 
 import argparse
 import os
+import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -141,4 +142,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
     main()

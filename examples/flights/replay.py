@@ -11,6 +11,7 @@ Invariant: within a step writes go before the fetch, and nothing later is ever w
 
 import argparse
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -208,10 +209,11 @@ def main() -> None:
     if wrong:
         print(f"\nchecked against pandas: {len(wrong)} columns differ", *wrong, sep="\n  ", file=sys.stderr)
         raise SystemExit(1)
-    print(f"\nchecked against pandas: {checked} are equal to those of an as-of join, bit for bit")
+    print(f"\nchecked against pandas: {checked} are equal to those of an as-of join")
     draw(data / "replay.png", seen.flights, seen.predicted, seen.baseline, seen.fetch_us)
     print(f"drawn: {data / 'replay.png'}")
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
     main()

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from featurestore.registry import load
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "flights"
 CUTS = ("2013-02-07 18:00", "2013-02-08 12:00", "2013-02-09 00:30")
 """In local time: an evening peak, the morning on which a blizzard came, and just after midnight with flights still leaving."""
@@ -164,3 +166,11 @@ def test_demo_says_in_a_sentence_that_the_server_cannot_start(
     log = re.escape("ended at its start with status 1. Its log:\n  error: no memory is left")
     with pytest.raises(demo.DemoError, match=log), demo.server(tmp_path):
         pass
+
+
+def test_definitions_of_the_demo_are_valid_and_answered_as_one_matrix(features: ModuleType) -> None:
+    definitions = load(EXAMPLE / "definitions.py").definitions
+    views = {view.name: view for view in definitions.feature_views}
+    assert set(views) == {view.name for view in features.definitions.views}
+    (service,) = definitions.feature_services
+    assert {str(next(f.type for f in views[r.view].features if f.name == r.feature)) for r in service.features} == {"float32"}
