@@ -1,0 +1,203 @@
+"""Runs a built image from its root directory, as a container runtime would, and shows that the server in it works.
+
+For machines without a container runtime: namespaces, mounts and the dropping of privileges are done with util-linux (unshare,
+nsenter, setpriv). The image's own configuration (entry point, user, environment, health check, stop signal) is what is run.
+Invariant: each line that is printed as `ok` was checked, and the first thing that does not hold ends the program with 1.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+CHECK = Path(__file__).parent / "check"
+READY_S_MAX = 60
+STOP_S_MAX = 30
+
+# Inside the new mount namespace, where nothing that is mounted is seen by the rest of the machine: the image's root read-only,
+# and what compose.yaml gives a container besides: /tmp and /dev/shm in memory, the volume, the definitions.
+ENTER = """
+set -eu
+root=$1 volume=$2 definitions=$3; shift 3
+mount --make-rprivate /
+mount --bind "$root" "$root"
+cd "$root"
+mount -t proc proc proc
+mount -t tmpfs -o mode=755 tmpfs dev
+for device in null zero full random urandom; do touch dev/$device; mount --bind /dev/$device dev/$device; done
+ln -s /proc/self/fd dev/fd
+mkdir dev/shm; mount -t tmpfs -o nosuid,nodev,noexec,mode=1777,size=256m tmpfs dev/shm
+mount -t tmpfs -o nosuid,nodev,mode=1777,size=64m tmpfs tmp
+mount --bind "$volume" var/lib/featurestore
+mount --bind "$definitions" mnt; mount -o remount,bind,ro mnt
+mount -o remount,bind,ro "$root"
+ip link set lo up
+exec chroot "$root" "$@"
+"""
+
+
+def _words(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise SystemExit(f"the image's configuration has {value!r} where a list of words was expected")
+    return [str(word) for word in value]
+
+
+class Image:
+    """An image's root directory and the configuration it was built with."""
+
+    def __init__(self, root: Path, configuration: Mapping[str, object]) -> None:
+        self.root = root
+        self.entrypoint = _words(configuration["Entrypoint"])
+        self.command = _words(configuration["Cmd"])
+        self.environment = dict(pair.split("=", 1) for pair in _words(configuration["Env"]))
+        self.user, _, self.group = str(configuration["User"]).partition(":")
+        self.stop_signal = signal.Signals[str(configuration["StopSignal"])]
+        health = configuration["Healthcheck"]
+        if not isinstance(health, dict) or health["Test"][0] != "CMD":
+            raise SystemExit(f"the image's health check is {health!r}, expected one in exec form")
+        self.health_check = _words(health["Test"][1:])
+
+    def as_user(self, command: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+        """The command under the image's user and environment, without any capability or a way to gain one."""
+        settings = [f"{name}={value}" for name, value in {**self.environment, **environment}.items()]
+        drop = ["setpriv", f"--reuid={self.user}", f"--regid={self.group}", "--clear-groups"]
+        limits = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+        return ["/usr/bin/env", "-i", *settings, *drop, *limits, "--", *command]
+
+
+class Container:
+    """A running server: process 1 of its own namespaces, until the end of the `with` block at the latest."""
+
+    def __init__(self, image: Image, directory: Path, environment: Mapping[str, str]) -> None:
+        self.image = image
+        self.environment = environment
+        self.log = directory / "server.log"
+        volume = directory / "volume"
+        volume.mkdir(exist_ok=True)
+        os.chown(volume, int(image.user), int(image.group))
+        namespaces = ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork"]
+        enter = ["sh", "-c", ENTER, "sh", str(image.root), str(volume), str(CHECK.resolve())]
+        server = image.as_user([*image.entrypoint, *image.command], environment)
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen([*namespaces, *enter, *server], stdout=log, stderr=subprocess.STDOUT)
+
+    def __enter__(self) -> "Container":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.process.wait()
+
+    @property
+    def pid(self) -> int:
+        """The server's process id outside: the one child of unshare, which makes it once its namespaces are there."""
+        while self.process.poll() is None:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            if children:
+                return int(children[0])
+            time.sleep(0.01)
+        raise self.failure(f"the server ended with {self.process.returncode}")
+
+    def execute(self, *command: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command inside, as `docker exec` does."""
+        enter = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--net", "--ipc", "--uts", "--root", "--wd"]
+        inside = self.image.as_user(command, {**self.environment, **environment})
+        return subprocess.run([*enter, *inside], input=stdin, capture_output=True, text=True, timeout=120, check=False)
+
+    def wait_until_healthy(self) -> float:
+        """Seconds until the image's health check passed."""
+        started = time.monotonic()
+        while self.execute(*self.image.health_check).returncode != 0:
+            if time.monotonic() > started + READY_S_MAX:
+                raise self.failure(f"the health check did not pass within {READY_S_MAX} s")
+            time.sleep(0.1)
+        return time.monotonic() - started
+
+    def stop(self) -> tuple[int, float]:
+        """Sends the image's stop signal to process 1 alone. Its exit code, and the seconds it took."""
+        started = time.monotonic()
+        os.kill(self.pid, self.image.stop_signal)
+        return self.process.wait(timeout=STOP_S_MAX), time.monotonic() - started
+
+    def failure(self, reason: str) -> SystemExit:
+        """The end of the program, with what the server printed."""
+        return SystemExit(f"   FAILED  {reason}\n--- what the server printed ---\n{self.log.read_text()}")
+
+
+def show(image: Image) -> None:
+    """The whole life of a server: refused, started, used, stopped."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        with Container(image, directory, {}) as refused:
+            code = refused.process.wait(timeout=READY_S_MAX)
+            sentence = refused.log.read_text().strip()
+            if code == 0 or "insecure" not in sentence.lower():
+                raise refused.failure(f"without TLS or FEATURESTORE_INSECURE the server ended with {code}, expected a refusal")
+            ok(f"open to a network without TLS and API keys it refuses to start: {sentence}")
+
+        with Container(image, directory, {"FEATURESTORE_INSECURE": "true"}) as container:
+            ok(f"started: health check passed after {container.wait_until_healthy():.1f} s")
+            use(container)
+            code, seconds = container.stop()
+            if code != 0:
+                raise container.failure(f"after {image.stop_signal.name} the server exited with {code}, expected 0")
+            ok(f"{image.stop_signal.name} to process 1: exit 0 after {seconds:.2f} s")
+            print(
+                "   the server's log:\n" + "".join(f"     {line}\n" for line in container.log.read_text().splitlines()), end=""
+            )
+
+
+def use(container: Container) -> None:
+    """What a user, and what an orchestrator, does with a running container."""
+    confined(container)
+    unreachable = container.execute(*container.image.health_check, FEATURESTORE_LISTEN="127.0.0.1:1")
+    if unreachable.returncode == 0:
+        raise container.failure("the health check passed where no server listens")
+    ok(f"the health check fails where no server listens: {unreachable.stderr.strip()}")
+    run(container, "featurestore", "apply", "/mnt/definitions.yaml", "--yes")
+    run(container, "python", "-", stdin=(CHECK / "write_and_read.py").read_text())
+    run(container, "featurestore", "list", "tables")
+
+
+def confined(container: Container) -> None:
+    """The server's process has no privileges and cannot write to its root, as the kernel reports it."""
+    process = Path(f"/proc/{container.pid}")
+    status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line)
+    users, capabilities = set(status["Uid"].split()), [status[name] for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")]
+    mounts = [line.split() for line in (process / "mountinfo").read_text().splitlines()]
+    options = [mount[5].split(",") for mount in mounts if mount[4] == "/"][-1:]
+    if users != {container.image.user} or status["NoNewPrivs"] != "1" or any(int(held, 16) for held in capabilities):
+        raise container.failure(
+            f"the server runs with users {users}, capabilities {capabilities}, no_new_privs {status['NoNewPrivs']}"
+        )
+    if not options or "ro" not in options[0]:
+        raise container.failure(f"the root is mounted {options}, expected ro")
+    ok(f"process 1 is user {container.image.user}, no capabilities, no_new_privs; its root is mounted read-only")
+
+
+def run(container: Container, *command: str, stdin: str = "") -> None:
+    """Runs a command inside, prints it with its output, and ends the program unless it succeeds."""
+    print(f"   $ {' '.join(command)}{' < docker/check/write_and_read.py' if stdin else ''}")
+    done = container.execute(*command, stdin=stdin)
+    print("".join(f"     {line}\n" for line in (done.stdout + done.stderr).splitlines()), end="", flush=True)
+    if done.returncode != 0:
+        raise container.failure(f"{' '.join(command)} exited with {done.returncode}")
+
+
+def ok(text: str) -> None:
+    """Prints what was just found to hold."""
+    print(f"   ok  {text}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("root", type=Path, help="the image's root directory")
+    parser.add_argument("configuration", type=Path, help="what buildah inspect says of the image, as JSON")
+    arguments = parser.parse_args()
+    show(Image(arguments.root, json.loads(arguments.configuration.read_text())["Docker"]["config"]))
