@@ -15,6 +15,6 @@ modules = sorted(Path("featurestore/store").glob("*.pyx"))
 setup(
     ext_modules=cythonize(
         [Extension(f"featurestore.store.{path.stem}", [str(path)], extra_compile_args=FLAGS) for path in modules],
-        compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True},
+        compiler_directives={"language_level": 3, "cdivision": True},
     )
 )

@@ -1,0 +1,186 @@
+"""Entity keys of a batch, checked, brought into the form in which rows hold them, and hashed.
+
+A key of int64 columns only is eight bytes a column, in the entity's order. A single string key is its UTF-8 bytes. Any other
+key is a column after the other: eight bytes for an int64, a four-byte length and the bytes for a string.
+"""
+
+from libc.stdlib cimport malloc, free
+from libc.string cimport memcpy
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+
+import numpy as np
+
+from featurestore.errors import InvalidArgumentError, ResourceExhaustedError
+from featurestore.model import Scalar
+from featurestore.store.columns import VarColumn
+from featurestore.store.segment cimport hash_bytes, hash_int64, load_i64
+
+cdef object INT64 = np.dtype("<i8")
+cdef object INT32 = np.dtype("<i4")
+cdef object UINT8 = np.dtype("u1")
+
+
+cdef class KeyBatch:
+    """n keys with their hashes. Made by ``key_batch``; holds the arrays it was made from."""
+
+    def __dealloc__(self):
+        free(self.hashes)
+
+    cdef int _hash(self) except -1:
+        cdef Py_ssize_t i
+        self.hashes = <uint64_t *>malloc(max(self.rows, 1) * 8)
+        if self.hashes == NULL:
+            raise MemoryError
+        with nogil:
+            if self.stride == 8:
+                for i in range(self.rows):
+                    self.hashes[i] = hash_int64(load_i64(self.base + i * 8))
+            elif self.stride:
+                for i in range(self.rows):
+                    self.hashes[i] = hash_bytes(self.base + i * self.stride, self.stride)
+            else:
+                for i in range(self.rows):
+                    self.hashes[i] = hash_bytes(self.base + self.offsets[i], self.offsets[i + 1] - self.offsets[i])
+        return 0
+
+
+cdef const char *address_of(object array) except? NULL:
+    return <const char *><size_t>array.ctypes.data
+
+
+cdef const char *buffer_address(object array) except? NULL:
+    # Half the price of ndarray.ctypes; the caller holds the array, so the memory stays.
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    cdef const char *address = <const char *>view.buf
+    PyBuffer_Release(&view)
+    return address
+
+
+def key_batch(layout, join_keys, columns, key_bytes_max):
+    """Keys from one column a join key, in the entity's order. Raises InvalidArgumentError or ResourceExhaustedError.
+
+    ``columns``: int64 arrays of n, or VarColumns of n. ``join_keys``: their names, for the errors.
+    """
+    cdef KeyBatch keys = KeyBatch.__new__(KeyBatch)
+    scalars = layout.key_scalars
+    if len(columns) != len(scalars):
+        raise InvalidArgumentError.of("keys", f"{len(columns)} columns", f"one for each join key: {', '.join(join_keys)}")
+    if len(columns) == 1:
+        column = columns[0]
+        if scalars[0] is Scalar.INT64:
+            check_int64(join_keys[0], column)
+            keys.rows = len(column)
+            keys.stride = 8
+            keys.base = buffer_address(column) if keys.rows else NULL
+            keys._held = column
+        else:
+            check_strings(join_keys[0], column, key_bytes_max)
+            keys.rows = len(column.offsets) - 1
+            keys.base = buffer_address(column.data) if len(column.data) else NULL
+            keys.offsets = <const int32_t *>buffer_address(column.offsets)
+            keys._held = column
+        keys._hash()
+        return keys
+    rows = {}
+    for name, scalar, column in zip(join_keys, scalars, columns, strict=True):
+        if scalar is Scalar.INT64:
+            check_int64(name, column)
+            rows[name] = len(column)
+        else:
+            check_strings(name, column, key_bytes_max)
+            rows[name] = len(column.offsets) - 1
+    if len(set(rows.values())) != 1:
+        raise InvalidArgumentError.of("keys", rows, "join key columns of one length")
+    keys.rows = rows[join_keys[0]]
+    if not layout.key_in_heap:
+        keys.stride = 8 * len(columns)
+        held = np.ascontiguousarray(np.stack(columns, axis=1))
+        keys.base = address_of(held) if keys.rows else NULL
+        keys._held = held
+    else:
+        encode_composite(keys, scalars, columns, key_bytes_max)
+    keys._hash()
+    return keys
+
+
+cdef int encode_composite(KeyBatch keys, scalars, columns, key_bytes_max) except -1:
+    cdef Py_ssize_t i, n = keys.rows
+    cdef const int32_t *offsets
+    cdef const char *source
+    cdef char *out
+    cdef int64_t *at
+    cdef uint32_t length
+    lengths = np.zeros(n, np.int64)
+    for scalar, column in zip(scalars, columns, strict=True):
+        lengths += 8 if scalar is Scalar.INT64 else 4 + np.diff(column.offsets)
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if n else 0
+    if total > 0x7FFFFFFF:
+        raise ResourceExhaustedError.of("key bytes of a batch", total, 0x7FFFFFFF, "send smaller batches")
+    encoded_offsets = np.zeros(n + 1, np.int32)
+    encoded_offsets[1:] = ends
+    encoded = np.empty(max(total, 1), np.uint8)
+    starts = encoded_offsets[:-1].astype(np.int64)
+    out = <char *>address_of(encoded)
+    at = <int64_t *>address_of(starts)
+    for scalar, column in zip(scalars, columns, strict=True):
+        if scalar is Scalar.INT64:
+            source = address_of(column)
+            for i in range(n):
+                memcpy(out + at[i], source + 8 * i, 8)
+                at[i] += 8
+        else:
+            source = address_of(column.data)
+            offsets = <const int32_t *>address_of(column.offsets)
+            for i in range(n):
+                length = <uint32_t>(offsets[i + 1] - offsets[i])
+                memcpy(out + at[i], &length, 4)
+                memcpy(out + at[i] + 4, source + offsets[i], length)
+                at[i] += 4 + length
+    keys.base = out
+    keys.offsets = <const int32_t *>address_of(encoded_offsets)
+    keys._held = (encoded, encoded_offsets)
+    return 0
+
+
+def check_int64(name, column):
+    if not isinstance(column, np.ndarray) or column.dtype != INT64 or column.ndim != 1 or not column.flags.c_contiguous:
+        got = f"{column.dtype} of shape {column.shape}" if isinstance(column, np.ndarray) else type(column).__name__
+        raise InvalidArgumentError.of(name, got, "a contiguous int64 array, one value a row")
+
+
+def check_strings(name, column, bytes_max):
+    """Refuses what is not a VarColumn whose offsets stay within its data, and values over the limit."""
+    if not isinstance(column, VarColumn):
+        raise InvalidArgumentError.of(name, type(column).__name__, "strings or bytes as data and offsets")
+    data, offsets = column
+    if data.dtype != UINT8 or offsets.dtype != INT32 or data.ndim != 1 or offsets.ndim != 1 or not (
+        data.flags.c_contiguous and offsets.flags.c_contiguous
+    ):
+        raise InvalidArgumentError.of(name, f"{data.dtype} data, {offsets.dtype} offsets", "uint8 data and int32 offsets")
+    if len(offsets) == 0:
+        raise InvalidArgumentError.of(f"{name}.offsets", "none", "one more than there are values")
+    longest = checked_longest(offsets, len(data))
+    if longest < 0:
+        raise InvalidArgumentError.of(f"{name}.offsets", f"row {-longest - 1}", f"offsets that never fall and stay within {len(data)} bytes")
+    if longest > bytes_max:
+        raise ResourceExhaustedError.of(
+            f"bytes of a value of {name}", longest, bytes_max, "shorten it, or raise the server's limit (key_bytes_max, value_bytes_max)"
+        )
+
+
+cdef int64_t checked_longest(object offsets, int64_t data_bytes) except? -1:
+    # The longest value's bytes, or -1 - row of the first offset that is out of order.
+    cdef const int32_t *at = <const int32_t *>buffer_address(offsets)
+    cdef Py_ssize_t i, n = len(offsets) - 1
+    cdef int64_t longest = 0, length
+    if at[0] < 0 or at[n] > data_bytes:
+        return -1 if at[0] < 0 else -1 - n
+    for i in range(n):
+        length = <int64_t>at[i + 1] - at[i]
+        if length < 0:
+            return -1 - i
+        if length > longest:
+            longest = length
+    return longest

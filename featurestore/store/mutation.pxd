@@ -1,0 +1,96 @@
+# What changing a segment is made of: finding a key's row, handing rows and heap blocks out and taking them back. Inline, so that
+# writer.pyx and remover.pyx share it at no cost. Only the table's one writer calls any of it; readers may look on at all times.
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from featurestore.store.reader cimport next_candidate
+from featurestore.store.segment cimport (
+    ENTRY_FIRST_ROW, ENTRY_NEVER_USED, ENTRY_REMOVED, ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, UNIT_BYTES, RowShape,
+    SegmentHeader, atomic_load_acquire_u64, atomic_store_release_u64, block_units, class_of, class_units, first_slot, heap_at, index_of,
+    index_step, key_equals, load_i64, load_u32, row_at, store_u32,
+)
+
+
+cdef inline char *find_row(char *base, SegmentHeader *header, RowShape *shape, uint32_t tag, const char *key, uint64_t key_bytes, uint64_t *slot) noexcept nogil:
+    # The key's row, live or dead, and its slot in the index; NULL when there is none.
+    cdef uint32_t code
+    cdef char *row
+    slot[0] = first_slot(tag, header.index_capacity)
+    while True:
+        code = next_candidate(base, header, tag, slot)
+        if code == 0:
+            return NULL
+        row = row_at(base, header, code - ENTRY_FIRST_ROW)
+        if key_equals(base, header, shape, row, key, key_bytes):
+            return row
+        slot[0] = index_step(slot[0], header.index_capacity)
+
+
+cdef inline uint64_t take_row(char *base, SegmentHeader *header) noexcept nogil:
+    cdef uint64_t row = header.row_free_first
+    if row:
+        row -= 1
+        header.row_free_first = <uint64_t>load_i64(row_at(base, header, row) + ROW_EVENT)
+        header.rows_free -= 1
+        return row
+    row = header.rows_used
+    header.rows_used += 1
+    return row
+
+
+cdef inline void insert_entry(char *base, SegmentHeader *header, uint32_t tag, uint64_t row) noexcept nogil:
+    # The key is known to be absent, so the first place that is not taken will do. Released: pairs with next_candidate's
+    # acquire, so that who finds the entry finds the row behind it whole.
+    cdef uint64_t slot = first_slot(tag, header.index_capacity)
+    cdef uint64_t entry
+    cdef char *index = index_of(base, header)
+    while True:
+        entry = atomic_load_acquire_u64(index + slot * 8)
+        if <uint32_t>entry < ENTRY_FIRST_ROW:
+            break
+        slot = index_step(slot, header.index_capacity)
+    if <uint32_t>entry == ENTRY_REMOVED:
+        header.entries_removed -= 1
+    atomic_store_release_u64(index + slot * 8, (<uint64_t>tag << 32) | (row + ENTRY_FIRST_ROW))
+
+
+cdef inline void remove_entry(char *base, SegmentHeader *header, uint64_t slot) noexcept nogil:
+    # A removed entry keeps the runs that pass through it together; the last of a run needs no mark, nor do marks before it.
+    cdef char *index = index_of(base, header)
+    if atomic_load_acquire_u64(index + index_step(slot, header.index_capacity) * 8) != ENTRY_NEVER_USED:
+        atomic_store_release_u64(index + slot * 8, ENTRY_REMOVED)
+        header.entries_removed += 1
+        return
+    atomic_store_release_u64(index + slot * 8, ENTRY_NEVER_USED)
+    while True:
+        slot = (header.index_capacity if slot == 0 else slot) - 1
+        if atomic_load_acquire_u64(index + slot * 8) != ENTRY_REMOVED:
+            return
+        atomic_store_release_u64(index + slot * 8, ENTRY_NEVER_USED)
+        header.entries_removed -= 1
+
+
+cdef inline uint64_t take_block(char *base, SegmentHeader *header, uint64_t used_bytes) noexcept nogil:
+    # The first unit of a block. There is room: prepare_write saw to it.
+    cdef uint32_t heap_class = class_of((used_bytes + UNIT_BYTES - 1) // UNIT_BYTES)
+    cdef uint64_t unit = header.heap_free_first[heap_class]
+    if unit:
+        unit -= 1
+        header.heap_free_first[heap_class] = load_u32(heap_at(base, header, unit))
+        header.heap_free -= class_units(heap_class)
+        return unit
+    unit = header.heap_used
+    header.heap_used += class_units(heap_class)
+    return unit
+
+
+cdef inline void give_block(char *base, SegmentHeader *header, uint64_t unit, uint64_t used_bytes) noexcept nogil:
+    # The block's row has been changed away from it, so a reader that still copies from it will see that and try again.
+    cdef uint32_t heap_class
+    if used_bytes == 0:
+        return
+    heap_class = class_of((used_bytes + UNIT_BYTES - 1) // UNIT_BYTES)
+    store_u32(heap_at(base, header, unit), header.heap_free_first[heap_class])
+    header.heap_free_first[heap_class] = <uint32_t>(unit + 1)
+    header.heap_free += class_units(heap_class)

@@ -1,0 +1,471 @@
+"""The read kernel: a batch of keys in, one packed buffer out, without a Python object a value and without a lock.
+
+``read_rows`` works through the keys in blocks: it prefetches the index entries of a block, then the rows they name, then the
+rows' heap blocks, and only then copies, so that the cache misses of a block overlap instead of following one another. Each row is
+copied under its sequence lock (atomics.h). Invariant: what is returned of a row was there, all of it, at one instant.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+from featurestore.errors import InternalError, NotFoundError, ResourceExhaustedError
+from featurestore.store.keys cimport KeyBatch, key_at, shard_of
+from featurestore.store.segment cimport (
+    ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, UNIT_BYTES, Segment, atomic_fence_acquire, atomic_load_acquire_u32,
+    atomic_load_relaxed_u32, first_slot, heap_at, index_of, key_equals, load_i64, load_u32, prefetch_read, row_at, shape_of, spin_pause,
+)
+
+cdef extern from "sched.h" nogil:
+    int sched_yield()
+
+cdef enum:
+    BLOCK = 64            # rows whose misses overlap; their lines fit in the first-level cache
+    SMALL_ROWS = 256      # batches up to this keep their scratch on the stack
+    SPINS_BEFORE_YIELD = 1_000
+    SPINS_MAX = 20_000_000
+    PRESENT = 0
+    NOT_FOUND = 2
+    EXPIRED = 3
+    NO_MEMORY = -1
+    STUCK = -2
+
+cdef class Snapshot:
+    """The segments of a table at one instant, and their layout. Readers hold one while they read; growth makes another."""
+
+    def __init__(self, layout, uint64_t schema_id, segments):
+        self.segments = tuple(segments)
+        self.layout = layout
+        self.schema_id = schema_id
+        self.shard_bits = len(self.segments).bit_length() - 1
+        assert 1 << self.shard_bits == len(self.segments), "shards are a power of two"
+        shape_of(layout, &self.shape)
+        self._empty_row_bytes = layout.empty_row
+        self.empty_row = PyBytes_AS_STRING(self._empty_row_bytes)
+        self.bases = <char **>malloc(len(self.segments) * sizeof(char *))
+        if self.bases == NULL:
+            raise MemoryError
+        for shard, segment in enumerate(self.segments):
+            self.bases[shard] = (<Segment>segment).base
+
+    def __dealloc__(self):
+        free(self.bases)
+
+
+cdef class Projection:
+    """Which features a read copies, and where to: names resolved to runs of bytes, once.
+
+    ``row_bytes``: of one row of the fixed-width features. ``offsets``: of each of them within it. See ``Table.projection``.
+    """
+
+    def __init__(self, layout, features, bint columnar, null_bits, null_row_bytes):
+        self.layout = layout
+        self.features = tuple(features)
+        self.columnar = columnar
+        self.feature_count = len(self.features)
+        self.null_bits = tuple(null_bits) if null_bits is not None else tuple(range(self.feature_count))
+        assert len(self.null_bits) == self.feature_count
+        self.null_row_bytes = null_row_bytes or (max(self.null_bits, default=0) // 8 + 1)
+        slots = [layout.slot_of.get(name) for name in self.features]
+        for name, slot in zip(self.features, slots):
+            if slot is None:
+                raise NotFoundError.of("feature", name, layout.slot_of)
+        fixed = [slot for slot in slots if not slot.type.is_variable]
+        variable = [slot for slot in slots if slot.type.is_variable]
+        self.var_features = tuple(slot.name for slot in variable)
+        self.runs = <CopyRun *>malloc(max(len(fixed), 1) * sizeof(CopyRun))
+        self.parts = <uint32_t *>malloc(max(len(variable), 1) * 4)
+        self.row_bits = <uint32_t *>malloc(max(len(slots), 1) * 4)
+        self.answer_bits = <uint32_t *>malloc(max(len(slots), 1) * 4)
+        self.mask = <uint32_t *>calloc(layout.bitmap_words, 4)
+        if not (self.runs and self.parts and self.row_bits and self.answer_bits and self.mask):
+            raise MemoryError
+        offsets = []
+        cdef CopyRun *last = NULL
+        for slot in fixed:
+            offsets.append(self.row_bytes)
+            if last != NULL and not columnar and last.source + last.length == <uint32_t>slot.offset:
+                last.length += slot.type.width_bytes  # next to each other here and there: one copy
+            else:
+                last = &self.runs[self.run_count]
+                self.run_count += 1
+                last.source, last.target, last.length = slot.offset, self.row_bytes, slot.type.width_bytes
+            self.row_bytes += slot.type.width_bytes
+        self.offsets = tuple(offsets)
+        for k, slot in enumerate(variable):
+            self.parts[k] = slot.part
+        self.part_count = len(variable)
+        for k, slot in enumerate(slots):
+            self.row_bits[k] = slot.bit
+            self.answer_bits[k] = self.null_bits[k]
+            self.mask[slot.bit // 32] |= <uint32_t>1 << (slot.bit % 32)
+        self.touched_from = min([slot.offset for slot in fixed], default=0)
+        self.touched_to = max([slot.offset + slot.type.width_bytes for slot in fixed], default=0)
+
+    def __dealloc__(self):
+        free(self.runs)
+        free(self.parts)
+        free(self.row_bits)
+        free(self.answer_bits)
+        free(self.mask)
+
+
+cdef class RowBatch:
+    """The rows that a read found, packed.
+
+    ``values``: the fixed-width features as bytes, in the projection's order and shape (None when ``out`` was given).
+    ``var``: (data, int32 offsets) as bytes for each string or bytes feature. ``statuses``: a byte a row, PRESENT 0, NOT_FOUND 2,
+    EXPIRED 3 (None when all are PRESENT). ``nulls``: rows x null_row_bytes (None when there is none). ``event_timestamps_us``:
+    int64 a row, 0 where there is none (None unless asked for).
+    """
+
+    cdef readonly Py_ssize_t rows
+    cdef readonly bytes values
+    cdef readonly list var
+    cdef readonly bytes statuses
+    cdef readonly bytes nulls
+    cdef readonly bytes event_timestamps_us
+
+
+cdef struct Gather:                # strings of a batch, row by row, until they are sorted into columns
+    char *data
+    uint64_t used
+    uint64_t capacity
+    uint64_t *starts               # of each row's strings in data
+    uint32_t *lengths              # rows x parts
+
+cdef struct Target:
+    char *values
+    uint64_t row_stride            # bytes from a row's value to the next row's; in columnar answers the width of the run
+    uint64_t run_factor            # 1, or the number of rows in columnar answers: a column starts after whole columns
+    uint8_t *statuses
+    uint8_t *nulls                 # made when the first null is met
+    int64_t *events
+    int64_t expired_before
+    bint expired_values
+    bint incomplete                # some row is not PRESENT
+    Gather strings
+
+
+cdef inline void copy_run(char *target, const char *source, uint32_t length) noexcept nogil:
+    if length == 4:
+        memcpy(target, source, 4)
+    elif length == 8:
+        memcpy(target, source, 8)
+    else:
+        memcpy(target, source, length)
+
+
+cdef inline void copy_values(Projection projection, Target *target, Py_ssize_t i, const char *row) noexcept nogil:
+    cdef uint32_t k
+    cdef CopyRun *run
+    if projection.columnar:
+        for k in range(projection.run_count):
+            run = &projection.runs[k]
+            copy_run(target.values + run.target * target.run_factor + i * run.length, row + run.source, run.length)
+    else:
+        for k in range(projection.run_count):
+            run = &projection.runs[k]
+            copy_run(target.values + i * target.row_stride + run.target, row + run.source, run.length)
+
+
+cdef int copy_nulls(Projection projection, Target *target, Py_ssize_t i, Py_ssize_t rows, const char *bitmap, uint32_t words) noexcept nogil:
+    cdef uint32_t k, bit, found = 0
+    cdef uint8_t *answer
+    for k in range(words):
+        found |= load_u32(bitmap + 4 * k) & projection.mask[k]
+    if target.nulls != NULL:  # a retry may have left bits of a torn copy
+        memset(target.nulls + i * projection.null_row_bytes, 0, projection.null_row_bytes)
+    if not found:
+        return 0
+    if target.nulls == NULL:
+        target.nulls = <uint8_t *>calloc(rows, projection.null_row_bytes)
+        if target.nulls == NULL:
+            return NO_MEMORY
+    answer = target.nulls + i * projection.null_row_bytes
+    for k in range(projection.feature_count):
+        bit = projection.row_bits[k]
+        if load_u32(bitmap + 4 * (bit // 32)) >> (bit % 32) & 1:
+            bit = projection.answer_bits[k]
+            answer[bit // 8] |= <uint8_t>(1 << (bit % 8))
+    return 0
+
+
+cdef int copy_strings(
+    Projection projection, Target *target, Py_ssize_t i, char *base, SegmentHeader *header, RowShape *shape, const char *row
+) noexcept nogil:
+    # Appends the row's strings to the gathered data. 1 when the row is torn: its heap reference leads nowhere.
+    cdef Gather *strings = &target.strings
+    cdef uint64_t unit = load_u32(row + ROW_HEAP_UNIT), block_bytes = load_u32(row + ROW_HEAP_BYTES), capacity
+    cdef uint32_t k, part, start, end
+    cdef const char *block = heap_at(base, header, unit)
+    cdef char *grown
+    strings.used = strings.starts[i]
+    if unit * UNIT_BYTES + block_bytes > header.heap_capacity * UNIT_BYTES:
+        return 1
+    for k in range(projection.part_count):
+        part = projection.parts[k]
+        start = load_u32(row + shape.ends_offset + 4 * (part - 1)) if part else 0
+        end = load_u32(row + shape.ends_offset + 4 * part)
+        if end < start or end > block_bytes:
+            return 1
+        if strings.used + (end - start) > strings.capacity:
+            capacity = 2 * (strings.used + (end - start)) + 4096
+            grown = <char *>realloc(strings.data, capacity)
+            if grown == NULL:
+                return NO_MEMORY
+            strings.data, strings.capacity = grown, capacity
+        memcpy(strings.data + strings.used, block + start, end - start)
+        strings.used += end - start
+        strings.lengths[i * projection.part_count + k] = end - start
+    return 0
+
+
+cdef void absent_row(Snapshot snapshot, Projection projection, Target *target, Py_ssize_t i, uint8_t status) noexcept nogil:
+    cdef uint32_t k
+    copy_values(projection, target, i, snapshot.empty_row)
+    if target.nulls != NULL:
+        memset(target.nulls + i * projection.null_row_bytes, 0, projection.null_row_bytes)
+    if projection.part_count:
+        target.strings.used = target.strings.starts[i]
+        for k in range(projection.part_count):
+            target.strings.lengths[i * projection.part_count + k] = 0
+    target.statuses[i] = status
+    target.incomplete = True
+
+
+cdef int copy_row(
+    Snapshot snapshot, Projection projection, Target *target, Py_ssize_t i, Py_ssize_t rows, char *base, const char *row,
+    const char *key, uint64_t key_bytes,
+) noexcept nogil:
+    # 1: copied (or expired, or deleted). 0: the row is of another key. Negative: an error.
+    cdef SegmentHeader *header = <SegmentHeader *>base
+    cdef RowShape *shape = &snapshot.shape
+    cdef uint32_t first
+    cdef uint64_t spins = 0
+    cdef int64_t event
+    cdef int outcome, torn
+    while True:
+        first = atomic_load_acquire_u32(row + ROW_SEQ)
+        if not first & 1:
+            torn = 0
+            outcome = 0
+            if key_equals(base, header, shape, row, key, key_bytes):
+                outcome = 1
+                event = load_i64(row + ROW_EVENT)
+                target.statuses[i] = PRESENT
+                if load_u32(row + shape.bitmap_offset) & 1:
+                    event = 0
+                    absent_row(snapshot, projection, target, i, NOT_FOUND)
+                elif event < target.expired_before and not target.expired_values:
+                    absent_row(snapshot, projection, target, i, EXPIRED)
+                else:
+                    copy_values(projection, target, i, row)
+                    torn = copy_nulls(projection, target, i, rows, row + shape.bitmap_offset, shape.bitmap_words)
+                    if torn == 0 and projection.part_count:
+                        torn = copy_strings(projection, target, i, base, header, shape, row)
+                    if event < target.expired_before:
+                        target.statuses[i] = EXPIRED
+                        target.incomplete = True
+                if target.events != NULL:
+                    target.events[i] = event
+            if torn == NO_MEMORY:
+                return NO_MEMORY
+            atomic_fence_acquire()
+            if atomic_load_relaxed_u32(row + ROW_SEQ) == first:
+                return outcome if torn == 0 else STUCK
+        spins += 1
+        if spins > SPINS_MAX:
+            return STUCK
+        if spins % SPINS_BEFORE_YIELD == 0:
+            sched_yield()
+        else:
+            spin_pause()
+
+
+cdef int read_all(Snapshot snapshot, KeyBatch keys, Projection projection, Target *target) noexcept nogil:
+    cdef Py_ssize_t block, count, j, i
+    cdef uint64_t slots[BLOCK]
+    cdef uint32_t codes[BLOCK]
+    cdef char *bases[BLOCK]
+    cdef SegmentHeader *header
+    cdef uint64_t key_hash, key_bytes
+    cdef uint32_t offset, touched_from = projection.touched_from & ~<uint32_t>63, touched_to = projection.touched_to
+    cdef uint32_t code, head_bytes = snapshot.shape.values_offset
+    cdef const char *row
+    cdef const char *key
+    cdef int outcome
+    cdef bint heap = snapshot.shape.key_in_heap or projection.part_count > 0
+    block = 0
+    while block < keys.rows:
+        count = min(<Py_ssize_t>BLOCK, keys.rows - block)
+        for j in range(count):
+            key_hash = keys.hashes[block + j]
+            bases[j] = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
+            header = <SegmentHeader *>bases[j]
+            slots[j] = first_slot(<uint32_t>key_hash, header.index_capacity)
+            prefetch_read(index_of(bases[j], header) + slots[j] * 8)
+        for j in range(count):
+            header = <SegmentHeader *>bases[j]
+            codes[j] = next_candidate(bases[j], header, <uint32_t>keys.hashes[block + j], &slots[j])
+            if codes[j]:
+                row = row_at(bases[j], header, codes[j] - ENTRY_FIRST_ROW)
+                prefetch_read(row)
+                prefetch_read(row + head_bytes)
+                offset = touched_from
+                while offset < touched_to:
+                    prefetch_read(row + offset)
+                    offset += 64
+                if touched_to:
+                    prefetch_read(row + touched_to - 1)
+                if heap:
+                    prefetch_read(row + snapshot.shape.ends_offset)
+        if heap:
+            for j in range(count):
+                if codes[j]:
+                    header = <SegmentHeader *>bases[j]
+                    row = row_at(bases[j], header, codes[j] - ENTRY_FIRST_ROW)
+                    row = heap_at(bases[j], header, load_u32(row + ROW_HEAP_UNIT))
+                    prefetch_read(row)
+                    prefetch_read(row + 64)
+        for j in range(count):
+            i = block + j
+            key = key_at(keys, i, &key_bytes)
+            header = <SegmentHeader *>bases[j]
+            if projection.part_count:
+                target.strings.starts[i] = target.strings.used
+            code = codes[j]
+            outcome = 0
+            while code:
+                row = row_at(bases[j], header, code - ENTRY_FIRST_ROW)
+                outcome = copy_row(snapshot, projection, target, i, keys.rows, bases[j], row, key, key_bytes)
+                if outcome:
+                    break
+                slots[j] = index_step(slots[j], header.index_capacity)
+                code = next_candidate(bases[j], header, <uint32_t>keys.hashes[i], &slots[j])
+            if outcome < 0:
+                return outcome
+            if not outcome:
+                absent_row(snapshot, projection, target, i, NOT_FOUND)
+                if target.events != NULL:
+                    target.events[i] = 0
+        block += count
+    return 0
+
+
+cdef list strings_by_column(Projection projection, Gather *strings, Py_ssize_t rows):
+    # From row after row to column after column, each with offsets as Arrow has them.
+    cdef list columns = []
+    cdef uint32_t k
+    cdef Py_ssize_t i
+    cdef uint64_t total
+    cdef uint32_t length
+    cdef int32_t *offset
+    cdef char *out
+    for k in range(projection.part_count):
+        total = 0
+        for i in range(rows):
+            total += strings.lengths[i * projection.part_count + k]
+        if total > 0x7FFFFFFF:
+            raise ResourceExhaustedError.of(
+                f"bytes of {projection.var_features[k]} in one answer", total, 0x7FFFFFFF, "ask for fewer rows at a time"
+            )
+        data = PyBytes_FromStringAndSize(NULL, total)
+        offsets = PyBytes_FromStringAndSize(NULL, (rows + 1) * 4)
+        out = PyBytes_AS_STRING(data)
+        offset = <int32_t *>PyBytes_AS_STRING(offsets)
+        with nogil:
+            total = 0
+            for i in range(rows):
+                offset[i] = <int32_t>total
+                length = strings.lengths[i * projection.part_count + k]
+                memcpy(out + total, strings.data + strings.starts[i], length)
+                strings.starts[i] += length
+                total += length
+            offset[rows] = <int32_t>total
+        columns.append((data, offsets))
+    return columns
+
+
+def read_rows(
+    Snapshot snapshot, KeyBatch keys, Projection projection, int64_t expired_before, bint expired_values, bint event_timestamps,
+    out, uint64_t out_offset, uint64_t out_stride, nulls_out,
+):
+    """Reads a batch. See ``Table.read``; ``expired_before``: rows of an earlier event time (us) are EXPIRED."""
+    cdef Py_ssize_t rows = keys.rows, i
+    cdef RowBatch batch = RowBatch.__new__(RowBatch)
+    cdef Target target
+    cdef uint8_t small_statuses[SMALL_ROWS]
+    cdef Py_buffer out_view
+    cdef Py_buffer nulls_view
+    cdef int outcome
+    cdef uint8_t *merged
+    memset(&target, 0, sizeof(target))
+    assert projection.layout is snapshot.layout, "a projection belongs to the layout it was made from"
+    target.expired_before = expired_before
+    target.expired_values = expired_values
+    target.row_stride = projection.row_bytes
+    target.run_factor = rows
+    batch.rows = rows
+    if out is not None:
+        PyObject_GetBuffer(out, &out_view, PyBUF_WRITABLE)
+    try:
+        if out is None:
+            batch.values = PyBytes_FromStringAndSize(NULL, rows * <Py_ssize_t>projection.row_bytes)
+            target.values = PyBytes_AS_STRING(batch.values)
+        else:
+            target.row_stride = out_stride or projection.row_bytes
+            assert not projection.columnar, "columnar answers have a buffer of their own"
+            assert rows == 0 or out_offset + (rows - 1) * target.row_stride + projection.row_bytes <= <uint64_t>out_view.len
+            target.values = <char *>out_view.buf + out_offset
+        if event_timestamps:
+            batch.event_timestamps_us = PyBytes_FromStringAndSize(NULL, rows * 8)
+            target.events = <int64_t *>PyBytes_AS_STRING(batch.event_timestamps_us)
+        target.statuses = small_statuses
+        if rows > SMALL_ROWS:
+            target.statuses = <uint8_t *>malloc(rows)
+            if target.statuses == NULL:
+                raise MemoryError
+        if projection.part_count:
+            target.strings.starts = <uint64_t *>malloc(max(rows, 1) * 8)
+            target.strings.lengths = <uint32_t *>malloc(max(rows, 1) * 4 * projection.part_count)
+            if target.strings.starts == NULL or target.strings.lengths == NULL:
+                raise MemoryError
+        if rows <= 4:  # giving the GIL up costs more than this takes
+            outcome = read_all(snapshot, keys, projection, &target)
+        else:
+            with nogil:
+                outcome = read_all(snapshot, keys, projection, &target)
+        if outcome == NO_MEMORY:
+            raise MemoryError
+        if outcome == STUCK:
+            raise InternalError("a row stayed half-written: its writer died, and the owner has not repaired it yet")
+        if projection.part_count:
+            batch.var = strings_by_column(projection, &target.strings, rows)
+        else:
+            batch.var = []
+        if target.incomplete:
+            for i in range(rows):  # a retry may have found the row present after all
+                if target.statuses[i] != PRESENT:
+                    batch.statuses = PyBytes_FromStringAndSize(<char *>target.statuses, rows)
+                    break
+        if target.nulls != NULL:
+            batch.nulls = PyBytes_FromStringAndSize(<char *>target.nulls, rows * <Py_ssize_t>projection.null_row_bytes)
+            if nulls_out is not None:
+                PyObject_GetBuffer(nulls_out, &nulls_view, PyBUF_WRITABLE)
+                assert nulls_view.len >= rows * <Py_ssize_t>projection.null_row_bytes
+                merged = <uint8_t *>nulls_view.buf
+                for i in range(rows * <Py_ssize_t>projection.null_row_bytes):
+                    merged[i] |= target.nulls[i]
+                PyBuffer_Release(&nulls_view)
+        return batch
+    finally:
+        if out is not None:
+            PyBuffer_Release(&out_view)
+        if target.statuses != small_statuses:
+            free(target.statuses)
+        free(target.nulls)
+        free(target.strings.starts)
+        free(target.strings.lengths)
+        free(target.strings.data)

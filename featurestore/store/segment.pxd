@@ -1,0 +1,200 @@
+# The bytes of a segment, declared once: its header, its index, its rows, its heap; and the inline functions that walk them.
+#
+#   file   | header 4 KiB | index: 8 B an entry | rows: row_bytes each | heap: blocks of 16-byte units |
+#
+#   entry  | row code u32 (0 never used, 1 removed, else row + 2) | tag u32 (low half of the key's hash) |
+#
+#   row    | event time i64 | written i64 | seq u32 | heap unit u32, heap bytes u32 (*) | key: 8 B a join key (**) |
+#          | bitmap u32 x words: bit 0 dead, bit k + 1 feature k is null | fixed-width values, packed | ends u32 x parts (*) |
+#
+#   (*)  only where there are strings: in features, or in the key. All of a row's strings lie in one heap block, part after
+#        part, the key first (**) if it has a string in it; ends[p] is where part p ends in the block.
+#
+# Only seq and index entries are accessed atomically; they are aligned to their size. The rest of a row is packed and read with
+# memcpy. Sizes and offsets come from layout.py, which mirrors the row's fixed head below.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+cdef extern from "atomics.h" nogil:
+    uint32_t atomic_load_acquire_u32(const void *at)
+    uint32_t atomic_load_relaxed_u32(const void *at)
+    uint64_t atomic_load_acquire_u64(const void *at)
+    void atomic_store_release_u64(void *at, uint64_t value)
+    void atomic_fence_acquire()
+    void begin_change(void *seq)
+    void end_change(void *seq)
+    void prefetch_read(const void *at)
+    void prefetch_write(const void *at)
+    void spin_pause()
+
+cdef extern from "hash.h" nogil:
+    uint64_t hash_int64(int64_t key)
+    uint64_t hash_bytes(const void *data, uint64_t length)
+
+cdef extern from *:
+    int __builtin_clzll(unsigned long long) nogil
+    int64_t ROW_FREE "INT64_MIN"   # ROW_WRITTEN of a row that is in the free list
+
+cdef enum:
+    ROW_EVENT = 0
+    ROW_WRITTEN = 8
+    ROW_SEQ = 16
+    ROW_HEAP_UNIT = 20
+    ROW_HEAP_BYTES = 24
+    ENTRY_NEVER_USED = 0
+    ENTRY_REMOVED = 1
+    ENTRY_FIRST_ROW = 2
+    UNIT_BYTES = 16
+    HEAP_CLASSES = 120
+
+cdef struct SegmentHeader:
+    uint64_t magic
+    uint32_t format_version
+    uint32_t row_bytes
+    uint64_t file_bytes
+    uint64_t index_offset
+    uint64_t index_capacity      # entries
+    uint64_t rows_offset
+    uint64_t rows_capacity
+    uint64_t heap_offset
+    uint64_t heap_capacity       # units
+    # What follows belongs to the writer; readers never look at it.
+    uint64_t rows_used           # rows ever handed out: [0, rows_used)
+    uint64_t rows_committed_bytes  # backed by memory, so that a store cannot fault
+    uint64_t rows_live
+    uint64_t rows_dead           # deleted, kept for the delete window
+    uint64_t rows_free
+    uint64_t row_free_first      # row + 1; the chain goes on in ROW_EVENT
+    uint64_t entries_removed
+    uint64_t heap_used           # units ever handed out
+    uint64_t heap_committed_bytes
+    uint64_t heap_free           # units in the free lists
+    uint32_t heap_free_first[HEAP_CLASSES]  # unit + 1; the chain goes on in the block's first four bytes
+
+# What the inner loops need of a layout (see layout.py).
+cdef struct RowShape:
+    uint32_t row_bytes
+    uint32_t key_offset
+    uint32_t key_bytes           # inline key; 0 when the key lies in the heap
+    uint32_t bitmap_offset
+    uint32_t bitmap_words
+    uint32_t values_offset
+    uint32_t values_bytes
+    uint32_t ends_offset
+    uint32_t parts               # strings of a row, the key's among them
+    uint32_t key_in_heap         # 0 or 1
+
+cdef class Segment:
+    cdef char *base
+    cdef uint64_t mapped_bytes
+    cdef readonly str path
+    cdef readonly bint writable
+    cdef SegmentHeader *header
+
+    cdef int commit_rows(self, uint64_t rows) except -1
+    cdef int commit_heap(self, uint64_t units) except -1
+    cdef int _commit(self, uint64_t offset, uint64_t *committed, uint64_t wanted, uint64_t capacity) except -1
+
+cdef void shape_of(object layout, RowShape *shape)
+cdef uint64_t rows_room(SegmentHeader *header) noexcept nogil
+
+
+cdef inline uint32_t load_u32(const char *at) noexcept nogil:
+    cdef uint32_t value
+    memcpy(&value, at, 4)
+    return value
+
+
+cdef inline void store_u32(char *at, uint32_t value) noexcept nogil:
+    memcpy(at, &value, 4)
+
+
+cdef inline int64_t load_i64(const char *at) noexcept nogil:
+    cdef int64_t value
+    memcpy(&value, at, 8)
+    return value
+
+
+cdef inline void store_i64(char *at, int64_t value) noexcept nogil:
+    memcpy(at, &value, 8)
+
+
+cdef inline uint64_t first_slot(uint32_t tag, uint64_t capacity) noexcept nogil:
+    # Scales the tag to the capacity instead of taking a remainder, so that the capacity can be any number (Lemire, "A fast
+    # alternative to the modulo reduction", 2016). Slots rise with tags, so a rebuild that walks the old index in order writes
+    # the new one in order.
+    return (<uint64_t>tag * capacity) >> 32
+
+
+cdef inline char *index_of(char *base, SegmentHeader *header) noexcept nogil:
+    return base + header.index_offset
+
+
+cdef inline char *row_at(char *base, SegmentHeader *header, uint64_t row) noexcept nogil:
+    return base + header.rows_offset + row * header.row_bytes
+
+
+cdef inline char *heap_at(char *base, SegmentHeader *header, uint64_t unit) noexcept nogil:
+    return base + header.heap_offset + unit * UNIT_BYTES
+
+
+cdef inline bint key_equals(char *base, SegmentHeader *header, RowShape *shape, const char *row, const char *key, uint64_t key_bytes) noexcept nogil:
+    # Safe on a row that is being written: a torn heap reference is checked against the heap before it is followed.
+    cdef uint64_t unit
+    if not shape.key_in_heap:
+        if key_bytes == 8:
+            return load_i64(row + shape.key_offset) == load_i64(key)
+        return memcmp(row + shape.key_offset, key, key_bytes) == 0
+    if load_u32(row + shape.ends_offset) != key_bytes:
+        return False
+    unit = load_u32(row + ROW_HEAP_UNIT)
+    if unit + (key_bytes + UNIT_BYTES - 1) // UNIT_BYTES > header.heap_capacity:
+        return False
+    return memcmp(heap_at(base, header, unit), key, key_bytes) == 0
+
+
+cdef inline uint64_t index_step(uint64_t slot, uint64_t capacity) noexcept nogil:
+    slot += 1
+    return 0 if slot == capacity else slot
+
+
+cdef inline uint32_t class_of(uint64_t units) noexcept nogil:
+    # Block sizes: each number of units up to 16, then four steps to each doubling (so at most a fifth is slack).
+    cdef uint32_t power
+    if units <= 16:
+        return <uint32_t>units - 1 if units else 0
+    power = 63 - __builtin_clzll(units - 1)  # 2 ** power < units <= 2 ** (power + 1)
+    return 16 + (power - 4) * 4 + <uint32_t>((units - 1 - (<uint64_t>1 << power)) >> (power - 2))
+
+
+cdef inline uint64_t class_units(uint32_t heap_class) noexcept nogil:
+    cdef uint32_t power
+    if heap_class < 16:
+        return heap_class + 1
+    power = (heap_class - 16) // 4 + 4
+    return (<uint64_t>1 << power) + ((<uint64_t>(heap_class - 16) % 4 + 1) << (power - 2))
+
+
+cdef inline uint64_t block_units(uint64_t used_bytes) noexcept nogil:
+    # What a block of so many bytes takes: 0 for an empty one.
+    if used_bytes == 0:
+        return 0
+    return class_units(class_of((used_bytes + UNIT_BYTES - 1) // UNIT_BYTES))
+
+
+
+
+cdef inline const char *key_of(char *base, SegmentHeader *header, RowShape *shape, const char *row, uint64_t *key_bytes) noexcept nogil:
+    # The key of a row that is at rest.
+    if shape.key_in_heap:
+        key_bytes[0] = load_u32(row + shape.ends_offset)
+        return heap_at(base, header, load_u32(row + ROW_HEAP_UNIT))
+    key_bytes[0] = shape.key_bytes
+    return row + shape.key_offset
+
+
+cdef inline uint64_t hash_key(RowShape *shape, const char *key, uint64_t key_bytes) noexcept nogil:
+    if shape.key_bytes == 8:
+        return hash_int64(load_i64(key))
+    return hash_bytes(key, key_bytes)

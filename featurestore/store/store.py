@@ -1,0 +1,140 @@
+"""The store: all tables of one directory, under one owner.
+
+Which views there should be is the registry's to say; the store keeps a table for each that it was told of. Invariant: one
+process owns a directory at a time, by a file lock that goes with the process.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from featurestore.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
+from featurestore.model import Entity, FeatureView
+from featurestore.store.table import Limits, Table
+
+logger = logging.getLogger(__name__)
+
+DELETE_WINDOW_US = 86_400_000_000
+SHARDS = 16
+
+
+class Store:
+    """Tables by project and view. Made by ``Store.open``; use as a context manager, or close it."""
+
+    def __init__(self, segments: Path, lock: int, limits: Limits, shards: int, delete_window_us: int) -> None:
+        self._segments = segments
+        self._lock = lock
+        self._limits = limits
+        self._shards = shards
+        self._delete_window_us = delete_window_us
+        self._tables: dict[tuple[str, str], Table] = {}
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        segments: Path | None = None,
+        limits: Limits | None = None,
+        shards: int = SHARDS,
+        delete_window_us: int = DELETE_WINDOW_US,
+    ) -> "Store":
+        """Opens the tables whose segments lie in ``segments`` (``directory/segments`` by default), making the directory if needed.
+
+        Raises FailedPreconditionError, naming the holder, when another process has it open.
+        """
+        segments = segments or directory / "segments"
+        segments.mkdir(parents=True, exist_ok=True)
+        lock = os.open(segments / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "another process"
+            os.close(lock)
+            raise FailedPreconditionError(
+                f"{segments} is held by process {holder}: stop it, or work through it with --server"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        store = cls(segments, lock, limits or Limits(), shards, delete_window_us)
+        try:
+            for control in sorted(segments.glob("*/control")):
+                store._attach(control.parent)
+        except BaseException:
+            os.close(lock)
+            raise
+        return store
+
+    def _attach(self, directory: Path) -> None:
+        table, dropped = Table.attach_owner(directory, limits=self._limits, delete_window_us=self._delete_window_us)
+        if dropped:
+            logger.warning("table %s: its owner died; %d half-written rows were dropped", directory.name, dropped)
+        self._add(table)
+
+    def _add(self, table: Table) -> None:
+        table._memory_of_all = self.memory_bytes
+        self._tables[table.view.project, table.view.name] = table
+
+    def create_table(self, view: FeatureView, entity: Entity) -> Table:
+        """An empty table for a view. Raises AlreadyExistsError, or ResourceExhaustedError when there is no memory for it."""
+        if (view.project, view.name) in self._tables:
+            raise AlreadyExistsError(f"view {view.name!r} of project {view.project!r} has a table already")
+        directory = self._segments / f"{view.project}.{view.name}"
+        shutil.rmtree(directory, ignore_errors=True)  # without a control file: left by an owner that died while making it
+        try:
+            table = Table.create(
+                directory,
+                view,
+                entity,
+                limits=self._limits,
+                shards=self._shards,
+                delete_window_us=self._delete_window_us,
+            )
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        self._add(table)
+        return table
+
+    def alter_table(self, view: FeatureView, entity: Entity) -> None:
+        """Changes a table's schema while it is read (see ``Table.alter``). Blocks as long as copying the table takes."""
+        self.table(view.project, view.name).alter(view, entity)
+
+    def drop_table(self, project: str, view: str) -> None:
+        """Removes a table and its rows. Readers that are in the middle of a read finish it."""
+        self.table(project, view)
+        del self._tables[project, view]
+        shutil.rmtree(self._segments / f"{project}.{view}")
+
+    def table(self, project: str, view: str) -> Table:
+        """The table of a view. Raises NotFoundError with the nearest names."""
+        table = self._tables.get((project, view))
+        if table is None:
+            raise NotFoundError.of("feature view", view, [name for owner, name in self._tables if owner == project])
+        return table
+
+    def tables(self) -> list[Table]:
+        """All tables, by project and view."""
+        return [self._tables[name] for name in sorted(self._tables)]
+
+    def memory_bytes(self) -> int:
+        """Memory of all tables together."""
+        return sum(table.stats().memory_bytes for table in self._tables.values())
+
+    def close(self) -> None:
+        """Leaves the tables in good order and gives the directory up. Safe to call twice."""
+        if self._lock < 0:
+            return
+        for table in self._tables.values():
+            table.close()
+        self._tables.clear()
+        os.close(self._lock)
+        self._lock = -1
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,557 @@
+"""Tables: the rows of one feature view, in shards, with one writer and any number of readers.
+
+``TableReader`` reads; it is what another process maps a table with. ``Table`` is the owner's: it also writes, deletes, reclaims,
+grows shards and changes the schema. The rules live here, the loops in the ``.pyx`` modules. Invariant: a reader works on one
+``Snapshot`` from start to end, and a snapshot's segments are never changed in shape, only replaced in a new snapshot.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from featurestore.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
+from featurestore.model import Entity, FeatureView, Scalar
+from featurestore.store.columns import Column, Values, VarColumn
+from featurestore.store.keys import KeyBatch, check_strings, key_batch
+from featurestore.store.layout import RowLayout, Slot
+from featurestore.store.reader import Projection, RowBatch, Snapshot, read_rows
+from featurestore.store.rebuild import convert, enlarge, size_of_live
+from featurestore.store.remover import delete_rows, reclaim_rows
+from featurestore.store.segment import Control, Segment
+from featurestore.store.writer import Source, count_new, prepare_write, write_rows
+
+NEVER_US = -(1 << 63)
+FIRST_ROWS = 1_024
+FIRST_HEAP_UNITS = 1_024
+INLINE_ROWS_MAX = 256
+SHARDS_MAX = 4_096
+_NO_COLUMNS: Mapping[str, Column] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the store refuses to go over, with a clear error and before anything is written."""
+
+    rows_max: int = 200_000_000
+    """Rows of one table, deleted ones in their window among them."""
+    bytes_max: int | None = None
+    """Memory of all tables together; None for what the file system has."""
+    key_bytes_max: int = 1_024
+    """Bytes of one string join key."""
+    value_bytes_max: int = 1 << 20
+    """Bytes of one string or bytes value."""
+    batch_rows_max: int = 1_000_000
+    """Rows of one write, delete or read."""
+
+
+class WriteCounts(NamedTuple):
+    """What became of the rows of a write; ``rows`` is the sum of the others."""
+
+    rows: int
+    inserted: int
+    updated: int
+    equal: int
+    older: int
+
+
+class DeleteCounts(NamedTuple):
+    """What became of the keys of a delete: rows removed, keys without a row, and deletes older than the row they met."""
+
+    deleted: int
+    absent: int
+    older: int
+
+
+class TableStats(NamedTuple):
+    """A table's size. ``memory_bytes`` is all that is mapped and backed: index, rows, strings and slack."""
+
+    rows: int
+    deleted_rows: int
+    memory_bytes: int
+    row_bytes: int
+    shards: int
+    generation: int
+
+
+def _schema_path(directory: Path, schema_id: int) -> Path:
+    return directory / f"schema.{schema_id}.json"
+
+
+def _segment_path(directory: Path, shard: int, generation: int) -> str:
+    return str(directory / f"shard-{shard}.{generation}")
+
+
+def _read_schema(directory: Path, schema_id: int) -> tuple[FeatureView, Entity]:
+    document = json.loads(_schema_path(directory, schema_id).read_text())
+    return FeatureView.model_validate(document["view"]), Entity.model_validate(document["entity"])
+
+
+def _microseconds(duration: object) -> int:
+    return 0 if duration is None else round(duration.total_seconds() * 1e6)  # type: ignore[attr-defined]
+
+
+class TableReader:
+    """Reads a table, from any process that can map its segments."""
+
+    view: FeatureView
+    entity: Entity
+
+    def __init__(self, directory: Path, control: Control, limits: Limits) -> None:
+        self._directory = directory
+        self._control = control
+        self._limits = limits
+        self._epoch = -1
+        self._generations: list[int] = []
+        self._snapshot: Snapshot
+
+    @classmethod
+    def attach(cls, directory: Path, *, limits: Limits | None = None) -> "TableReader":
+        """Maps the table in ``directory`` read-only. Raises NotFoundError when there is none."""
+        path = directory / "control"
+        if not path.exists():
+            raise NotFoundError(f"there is no feature table in {directory}: expected a file named control in it")
+        reader = cls(directory, Control.attach(str(path), False), limits or Limits())
+        reader._refresh(writable=False)
+        return reader
+
+    def _refresh(self, *, writable: bool) -> None:
+        """Maps what the control file names now. Files of a moment ago may be gone already: then it names others by now."""
+        for _ in range(1_000):
+            published = self._control.read()
+            if published is None:
+                continue
+            epoch, schema_id, generations = published
+            try:
+                view, entity = _read_schema(self._directory, schema_id)
+                layout = RowLayout.of(view, entity)
+                segments = [
+                    Segment.attach(_segment_path(self._directory, shard, generation), layout, writable)
+                    for shard, generation in enumerate(generations)
+                ]
+            except FileNotFoundError:
+                if self._control.epoch == epoch:
+                    raise
+                continue
+            self._take(view, entity, Snapshot(layout, schema_id, segments))
+            self._epoch, self._generations = epoch, list(generations)
+            return
+        raise FailedPreconditionError(f"{self._directory} is left in the middle of a change by an owner that died: recover it")
+
+    def _take(self, view: FeatureView, entity: Entity, snapshot: Snapshot) -> None:
+        self.view, self.entity = view, entity
+        self._join_keys = [key.name for key in entity.join_keys]
+        self._ttl_us = _microseconds(view.ttl)
+        self._retention_us = _microseconds(view.retention)
+        self._snapshot = snapshot
+
+    def _current(self) -> Snapshot:
+        if self._control.epoch != self._epoch:
+            self._refresh(writable=False)
+        return self._snapshot
+
+    def projection(
+        self,
+        features: Sequence[str],
+        *,
+        columnar: bool = False,
+        null_bits: Sequence[int] | None = None,
+        null_row_bytes: int = 0,
+    ) -> Projection:
+        """Which features to read, resolved once and used for many reads.
+
+        Fixed-width features come out packed in the order given: row-major, ``row_bytes`` a row without padding; or, ``columnar``,
+        column after column, feature k from byte ``rows * offsets[k]``. Strings and bytes come out apart, in order. ``null_bits[k]``
+        is feature k's bit in a row of the null bitmap (k by default) of ``null_row_bytes`` (enough for them by default).
+        Raises NotFoundError for a feature the view does not have.
+        """
+        return Projection(self._current().layout, features, columnar, null_bits, null_row_bytes)
+
+    def read(
+        self,
+        keys: Sequence[Values],
+        projection: Projection,
+        *,
+        now_us: int,
+        expired_values: bool = False,
+        event_timestamps: bool = False,
+        out: bytearray | memoryview | npt.NDArray[np.generic] | None = None,
+        out_offset: int = 0,
+        out_stride: int = 0,
+        nulls_out: bytearray | None = None,
+    ) -> RowBatch:
+        """Reads one row for each key, in one call into the kernel.
+
+        ``keys``: a column for each join key in the entity's order, int64 arrays or VarColumns of n. ``now_us``: rows of an event
+        time before ``now_us - ttl`` are EXPIRED; their values are left out unless ``expired_values``. With ``out``, row i's values
+        land at ``out_offset + i * out_stride`` of it, so that several views fill one matrix; nulls are ORed into ``nulls_out``.
+        Raises InvalidArgumentError for keys of the wrong type or length, NotFoundError when a feature is gone since.
+        """
+        snapshot = self._current()
+        if projection.layout is not snapshot.layout:
+            projection = self._recompile(projection, snapshot.layout)
+        batch = key_batch(snapshot.layout, self._join_keys, keys, self._limits.key_bytes_max)
+        if batch.rows > self._limits.batch_rows_max:
+            raise ResourceExhaustedError.of("rows of a read", batch.rows, self._limits.batch_rows_max, "read in smaller batches")
+        expired_before = now_us - self._ttl_us if self._ttl_us else NEVER_US
+        return read_rows(
+            snapshot, batch, projection, expired_before, expired_values, event_timestamps, out, out_offset, out_stride, nulls_out
+        )
+
+    def _recompile(self, projection: Projection, layout: RowLayout) -> Projection:
+        again = Projection(layout, projection.features, projection.columnar, projection.null_bits, projection.null_row_bytes)
+        if again.row_bytes != projection.row_bytes or again.var_features != projection.var_features:
+            raise FailedPreconditionError(f"the types of features of {self.view.name!r} changed: resolve the names again")
+        return again
+
+    def stats(self) -> TableStats:
+        """The table's size now."""
+        snapshot = self._current()
+        counts = [segment.counts for segment in snapshot.segments]
+        return TableStats(
+            rows=sum(count[0] for count in counts),
+            deleted_rows=sum(count[1] for count in counts),
+            memory_bytes=sum(segment.memory_bytes for segment in snapshot.segments),
+            row_bytes=snapshot.layout.row_bytes,
+            shards=len(snapshot.segments),
+            generation=max(self._generations),
+        )
+
+
+@dataclass
+class _Cursor:
+    """Where reclaiming goes on."""
+
+    shard: int = 0
+    row: int = 0
+    freed: dict[int, int] = field(default_factory=dict)
+
+
+class Table(TableReader):
+    """The owner's table. Safe to use from several threads: one of them writes at a time, all of them read."""
+
+    def __init__(self, directory: Path, control: Control, limits: Limits, delete_window_us: int) -> None:
+        super().__init__(directory, control, limits)
+        self._write_lock = threading.Lock()
+        self._delete_window_us = delete_window_us
+        self._cursor = _Cursor()
+        self._memory_of_all: Callable[[], int] = lambda: self.stats().memory_bytes
+
+    @classmethod
+    def create(
+        cls, directory: Path, view: FeatureView, entity: Entity, *, limits: Limits, shards: int, delete_window_us: int
+    ) -> "Table":
+        """An empty table in a new directory. ``shards``: a power of two."""
+        if shards < 1 or shards > SHARDS_MAX or shards & (shards - 1):
+            raise InvalidArgumentError.of("shards", shards, f"a power of two from 1 to {SHARDS_MAX}")
+        directory.mkdir(parents=True)
+        layout = RowLayout.of(view, entity)
+        segments: list[Segment] = []
+        table = cls(directory, Control.create(str(directory / "control"), shards), limits, delete_window_us)
+        heap_units = FIRST_HEAP_UNITS if layout.parts else 0
+        segments.extend(
+            Segment.create(_segment_path(directory, shard, 1), layout, FIRST_ROWS, heap_units) for shard in range(shards)
+        )
+        table._write_schema(1, view, entity)
+        table._take(view, entity, Snapshot(layout, 1, segments))
+        table._generations = [1] * shards
+        table._control.publish(1, table._generations)
+        return table
+
+    @classmethod
+    def attach_owner(cls, directory: Path, *, limits: Limits, delete_window_us: int) -> tuple["Table", int]:
+        """Takes over an existing table. Returns it, and how many half-written rows were dropped if its owner died."""
+        table = cls(directory, Control.attach(str(directory / "control"), True), limits, delete_window_us)
+        table._refresh(writable=True)
+        dropped = 0
+        if not table._control.clean:
+            dropped = table._rebuild(range(len(table._generations)), table._snapshot.layout)
+        table._control.clean = False
+        current = {_segment_path(directory, shard, generation) for shard, generation in enumerate(table._generations)}
+        for path in directory.glob("shard-*"):
+            if str(path) not in current:
+                path.unlink()
+        return table, dropped
+
+    def _current(self) -> Snapshot:
+        return self._snapshot  # the owner is who replaces it
+
+    def _write_schema(self, schema_id: int, view: FeatureView, entity: Entity) -> None:
+        document = {"view": view.model_dump(mode="json"), "entity": entity.model_dump(mode="json")}
+        _schema_path(self._directory, schema_id).write_text(json.dumps(document))
+
+    # ------------------------------------------------------------------------------------------------------------ writing
+
+    def write(
+        self,
+        keys: Sequence[Values],
+        event_timestamps_us: npt.NDArray[np.int64],
+        columns: Mapping[str, Column],
+        *,
+        now_us: int,
+    ) -> WriteCounts:
+        """Writes n rows, last writer wins by event time; an equal event time overwrites.
+
+        ``event_timestamps_us``: int64 of n, or of 1 for all. ``columns``: feature name to values of n; features left out keep what
+        they hold. ``now_us`` is kept as the time of writing. The whole batch is checked, and all room made, before the first row
+        is written. Raises InvalidArgumentError, NotFoundError (a feature), ResourceExhaustedError (a limit, or memory).
+        """
+        while True:
+            layout = self._snapshot.layout
+            batch = self._checked_keys(layout, keys)
+            events = _checked_events(event_timestamps_us, batch.rows)
+            self._check_columns(layout, columns, batch.rows)
+            with self._write_lock:
+                if self._snapshot.layout is not layout:
+                    continue  # the schema changed before the lock was ours: check against the new one
+                if batch.rows == 0:
+                    return WriteCounts(0, 0, 0, 0, 0)
+                source = Source(layout, columns)
+                self._make_room(batch, source)
+                return WriteCounts(batch.rows, *write_rows(self._snapshot, batch, events, source, now_us))
+
+    def delete(
+        self, keys: Sequence[Values], event_timestamps_us: npt.NDArray[np.int64], *, now_us: int
+    ) -> DeleteCounts:
+        """Deletes rows whose event time is not newer. Keys are remembered for the delete window, so that an older event which
+        comes late does not bring them back. Raises as ``write`` does."""
+        while True:
+            layout = self._snapshot.layout
+            batch = self._checked_keys(layout, keys)
+            events = _checked_events(event_timestamps_us, batch.rows)
+            with self._write_lock:
+                if self._snapshot.layout is not layout:
+                    continue
+                if batch.rows == 0:
+                    return DeleteCounts(0, 0, 0)
+                self._make_room(batch, Source(layout, _NO_COLUMNS))
+                return DeleteCounts(*delete_rows(self._snapshot, batch, events, now_us))
+
+    def writes_inline(self, rows: int) -> bool:
+        """Whether a write of so many rows returns quickly: it is small, there is room, and no rebuild holds the lock."""
+        if rows > INLINE_ROWS_MAX or self._write_lock.locked():
+            return False
+        strings = self._snapshot.layout.parts > 0
+        for segment in self._snapshot.segments:
+            rows_free, heap_free = segment.room()
+            if rows_free < rows or (strings and heap_free < 1 << 16):
+                return False
+        return True
+
+    def _checked_keys(self, layout: RowLayout, keys: Sequence[Values]) -> KeyBatch:
+        batch = key_batch(layout, self._join_keys, keys, self._limits.key_bytes_max)
+        if batch.rows > self._limits.batch_rows_max:
+            raise ResourceExhaustedError.of("rows of a batch", batch.rows, self._limits.batch_rows_max, "write in smaller batches")
+        return batch
+
+    def _check_columns(self, layout: RowLayout, columns: Mapping[str, Column], rows: int) -> None:
+        for name, (values, validity) in columns.items():
+            slot = layout.slot_of.get(name)
+            if slot is None:
+                raise NotFoundError.of(f"feature of view {self.view.name!r}", name, layout.slot_of)
+            if slot.type.is_variable:
+                check_strings(name, values, self._limits.value_bytes_max)
+                assert isinstance(values, VarColumn)
+                found = len(values.offsets) - 1
+            else:
+                _check_fixed(slot, values)
+                found = len(values)
+            if found != rows:
+                raise InvalidArgumentError.of(name, f"{found} values", f"{rows}, one for each key")
+            if validity is not None and (validity.dtype != np.uint8 or len(validity) < (rows + 7) // 8):
+                raise InvalidArgumentError.of(
+                    f"{name}.validity", f"{len(validity)} bytes of {validity.dtype}", f"{(rows + 7) // 8} bytes of bits"
+                )
+
+    def _make_room(self, batch: KeyBatch, source: Source) -> None:
+        stats = None
+        if self._limits.rows_max < sum(sum(segment.counts[:2]) for segment in self._snapshot.segments) + batch.rows:
+            stats = self.stats()
+            total = stats.rows + stats.deleted_rows + count_new(self._snapshot, batch, source)
+            if total > self._limits.rows_max:
+                raise ResourceExhaustedError.of(
+                    f"rows of view {self.view.name!r}", total, self._limits.rows_max, "set a retention, or raise rows_max"
+                )
+        if self._limits.bytes_max is not None:
+            self._check_memory(batch, source)
+        wanting = prepare_write(self._snapshot, batch, source)
+        while wanting:
+            self._grow(wanting)
+            wanting = prepare_write(self._snapshot, batch, source)
+
+    def _check_memory(self, batch: KeyBatch, source: Source) -> None:
+        assert self._limits.bytes_max is not None
+        new_bytes = count_new(self._snapshot, batch, source) * (self._snapshot.layout.row_bytes + 10)
+        total = self._memory_of_all() + new_bytes + source.string_bytes
+        if total > self._limits.bytes_max:
+            raise ResourceExhaustedError.of(
+                "memory of all tables, in bytes", total, self._limits.bytes_max, "set a retention, drop views, or raise bytes_max"
+            )
+
+    # --------------------------------------------------------------------------------------------------------- generations
+
+    def _grow(self, wanting: Sequence[tuple[int, int, int]]) -> None:
+        """Gives shards room for so many more rows and heap units: a new generation of each."""
+        layout = self._snapshot.layout
+        grown: dict[int, Segment] = {}
+        try:
+            for shard, rows, units in wanting:
+                old = self._snapshot.segments[shard]
+                _, _, free, used, heap_free, heap_used, rows_capacity, heap_capacity = old.counts
+                needed = used - free + rows
+                if needed > rows_capacity * 9 // 10:
+                    rows_capacity = max(2 * rows_capacity, needed + needed // 4)
+                holes = heap_free > heap_used // 4 or free > used // 4
+                if holes:
+                    heap_used = size_of_live(old, layout)[1]
+                if heap_used + units > heap_capacity * 9 // 10:
+                    heap_capacity = max(2 * heap_capacity, (heap_used + units) * 5 // 4)
+                new = self._new_segment(shard, layout, rows_capacity, heap_capacity)
+                grown[shard] = new
+                if holes:
+                    convert(old, layout, new, layout)
+                else:
+                    enlarge(old, new)
+        except BaseException:
+            for segment in grown.values():
+                segment.unlink()
+            raise
+        self._publish(grown)
+
+    def _rebuild(self, shards: Sequence[int], layout: RowLayout, schema: tuple[FeatureView, Entity] | None = None) -> int:
+        """Copies shards row by row into a layout, without holes. Returns how many half-written rows were left behind."""
+        rebuilt: dict[int, Segment] = {}
+        dropped = 0
+        before = self._snapshot.layout
+        try:
+            for shard in shards:
+                old = self._snapshot.segments[shard]
+                rows, units = size_of_live(old, before)
+                rows_capacity = max(FIRST_ROWS, rows + rows // 4)
+                heap_capacity = max(FIRST_HEAP_UNITS, units + units // 4) if layout.parts else 0
+                rebuilt[shard] = self._new_segment(shard, layout, rows_capacity, heap_capacity)
+                dropped += convert(old, before, rebuilt[shard], layout)
+        except BaseException:
+            for segment in rebuilt.values():
+                segment.unlink()
+            raise
+        self._publish(rebuilt, layout, schema)
+        return dropped
+
+    def _new_segment(self, shard: int, layout: RowLayout, rows_capacity: int, heap_capacity: int) -> Segment:
+        path = _segment_path(self._directory, shard, self._generations[shard] + 1)
+        Path(path).unlink(missing_ok=True)  # left by an owner that died before it could publish
+        return Segment.create(path, layout, rows_capacity, heap_capacity)
+
+    def _publish(
+        self, replaced: Mapping[int, Segment], layout: RowLayout | None = None, schema: tuple[FeatureView, Entity] | None = None
+    ) -> None:
+        """Makes replaced segments, and a new schema if there is one, the table: at one instant for readers here and elsewhere."""
+        before = self._snapshot
+        segments = list(before.segments)
+        for shard, segment in replaced.items():
+            segments[shard] = segment
+            self._generations[shard] += 1
+        schema_id = before.schema_id
+        view, entity = self.view, self.entity
+        if schema is not None:
+            schema_id += 1
+            view, entity = schema
+            self._write_schema(schema_id, view, entity)
+        self._take(view, entity, Snapshot(layout or before.layout, schema_id, segments))
+        self._control.publish(schema_id, self._generations)
+        for shard in replaced:
+            before.segments[shard].unlink()
+        if schema is not None:
+            _schema_path(self._directory, before.schema_id).unlink(missing_ok=True)
+        self._cursor = _Cursor()
+
+    def alter(self, view: FeatureView, entity: Entity) -> None:
+        """Changes the schema while readers read: features added (null in old rows) or dropped, TTL and retention.
+
+        Takes as long as copying the table does; writes wait. Raises FailedPreconditionError for a change of a type or of keys.
+        """
+        with self._write_lock:
+            if [key.type for key in entity.join_keys] != [key.type for key in self.entity.join_keys]:
+                raise FailedPreconditionError(
+                    f"the join keys of view {self.view.name!r} cannot change while it holds rows: make a new view of the new entity, "
+                    "load it, and point the services to it"
+                )
+            before = {feature.name: feature.type for feature in self.view.features}
+            for feature in view.features:
+                if before.get(feature.name, feature.type) != feature.type:
+                    raise FailedPreconditionError(
+                        f"feature {feature.name!r} of view {self.view.name!r} cannot change its type from {before[feature.name]} to "
+                        f"{feature.type} while it holds rows: add a feature of another name, load it, and drop the old one"
+                    )
+            layout = RowLayout.of(view, entity)
+            if layout == self._snapshot.layout:
+                self._publish({}, schema=(view, entity))
+            else:
+                self._rebuild(range(len(self._generations)), layout, (view, entity))
+
+    # ------------------------------------------------------------------------------------------------------------- upkeep
+
+    def reclaim(self, *, now_us: int, rows_max: int) -> int:
+        """One bounded step of upkeep: looks at ``rows_max`` rows, frees those past retention and deletes past their window.
+
+        Returns how many rows were freed. Does nothing while a write or rebuild holds the table.
+        """
+        if not self._write_lock.acquire(blocking=False):
+            return 0
+        try:
+            retained_from = now_us - self._retention_us if self._retention_us else NEVER_US
+            freed = 0
+            for _ in range(len(self._generations)):
+                shard = self._cursor.shard
+                segment = self._snapshot.segments[shard]
+                if self._retention_us or segment.counts[1]:
+                    start = self._cursor.row
+                    deleted_from = now_us - self._delete_window_us
+                    gone, self._cursor.row = reclaim_rows(self._snapshot, shard, start, rows_max, retained_from, deleted_from)
+                    freed += gone
+                    rows_max -= (self._cursor.row or segment.counts[3]) - start
+                if self._cursor.row == 0:
+                    self._cursor.shard = (shard + 1) % len(self._generations)
+                    _, _, free, used, heap_free, heap_used, *_ = segment.counts
+                    if (free > used // 2 and used > FIRST_ROWS) or (heap_free > heap_used // 2 and heap_used > FIRST_HEAP_UNITS):
+                        following = self._cursor.shard
+                        self._rebuild([shard], self._snapshot.layout)
+                        self._cursor.shard = following
+                if rows_max <= 0:
+                    break
+            return freed
+        finally:
+            self._write_lock.release()
+
+    def advise_huge(self) -> bool:
+        """Asks for huge pages behind what the table holds now: worth it after a bulk load. False where the system has none."""
+        with self._write_lock:
+            return all([segment.advise_huge() for segment in self._snapshot.segments])
+
+    def close(self) -> None:
+        """Marks the table as left in good order."""
+        with self._write_lock:
+            self._control.clean = True
+
+
+def _checked_events(event_timestamps_us: npt.NDArray[np.int64], rows: int) -> npt.NDArray[np.int64]:
+    if event_timestamps_us.dtype != np.int64 or event_timestamps_us.ndim != 1:
+        raise InvalidArgumentError.of("event_timestamps_us", str(event_timestamps_us.dtype), "int64 microseconds")
+    if len(event_timestamps_us) not in (1, rows):
+        raise InvalidArgumentError.of("event_timestamps_us", f"{len(event_timestamps_us)} values", f"{rows}, one for each key, or 1 for all")
+    return np.ascontiguousarray(event_timestamps_us)
+
+
+def _check_fixed(slot: Slot, values: Values) -> None:
+    shape = () if slot.type.length is None else (slot.type.length,)
+    if not isinstance(values, np.ndarray):
+        raise InvalidArgumentError.of(slot.name, type(values).__name__, f"an array of {slot.type}")
+    bool_bytes = slot.type.scalar is Scalar.BOOL and values.dtype == np.uint8
+    if (values.dtype != slot.type.numpy and not bool_bytes) or values.shape[1:] != shape or not values.flags.c_contiguous:
+        raise InvalidArgumentError.of(slot.name, f"{values.dtype} of shape {values.shape}", f"a contiguous array of {slot.type}, a row each")

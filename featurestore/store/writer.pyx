@@ -1,0 +1,434 @@
+"""The write kernel: a batch of columns in, last writer wins by event time.
+
+A write has two steps. ``prepare_write`` finds out what room the batch may take in each shard and commits it, or names the shards
+that must grow first: whatever can fail, fails there. ``write_rows`` then cannot fail. It works in blocks of rows: column after
+column is laid into row images in the cache, the rows are found with their misses overlapped, and each row takes its image under
+its sequence lock. Invariant: an older event never changes a row; a row's bytes change only between begin_change and end_change.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+from featurestore.store.columns import VarColumn
+
+from featurestore.store.keys cimport KeyBatch, key_at, shard_of
+from featurestore.store.mutation cimport find_row, give_block, insert_entry, take_block, take_row
+from featurestore.store.reader cimport CopyRun, Snapshot, next_candidate
+from featurestore.store.segment cimport (
+    ENTRY_FIRST_ROW, ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, RowShape, Segment, SegmentHeader, begin_change,
+    block_units, end_change, first_slot, heap_at, index_of, load_i64, load_u32, prefetch_read, prefetch_write, row_at, rows_room,
+    store_i64, store_u32,
+)
+
+cdef enum:
+    BLOCK = 64
+    IMAGE_BYTES_MAX = 128 << 10   # of a block; wider rows make smaller blocks
+
+cdef struct SourceColumn:
+    const char *data
+    const int32_t *offsets     # of strings; NULL for fixed-width values
+    const uint8_t *validity    # NULL when all values are there
+    const char *empty          # what a null holds
+    uint32_t width
+    uint32_t target            # offset in the row's image
+    uint32_t bit
+    uint32_t part
+
+
+cdef class Source:
+    """The columns of a write, resolved against a layout: made once a batch."""
+
+    cdef SourceColumn *columns
+    cdef uint32_t column_count
+    cdef SourceColumn **part_columns   # by part; NULL where a part is not written
+    cdef CopyRun *runs                 # from a row's image to the row
+    cdef uint32_t run_count
+    cdef uint32_t *supplied            # bits of the features that are written
+    cdef bint strings                  # some string is written
+    cdef object _held
+    cdef readonly uint64_t string_bytes    # of all rows
+
+    def __init__(self, layout, columns):
+        """``columns``: feature name -> Column, checked by ``Table.write``."""
+        cdef uint32_t k = 0
+        cdef CopyRun *last = NULL
+        cdef SourceColumn *column
+        count = max(len(columns), 1)
+        self.columns = <SourceColumn *>calloc(count, sizeof(SourceColumn))
+        self.part_columns = <SourceColumn **>calloc(max(layout.parts, 1), sizeof(SourceColumn *))
+        self.runs = <CopyRun *>calloc(count, sizeof(CopyRun))
+        self.supplied = <uint32_t *>calloc(layout.bitmap_words, 4)
+        if not (self.columns and self.part_columns and self.runs and self.supplied):
+            raise MemoryError
+        cdef bytes empty_row = layout.empty_row
+        cdef const char *empty = PyBytes_AS_STRING(empty_row)
+        cdef uint32_t offset
+        self._held = (columns, empty_row)
+        for slot in layout.slots:
+            source = columns.get(slot.name)
+            if source is None:
+                continue
+            values, validity = source
+            column = &self.columns[k]
+            k += 1
+            column.bit = slot.bit
+            self.supplied[slot.bit // 32] |= <uint32_t>1 << (slot.bit % 32)
+            if validity is not None:
+                column.validity = <const uint8_t *><size_t>validity.ctypes.data
+            if isinstance(values, VarColumn):
+                column.data = <const char *><size_t>values.data.ctypes.data
+                column.offsets = <const int32_t *><size_t>values.offsets.ctypes.data
+                column.part = slot.part
+                self.part_columns[slot.part] = column
+                self.strings = True
+                self.string_bytes += int(values.offsets[-1]) - int(values.offsets[0])
+                continue
+            column.data = <const char *><size_t>values.ctypes.data
+            column.width = slot.type.width_bytes
+            column.target = slot.offset - layout.values_offset
+            offset = slot.offset
+            column.empty = empty + offset
+            if last != NULL and last.source + last.length == column.target:
+                last.length += column.width
+            else:
+                last = &self.runs[self.run_count]
+                self.run_count += 1
+                last.source, last.target, last.length = column.target, slot.offset, column.width
+        self.column_count = k
+
+    def __dealloc__(self):
+        free(self.columns)
+        free(self.part_columns)
+        free(self.runs)
+        free(self.supplied)
+
+
+cdef struct Need:
+    uint64_t batch_rows
+    uint64_t new_rows
+    uint64_t heap_units
+
+
+cdef void measure_need(Snapshot snapshot, KeyBatch keys, Source source, Need *needs) noexcept nogil:
+    # The rows that are new, and a bound of the heap units that each shard may hand out. A key that is twice in the batch
+    # counts twice: too much room does no harm.
+    cdef Py_ssize_t i
+    cdef uint32_t k
+    cdef uint64_t key_hash, key_bytes, slot, block_bytes, ahead
+    cdef const char *key
+    cdef char *base
+    cdef char *row
+    cdef Need *need
+    cdef SegmentHeader *header
+    for i in range(keys.rows):
+        if i + 16 < keys.rows:
+            ahead = keys.hashes[i + 16]
+            base = snapshot.bases[shard_of(ahead, snapshot.shard_bits)]
+            header = <SegmentHeader *>base
+            prefetch_read(index_of(base, header) + first_slot(<uint32_t>ahead, header.index_capacity) * 8)
+        key_hash = keys.hashes[i]
+        key = key_at(keys, i, &key_bytes)
+        base = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
+        need = &needs[shard_of(key_hash, snapshot.shard_bits)]
+        row = find_row(base, <SegmentHeader *>base, &snapshot.shape, <uint32_t>key_hash, key, key_bytes, &slot)
+        if row == NULL:
+            need.new_rows += 1
+        if snapshot.shape.parts == 0:
+            continue
+        block_bytes = key_bytes if snapshot.shape.key_in_heap else 0
+        if row != NULL:
+            block_bytes += load_u32(row + ROW_HEAP_BYTES)  # parts that are not written are kept
+        for k in range(source.column_count):
+            if source.columns[k].offsets != NULL:
+                block_bytes += source.columns[k].offsets[i + 1] - source.columns[k].offsets[i]
+        need.heap_units += block_units(block_bytes)
+
+
+def prepare_write(Snapshot snapshot, KeyBatch keys, Source source):
+    """Makes sure of room for the batch. Returns [] when all is committed, else (shard, rows, heap units) wanted of each shard
+    that must grow first. Raises ResourceExhaustedError when memory is full; nothing has been written then."""
+    cdef Py_ssize_t i
+    cdef int shard, shards = 1 << snapshot.shard_bits
+    cdef SegmentHeader *header
+    cdef Need *need
+    cdef bint enough = snapshot.shape.parts == 0
+    cdef Need *needs = <Need *>calloc(shards, sizeof(Need))
+    if needs == NULL:
+        raise MemoryError
+    try:
+        for i in range(keys.rows):
+            needs[shard_of(keys.hashes[i], snapshot.shard_bits)].batch_rows += 1
+        for shard in range(shards):
+            needs[shard].new_rows = needs[shard].batch_rows
+            if needs[shard].batch_rows > rows_room(<SegmentHeader *>snapshot.bases[shard]):
+                enough = False
+        if not enough:  # only then is it worth looking which keys are new
+            for shard in range(shards):
+                needs[shard].new_rows = 0
+            with nogil:
+                measure_need(snapshot, keys, source, needs)
+        wanting = []
+        for shard in range(shards):
+            header = <SegmentHeader *>snapshot.bases[shard]
+            need = &needs[shard]
+            if need.new_rows > rows_room(header) or header.heap_used + need.heap_units > header.heap_capacity:
+                wanting.append((shard, need.new_rows, need.heap_units))
+        if wanting:
+            return wanting
+        for shard in range(shards):
+            header = <SegmentHeader *>snapshot.bases[shard]
+            need = &needs[shard]
+            if need.new_rows > header.rows_free:
+                (<Segment>snapshot.segments[shard]).commit_rows(
+                    min(header.rows_used + need.new_rows - header.rows_free, header.rows_capacity)
+                )
+            if need.heap_units:
+                (<Segment>snapshot.segments[shard]).commit_heap(header.heap_used + need.heap_units)
+        return wanting
+    finally:
+        free(needs)
+
+
+def count_new(Snapshot snapshot, KeyBatch keys, Source source):
+    """How many keys of the batch have no row yet (one that is there twice counts twice)."""
+    cdef int shard, shards = 1 << snapshot.shard_bits
+    cdef uint64_t total = 0
+    cdef Need *needs = <Need *>calloc(shards, sizeof(Need))
+    if needs == NULL:
+        raise MemoryError
+    with nogil:
+        measure_need(snapshot, keys, source, needs)
+        for shard in range(shards):
+            total += needs[shard].new_rows
+    free(needs)
+    return total
+
+
+cdef void fill_images(Source source, RowShape *shape, char *images, uint64_t image_bytes, Py_ssize_t start, Py_ssize_t count) noexcept nogil:
+    # An image is a row's bitmap words and fixed-width values. Column by column: each source is read in order.
+    cdef uint32_t k, bit, word
+    cdef Py_ssize_t j
+    cdef SourceColumn *column
+    cdef char *target
+    cdef const char *value
+    cdef uint32_t head = 4 * shape.bitmap_words
+    for j in range(count):
+        memset(images + j * image_bytes, 0, head)
+    for k in range(source.column_count):
+        column = &source.columns[k]
+        if column.offsets == NULL:
+            target = images + head + column.target
+            value = column.data + start * column.width
+            if column.width == 4:
+                for j in range(count):
+                    memcpy(target + j * image_bytes, value + j * 4, 4)
+            elif column.width == 8:
+                for j in range(count):
+                    memcpy(target + j * image_bytes, value + j * 8, 8)
+            else:
+                for j in range(count):
+                    memcpy(target + j * image_bytes, value + j * column.width, column.width)
+        if column.validity != NULL:
+            bit = column.bit
+            for j in range(count):
+                if not column.validity[(start + j) // 8] >> ((start + j) % 8) & 1:
+                    word = 4 * (bit // 32)
+                    store_u32(images + j * image_bytes + word, load_u32(images + j * image_bytes + word) | (<uint32_t>1 << (bit % 32)))
+                    if column.offsets == NULL:
+                        memcpy(images + j * image_bytes + head + column.target, column.empty, column.width)
+
+
+cdef uint64_t gather_block(
+    Source source, RowShape *shape, Py_ssize_t i, char *base, SegmentHeader *header, const char *old_row, const char *key,
+    uint64_t key_bytes, char *block, uint32_t *ends,
+) noexcept nogil:
+    # The strings of row i as they will be: the key, what is written, and of the old row what is not. Returns their bytes.
+    cdef uint32_t part, start, end
+    cdef uint64_t used = 0, length
+    cdef SourceColumn *column
+    cdef const char *value
+    cdef const char *old_block = NULL
+    if old_row != NULL:
+        old_block = heap_at(base, header, load_u32(old_row + ROW_HEAP_UNIT))
+    for part in range(shape.parts):
+        column = source.part_columns[part]
+        value = NULL
+        length = 0
+        if part == 0 and shape.key_in_heap:
+            value, length = key, key_bytes
+        elif column != NULL:
+            if column.validity == NULL or column.validity[i // 8] >> (i % 8) & 1:
+                value = column.data + column.offsets[i]
+                length = column.offsets[i + 1] - column.offsets[i]
+        elif old_row != NULL:
+            start = load_u32(old_row + shape.ends_offset + 4 * (part - 1)) if part else 0
+            end = load_u32(old_row + shape.ends_offset + 4 * part)
+            value, length = old_block + start, end - start
+        if length:
+            memcpy(block + used, value, length)
+        used += length
+        ends[part] = <uint32_t>used
+    return used
+
+
+cdef void apply_row(
+    Snapshot snapshot, Source source, char *base, const char *image, Py_ssize_t i, uint32_t tag, const char *key, uint64_t key_bytes,
+    int64_t event, int64_t now, char *block, uint32_t *ends, uint64_t *counts,
+) noexcept nogil:
+    cdef SegmentHeader *header = <SegmentHeader *>base
+    cdef RowShape *shape = &snapshot.shape
+    cdef uint64_t slot, number = 0, new_bytes = 0, new_unit = 0, old_unit = 0, old_bytes = 0
+    cdef uint32_t k, word
+    cdef int64_t stored
+    cdef bint fresh = False, alive, strings
+    cdef char *row = find_row(base, header, shape, tag, key, key_bytes, &slot)
+    if row != NULL:
+        stored = load_i64(row + ROW_EVENT)
+        alive = not load_u32(row + shape.bitmap_offset) & 1
+        if event < stored:
+            counts[3] += 1
+            return
+        if not alive:
+            counts[0] += 1
+            header.rows_dead -= 1
+            header.rows_live += 1
+        elif event == stored:
+            counts[2] += 1
+        else:
+            counts[1] += 1
+        if shape.parts:
+            old_unit, old_bytes = load_u32(row + ROW_HEAP_UNIT), load_u32(row + ROW_HEAP_BYTES)
+    else:
+        fresh = True
+        alive = False
+        number = take_row(base, header)
+        row = row_at(base, header, number)
+        header.rows_live += 1
+        counts[0] += 1
+    strings = shape.parts and (source.strings or not alive)
+    if strings:
+        new_bytes = gather_block(source, shape, i, base, header, row if alive else NULL, key, key_bytes, block, ends)
+        new_unit = old_unit
+        if fresh or block_units(new_bytes) != block_units(old_bytes):
+            new_unit = take_block(base, header, new_bytes) if new_bytes else 0
+    begin_change(row + ROW_SEQ)
+    store_i64(row + ROW_EVENT, event)
+    store_i64(row + ROW_WRITTEN, now)
+    if not alive:
+        if not shape.key_in_heap:
+            memcpy(row + shape.key_offset, key, key_bytes)
+        memcpy(row + shape.bitmap_offset, snapshot.empty_row + shape.bitmap_offset, shape.row_bytes - shape.bitmap_offset)
+    for k in range(shape.bitmap_words):
+        word = load_u32(row + shape.bitmap_offset + 4 * k) & ~source.supplied[k]
+        store_u32(row + shape.bitmap_offset + 4 * k, word | load_u32(image + 4 * k))
+    for k in range(source.run_count):
+        memcpy(row + source.runs[k].target, image + 4 * shape.bitmap_words + source.runs[k].source, source.runs[k].length)
+    if strings:
+        memcpy(heap_at(base, header, new_unit), block, new_bytes)
+        store_u32(row + ROW_HEAP_UNIT, <uint32_t>new_unit)
+        store_u32(row + ROW_HEAP_BYTES, <uint32_t>new_bytes)
+        memcpy(row + shape.ends_offset, ends, 4 * shape.parts)
+    end_change(row + ROW_SEQ)
+    if fresh:
+        insert_entry(base, header, tag, number)
+    elif strings and block_units(new_bytes) != block_units(old_bytes):
+        give_block(base, header, old_unit, old_bytes)
+
+
+def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source source, int64_t now):
+    """Writes a prepared batch. Returns (inserted, updated, equal, older)."""
+    cdef uint64_t counts[4]
+    cdef RowShape *shape = &snapshot.shape
+    cdef uint64_t image_bytes = 4 * shape.bitmap_words + shape.values_bytes
+    cdef Py_ssize_t block_rows = max(1, min(<Py_ssize_t>BLOCK, <Py_ssize_t>(IMAGE_BYTES_MAX // max(image_bytes, 1))))
+    cdef Py_ssize_t start, count, j, i
+    cdef const int64_t *events = <const int64_t *><size_t>event_timestamps_us.ctypes.data
+    cdef Py_ssize_t event_step = 0 if len(event_timestamps_us) == 1 else 1
+    cdef uint64_t key_hash, key_bytes, slot, longest = 0, row_strings
+    cdef uint32_t k, offset
+    cdef uint32_t code
+    cdef const char *key
+    cdef char *base
+    cdef char *row
+    cdef SegmentHeader *header
+    cdef char *block = NULL
+    cdef uint32_t *ends = NULL
+    cdef char *images = <char *>malloc(block_rows * image_bytes)
+    memset(counts, 0, sizeof(counts))
+    if images == NULL:
+        raise MemoryError
+    try:
+        if shape.parts:
+            ends = <uint32_t *>malloc(4 * shape.parts)
+            with nogil:
+                longest = longest_block(snapshot, keys, source)
+            block = <char *>malloc(max(longest, 1))
+            if ends == NULL or block == NULL:
+                raise MemoryError
+        with nogil:
+            start = 0
+            while start < keys.rows:
+                count = min(block_rows, keys.rows - start)
+                for j in range(count):
+                    key_hash = keys.hashes[start + j]
+                    base = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
+                    header = <SegmentHeader *>base
+                    prefetch_read(index_of(base, header) + first_slot(<uint32_t>key_hash, header.index_capacity) * 8)
+                fill_images(source, shape, images, image_bytes, start, count)
+                for j in range(count):
+                    key_hash = keys.hashes[start + j]
+                    base = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
+                    header = <SegmentHeader *>base
+                    slot = first_slot(<uint32_t>key_hash, header.index_capacity)
+                    code = next_candidate(base, header, <uint32_t>key_hash, &slot)
+                    if code:
+                        row = row_at(base, header, code - ENTRY_FIRST_ROW)
+                        offset = 0
+                        while offset < shape.row_bytes:
+                            prefetch_write(row + offset)
+                            offset += 64
+                for j in range(count):
+                    i = start + j
+                    key_hash = keys.hashes[i]
+                    key = key_at(keys, i, &key_bytes)
+                    base = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
+                    apply_row(
+                        snapshot, source, base, images + j * image_bytes, i, <uint32_t>key_hash, key, key_bytes,
+                        events[i * event_step], now, block, ends, counts,
+                    )
+                start += count
+        return counts[0], counts[1], counts[2], counts[3]
+    finally:
+        free(images)
+        free(block)
+        free(ends)
+
+
+cdef uint64_t longest_block(Snapshot snapshot, KeyBatch keys, Source source) noexcept nogil:
+    # A bound of the strings of any one row of the batch, those kept among them.
+    cdef Py_ssize_t i
+    cdef uint32_t k
+    cdef uint64_t longest = 0, strings, key_hash, key_bytes, slot
+    cdef const char *key
+    cdef char *base
+    cdef char *row
+    cdef bint keeps = False
+    for k in range(snapshot.shape.key_in_heap, snapshot.shape.parts):
+        if source.part_columns[k] == NULL:
+            keeps = True
+    for i in range(keys.rows):
+        key = key_at(keys, i, &key_bytes)
+        strings = key_bytes
+        for k in range(source.column_count):
+            if source.columns[k].offsets != NULL:
+                strings += source.columns[k].offsets[i + 1] - source.columns[k].offsets[i]
+        if keeps:
+            key_hash = keys.hashes[i]
+            base = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
+            row = find_row(base, <SegmentHeader *>base, &snapshot.shape, <uint32_t>key_hash, key, key_bytes, &slot)
+            if row != NULL:
+                strings += load_u32(row + ROW_HEAP_BYTES)
+        longest = max(longest, strings)
+    return longest
