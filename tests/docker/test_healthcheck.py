@@ -37,16 +37,23 @@ def certificate(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-async def server(certificate: dict[str, str]) -> AsyncIterator[Server]:
-    chain = Path(certificate["FEATURESTORE_TLS_CERTIFICATE"]).read_bytes()
-    pair = [(Path(certificate["FEATURESTORE_TLS_KEY"]).read_bytes(), chain)]
+def credentials(certificate: dict[str, str]) -> tuple[grpc.ServerCredentials, grpc.ServerCredentials]:
+    """For TLS, and for mTLS with clients of the same certificate."""
+    key, chain = (Path(certificate[f"FEATURESTORE_TLS_{name}"]).read_bytes() for name in ("KEY", "CERTIFICATE"))
+    return grpc.ssl_server_credentials([(key, chain)]), grpc.ssl_server_credentials([(key, chain)], chain, True)
+
+
+@pytest.fixture
+async def server(
+    certificate: dict[str, str], credentials: tuple[grpc.ServerCredentials, grpc.ServerCredentials]
+) -> AsyncIterator[Server]:
     servicer = health.aio.HealthServicer()
     await servicer.set("", SERVING)
     running = grpc.aio.server()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, running)
     plain = running.add_insecure_port("127.0.0.1:0")
-    tls = running.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(pair))
-    mtls = running.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(pair, chain, True))
+    tls = running.add_secure_port("127.0.0.1:0", credentials[0])
+    mtls = running.add_secure_port("127.0.0.1:0", credentials[1])
     await running.start()
     yield Server(plain, tls, mtls, certificate, servicer)
     await running.stop(None)
@@ -101,6 +108,8 @@ async def test_fails_where_something_else_listens() -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await writer.drain()
+        writer.close()
+        await writer.wait_closed()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as running:
         port = running.sockets[0].getsockname()[1]
