@@ -26,7 +26,7 @@ builder() { buildah --root "$CACHE/storage" --runroot "$CACHE/run" --storage-dri
 # ------------------------------------------------------------------------------------------------------------- what it needs
 [ "$(id -u)" = 0 ] || fail "needs root for chroot and mounts: sudo make image"
 missing=()
-for need in buildah:buildah debootstrap:debootstrap unshare:util-linux nsenter:util-linux ip:iproute2; do
+for need in buildah:buildah debootstrap:debootstrap unshare:util-linux nsenter:util-linux ip:iproute2 openssl:openssl; do
     command -v "${need%%:*}" > /dev/null || missing+=("${need#*:}")
 done
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)

@@ -8,6 +8,7 @@ Invariant: each line that is printed as `ok` was checked, and the first thing th
 import argparse
 import json
 import os
+import secrets
 import signal
 import subprocess
 import tempfile
@@ -18,12 +19,13 @@ from pathlib import Path
 CHECK = Path(__file__).parent / "check"
 READY_S_MAX = 60
 STOP_S_MAX = 30
+API_KEY = secrets.token_urlsafe(24)
 
 # Inside the new mount namespace, where nothing that is mounted is seen by the rest of the machine: the image's root read-only,
 # and what compose.yaml gives a container besides: /tmp and /dev/shm in memory, the volume, the definitions.
 ENTER = """
 set -eu
-root=$1 volume=$2 definitions=$3; shift 3
+root=$1 volume=$2 configuration=$3 definitions=$4; shift 4
 mount --make-rprivate /
 mount --bind "$root" "$root"
 cd "$root"
@@ -34,6 +36,7 @@ ln -s /proc/self/fd dev/fd
 mkdir dev/shm; mount -t tmpfs -o nosuid,nodev,noexec,mode=1777,size=256m tmpfs dev/shm
 mount -t tmpfs -o nosuid,nodev,mode=1777,size=64m tmpfs tmp
 mount --bind "$volume" var/lib/featurestore
+mount --bind "$configuration" etc/featurestore; mount -o remount,bind,ro etc/featurestore
 mount --bind "$definitions" mnt; mount -o remount,bind,ro mnt
 mount -o remount,bind,ro "$root"
 ip link set lo up
@@ -77,11 +80,12 @@ class Container:
         self.image = image
         self.environment = environment
         self.log = directory / "server.log"
-        volume = directory / "volume"
-        volume.mkdir(exist_ok=True)
-        os.chown(volume, int(image.user), int(image.group))
+        volume, configuration = directory / "volume", directory / "configuration"
+        for mounted in (volume, configuration):
+            mounted.mkdir(exist_ok=True)
+            os.chown(mounted, int(image.user), int(image.group))
         namespaces = ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork"]
-        enter = ["sh", "-c", ENTER, "sh", str(image.root), str(volume), str(CHECK.resolve())]
+        enter = ["sh", "-c", ENTER, "sh", str(image.root), str(volume), str(configuration), str(CHECK.resolve())]
         server = image.as_user([*image.entrypoint, *image.command], environment)
         with self.log.open("w") as log:
             self.process = subprocess.Popen([*namespaces, *enter, *server], stdout=log, stderr=subprocess.STDOUT)
@@ -104,11 +108,11 @@ class Container:
             time.sleep(0.01)
         raise self.failure(f"the server ended with {self.process.returncode}")
 
-    def execute(self, *command: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    def execute(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs a command inside, as `docker exec` does."""
         enter = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--net", "--ipc", "--uts", "--root", "--wd"]
         inside = self.image.as_user(command, {**self.environment, **environment})
-        return subprocess.run([*enter, *inside], input=stdin, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run([*enter, *inside], capture_output=True, text=True, timeout=120, check=False)
 
     def wait_until_healthy(self) -> float:
         """Seconds until the image's health check passed."""
@@ -131,38 +135,65 @@ class Container:
 
 
 def show(image: Image) -> None:
-    """The whole life of a server: refused, started, used, stopped."""
+    """The life of a server: refused, started, used, stopped, and started again as one that other machines may reach."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         with Container(image, directory, {}) as refused:
             code = refused.process.wait(timeout=READY_S_MAX)
             sentence = refused.log.read_text().strip()
-            if code == 0 or "insecure" not in sentence.lower():
-                raise refused.failure(f"without TLS or FEATURESTORE_INSECURE the server ended with {code}, expected a refusal")
-            ok(f"open to a network without TLS and API keys it refuses to start: {sentence}")
+            if code == 0 or "insecure" not in sentence:
+                raise refused.failure(f"without TLS and API keys the server ended with {code}, expected a refusal")
+            ok(f"without TLS and API keys it refuses to start: {sentence}")
 
         with Container(image, directory, {"FEATURESTORE_INSECURE": "true"}) as container:
-            ok(f"started: health check passed after {container.wait_until_healthy():.1f} s")
-            use(container)
-            code, seconds = container.stop()
-            if code != 0:
-                raise container.failure(f"after {image.stop_signal.name} the server exited with {code}, expected 0")
-            ok(f"{image.stop_signal.name} to process 1: exit 0 after {seconds:.2f} s")
-            print(
-                "   the server's log:\n" + "".join(f"     {line}\n" for line in container.log.read_text().splitlines()), end=""
-            )
+            ok(f"started: the health check passed after {container.wait_until_healthy():.1f} s")
+            confined(container)
+            run(container, "featurestore", "apply", "/mnt/definitions.yaml", "--yes")
+            run(container, "python", "/mnt/write_and_read.py")
+            run(container, "featurestore", "get", "churn_model_v1", "--key", "customer_id=7,8,9")
+            run(container, "featurestore", "list", "tables")
+            stop(container)
+
+        with Container(image, directory, secured(directory)) as container:
+            ok(f"started with TLS and an API key: the health check passed after {container.wait_until_healthy():.1f} s")
+            use_securely(container)
+            stop(container)
 
 
-def use(container: Container) -> None:
-    """What a user, and what an orchestrator, does with a running container."""
-    confined(container)
-    unreachable = container.execute(*container.image.health_check, FEATURESTORE_LISTEN="127.0.0.1:1")
-    if unreachable.returncode == 0:
-        raise container.failure("the health check passed where no server listens")
-    ok(f"the health check fails where no server listens: {unreachable.stderr.strip()}")
-    run(container, "featurestore", "apply", "/mnt/definitions.yaml", "--yes")
-    run(container, "python", "-", stdin=(CHECK / "write_and_read.py").read_text())
-    run(container, "featurestore", "list", "tables")
+def secured(directory: Path) -> dict[str, str]:
+    """Makes a certificate, its key and a file of API keys for /etc/featurestore. The environment that names them."""
+    configuration = directory / "configuration"
+    certificate, key, api_keys = (configuration / name for name in ("certificate.pem", "key.pem", "api-keys"))
+    name = ["-subj", "/CN=featurestore", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1", *name]
+    subprocess.run([*new, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    api_keys.write_text(f"{API_KEY}  # of the check\n")
+    owner = configuration.stat()
+    for path in (certificate, key, api_keys):
+        os.chown(path, owner.st_uid, owner.st_gid)
+        path.chmod(0o400)
+    names = {"TLS_CERTIFICATE": certificate, "TLS_KEY": key, "API_KEYS_FILE": api_keys}
+    return {f"FEATURESTORE_{name}": f"/etc/featurestore/{path.name}" for name, path in names.items()}
+
+
+def use_securely(container: Container) -> None:
+    """The definitions are still there; a call needs the key and a certificate that is trusted."""
+    address = ["--server", "grpcs://127.0.0.1:7400", "--ca-certificate", "/etc/featurestore/certificate.pem"]
+    run(container, "featurestore", "list", "services", *address, FEATURESTORE_API_KEY=API_KEY)
+    wrong = container.execute("featurestore", "list", "services", *address)
+    if wrong.returncode == 0:
+        raise container.failure("a call without an API key was answered")
+    ok(f"without the key: {wrong.stderr.strip()}")
+
+
+def stop(container: Container) -> None:
+    """Stops the server by the image's stop signal, and shows what it logged."""
+    code, seconds = container.stop()
+    name = container.image.stop_signal.name
+    if code != 0:
+        raise container.failure(f"after {name} the server exited with {code}, expected 0")
+    ok(f"{name} to process 1: exit 0 after {seconds:.2f} s. The server's log:")
+    print("".join(f"     {line}\n" for line in container.log.read_text().splitlines()), end="", flush=True)
 
 
 def confined(container: Container) -> None:
@@ -181,10 +212,10 @@ def confined(container: Container) -> None:
     ok(f"process 1 is user {container.image.user}, no capabilities, no_new_privs; its root is mounted read-only")
 
 
-def run(container: Container, *command: str, stdin: str = "") -> None:
+def run(container: Container, *command: str, **environment: str) -> None:
     """Runs a command inside, prints it with its output, and ends the program unless it succeeds."""
-    print(f"   $ {' '.join(command)}{' < docker/check/write_and_read.py' if stdin else ''}")
-    done = container.execute(*command, stdin=stdin)
+    print(f"   $ {' '.join(command)}")
+    done = container.execute(*command, **environment)
     print("".join(f"     {line}\n" for line in (done.stdout + done.stderr).splitlines()), end="", flush=True)
     if done.returncode != 0:
         raise container.failure(f"{' '.join(command)} exited with {done.returncode}")
