@@ -31,7 +31,7 @@ for need in buildah:buildah debootstrap:debootstrap unshare:util-linux nsenter:u
 done
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 if [ ${#missing[@]} -gt 0 ]; then
-    command -v apt-get > /dev/null || fail "these packages are missing: ${missing[*]}. Install them with this system's package manager"
+    command -v apt-get > /dev/null || fail "missing packages, by Debian's names: ${missing[*]}; install them first"
     say "installing ${missing[*]}"
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
@@ -60,7 +60,8 @@ make_base() {
     mirror=${DEBIAN_MIRROR:-$(awk -v release="$RELEASE" '$2 == release {print $1; exit}' <<< "$sources")}
     rm -rf --one-file-system "$root"
     # Without a mirror, debootstrap has its own default.
-    debootstrap --variant=minbase --include=ca-certificates,python3 "$RELEASE" "$root" ${mirror:+"$mirror"} > "$CACHE/debootstrap.log" 2>&1 ||
+    debootstrap --variant=minbase --include=ca-certificates,python3 "$RELEASE" "$root" ${mirror:+"$mirror"} \
+        > "$CACHE/debootstrap.log" 2>&1 ||
         { tail -n 20 "$CACHE/debootstrap.log" >&2; fail "debootstrap failed; its log is $CACHE/debootstrap.log"; }
     if [ -n "$sources" ] && [ -z "${DEBIAN_MIRROR:-}" ]; then
         awk '{print "deb", $1, $2, $3}' <<< "$sources" > "$root/etc/apt/sources.list"
@@ -84,8 +85,10 @@ make_base() {
     rm -rf --one-file-system "$root"
 }
 
+pull=--pull
 if [ -z "${BASE_IMAGE:-}" ]; then
     BASE_IMAGE=$LOCAL_BASE
+    pull=--pull-never
     if builder inspect --type image "$LOCAL_BASE" > /dev/null 2>&1; then
         say "base: $LOCAL_BASE, made before (remove $CACHE to make it anew)"
     else
@@ -102,19 +105,20 @@ certificates=${PIP_CERT:-${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}
 [ ! -r "$certificates" ] || cp "$certificates" "$secrets/ca-certificates"
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -n 1)
-revision=$(git rev-parse HEAD 2> /dev/null || echo unknown)
+revision=$(git describe --always --abbrev=40 --exclude '*' --dirty 2> /dev/null || echo unknown)
 say "build: $IMAGE, version $version, revision $revision"
-builder bud --isolation chroot --format docker --pull-never --file docker/Dockerfile --tag "$IMAGE" \
+builder bud --isolation chroot --format docker "$pull" --file docker/Dockerfile --tag "$IMAGE" \
     --build-arg BASE_IMAGE="$BASE_IMAGE" --build-arg VERSION="$version" --build-arg REVISION="$revision" \
     --secret id=pip.conf,src="$secrets/pip.conf" --secret id=ca-certificates,src="$secrets/ca-certificates" .
+builder rmi --prune > /dev/null # the image that had the name before
 
 # ----------------------------------------------------------------------------------------------------------------------- run
 container=$(builder from --pull-never "$IMAGE")
 root=$(builder mount "$container")
 say "size of $IMAGE"
-echo "   $(builder images --format '{{.Size}}' "$IMAGE")	the whole image, uncompressed"
+printf '   %s\tthe whole image, uncompressed\n' "$(builder images --format '{{.Size}}' "$IMAGE")"
 du -sh --apparent-size "$root/opt/featurestore" | sed "s|$root||; s|^|   |"
-du -sh --apparent-size "$root"/opt/featurestore/lib/python3*/site-packages/* | sort -rh | head -n 8 | sed "s|$root||; s|^|   |" || true
+du -sh --apparent-size "$root"/opt/featurestore/lib/python3*/site-packages/* | sort -rh | sed -n "s|$root||; 1,8s|^|   |p"
 if find "$root" -xdev \( -name cc1 -o -name 'gcc*' -o -name pip \) \( -type f -o -type l \) -perm -u+x | grep .; then
     fail "the image holds the tools of its build, listed above"
 fi
