@@ -10,7 +10,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field as Option, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
+from pydantic import Field as Option
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 JOIN_KEYS_MAX = 8
@@ -49,7 +50,10 @@ TYPE_NAMES = ", ".join(scalar.value for scalar in Scalar) + ", float32[N], float
 
 
 class DataType(BaseModel):
-    """A feature's type: a scalar, or a fixed-length vector of float32, float64 or int64. Written ``float32`` or ``float32[16]``."""
+    """A feature's type: a scalar, or a fixed-length vector of float32, float64 or int64.
+
+    As text: ``float32``, ``float32[16]``.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -91,7 +95,7 @@ class DataType(BaseModel):
 
     @property
     def numpy(self) -> str:
-        """The NumPy dtype text of one element, such as ``<f4`` (timestamp: ``<i8``, microseconds). KeyError for string and bytes."""
+        """The NumPy dtype text of one element, such as ``<f4`` (timestamp: ``<i8``, us). KeyError for string and bytes."""
         return _NUMPY[self.scalar]
 
 
@@ -182,7 +186,7 @@ class Field(BaseModel):
 
 
 class BatchSource(BaseModel):
-    """Where a view's values are loaded from in bulk, and which columns are what: the defaults of ``featurestore ingest VIEW``."""
+    """Where a view is loaded from in bulk, and which columns are what: the defaults of ``featurestore ingest VIEW``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

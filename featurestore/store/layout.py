@@ -17,7 +17,7 @@ _NAN = {Scalar.FLOAT32: struct.pack("<f", float("nan")), Scalar.FLOAT64: struct.
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One feature's place: ``bit`` in the null bitmap, and ``offset`` of its bytes in a row, or ``part`` of the row's heap block."""
+    """One feature's place: ``bit`` in the null bitmap, ``offset`` of its bytes in a row or ``part`` of its heap block."""
 
     name: str
     type: DataType
@@ -83,7 +83,7 @@ class RowLayout:
 
     @cached_property
     def empty_row(self) -> bytes:
-        """A row of nothing but nulls: NaN for floats, zeros otherwise. What an absent row reads as and a new row starts from."""
+        """A row of nothing but nulls: NaN for floats, zeros otherwise. An absent row reads as it, a new one starts from."""
         row = bytearray(self.row_bytes)
         bits = sum(1 << slot.bit for slot in self.slots)
         row[self.bitmap_offset : self.values_offset] = bits.to_bytes(4 * self.bitmap_words, "little")

@@ -1,8 +1,8 @@
 """The read kernel: a batch of keys in, one packed buffer out, without a Python object a value and without a lock.
 
-``read_rows`` works through the keys in blocks: it prefetches the index entries of a block, then the rows they name, then the
-rows' heap blocks, and only then copies, so that the cache misses of a block overlap instead of following one another. Each row is
-copied under its sequence lock (atomics.h). Invariant: what is returned of a row was there, all of it, at one instant.
+``read_rows`` hashes all keys, then works as a pipeline: while one row is copied, rows further on are being fetched, and the index
+entries of rows further still, so that cache misses overlap instead of following one another. Each row is copied under its
+sequence lock (atomics.h). Invariant: what is returned of a row was there, all of it, at one instant.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -21,7 +21,8 @@ cdef extern from "sched.h" nogil:
     int sched_yield()
 
 cdef enum:
-    BLOCK = 64            # rows whose misses overlap; their lines fit in the first-level cache
+    DISTANCE = 12         # rows between the stages of the pipeline; measured, see docs/decisions/read-pipeline.md
+    WINDOW = 64           # rows under way at most: a power of two above 3 x DISTANCE
     SMALL_ROWS = 256      # batches up to this keep their scratch on the stack
     SPINS_BEFORE_YIELD = 1_000
     SPINS_MAX = 20_000_000
@@ -284,73 +285,88 @@ cdef int copy_row(
             spin_pause()
 
 
+cdef inline void prefetch_row(Projection projection, RowShape *shape, const char *row) noexcept nogil:
+    # The lines that copy_row will touch, each once: the head, the values that are read, the ends of strings.
+    cdef uint32_t offset = 64
+    prefetch_read(row)
+    if shape.values_offset > 64:
+        prefetch_read(row + shape.values_offset - 1)
+    if projection.touched_from > 64:
+        offset = projection.touched_from
+    while offset < projection.touched_to:
+        prefetch_read(row + offset)
+        offset += 64
+    if projection.touched_to > 64:
+        prefetch_read(row + projection.touched_to - 1)
+    if shape.parts:
+        prefetch_read(row + shape.ends_offset)
+
+
 cdef int read_all(Snapshot snapshot, KeyBatch keys, Projection projection, Target *target) noexcept nogil:
-    cdef Py_ssize_t block, count, j, i
-    cdef uint64_t slots[BLOCK]
-    cdef uint32_t codes[BLOCK]
-    cdef char *bases[BLOCK]
+    # A pipeline: while row i is copied, row i + DISTANCE's heap block, row i + 2 DISTANCE's row and row i + 3 DISTANCE's index
+    # entry are on their way to the cache.
+    cdef Py_ssize_t step, i, rows = keys.rows
+    cdef uint64_t slots[WINDOW]
+    cdef uint32_t codes[WINDOW]
+    cdef char *bases[WINDOW]
+    cdef char *base
     cdef SegmentHeader *header
-    cdef uint64_t key_hash, key_bytes
-    cdef uint32_t offset, touched_from = projection.touched_from & ~<uint32_t>63, touched_to = projection.touched_to
-    cdef uint32_t code, head_bytes = snapshot.shape.values_offset
+    cdef uint64_t key_hash, key_bytes, slot
+    cdef uint32_t code
     cdef const char *row
     cdef const char *key
     cdef int outcome
     cdef bint heap = snapshot.shape.key_in_heap or projection.part_count > 0
-    block = 0
-    while block < keys.rows:
-        count = min(<Py_ssize_t>BLOCK, keys.rows - block)
-        for j in range(count):
-            key_hash = keys.hashes[block + j]
-            bases[j] = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
-            header = <SegmentHeader *>bases[j]
-            slots[j] = first_slot(<uint32_t>key_hash, header.index_capacity)
-            prefetch_read(index_of(bases[j], header) + slots[j] * 8)
-        for j in range(count):
-            header = <SegmentHeader *>bases[j]
-            codes[j] = next_candidate(bases[j], header, <uint32_t>keys.hashes[block + j], &slots[j])
-            if codes[j]:
-                row = row_at(bases[j], header, codes[j] - ENTRY_FIRST_ROW)
-                prefetch_read(row)
-                prefetch_read(row + head_bytes)
-                offset = touched_from
-                while offset < touched_to:
-                    prefetch_read(row + offset)
-                    offset += 64
-                if touched_to:
-                    prefetch_read(row + touched_to - 1)
-                if heap:
-                    prefetch_read(row + snapshot.shape.ends_offset)
-        if heap:
-            for j in range(count):
-                if codes[j]:
-                    header = <SegmentHeader *>bases[j]
-                    row = row_at(bases[j], header, codes[j] - ENTRY_FIRST_ROW)
-                    row = heap_at(bases[j], header, load_u32(row + ROW_HEAP_UNIT))
-                    prefetch_read(row)
-                    prefetch_read(row + 64)
-        for j in range(count):
-            i = block + j
-            key = key_at(keys, i, &key_bytes)
-            header = <SegmentHeader *>bases[j]
-            if projection.part_count:
-                target.strings.starts[i] = target.strings.used
-            code = codes[j]
-            outcome = 0
-            while code:
-                row = row_at(bases[j], header, code - ENTRY_FIRST_ROW)
-                outcome = copy_row(snapshot, projection, target, i, keys.rows, bases[j], row, key, key_bytes)
-                if outcome:
-                    break
-                slots[j] = index_step(slots[j], header.index_capacity)
-                code = next_candidate(bases[j], header, <uint32_t>keys.hashes[i], &slots[j])
-            if outcome < 0:
-                return outcome
-            if not outcome:
-                absent_row(snapshot, projection, target, i, NOT_FOUND)
-                if target.events != NULL:
-                    target.events[i] = 0
-        block += count
+    cdef Py_ssize_t row_lag = DISTANCE, heap_lag = 2 * DISTANCE, copy_lag = 3 * DISTANCE if heap else 2 * DISTANCE
+    if rows < DISTANCE:  # all of it is on its way at once
+        row_lag, heap_lag, copy_lag = rows, 2 * rows, 3 * rows if heap else 2 * rows
+    for step in range(rows + copy_lag):
+        if step < rows:
+            key_hash = keys.hashes[step]
+            base = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
+            header = <SegmentHeader *>base
+            slot = first_slot(<uint32_t>key_hash, header.index_capacity)
+            prefetch_read(index_of(base, header) + slot * 8)
+            bases[step % WINDOW] = base
+            slots[step % WINDOW] = slot
+        i = step - row_lag
+        if 0 <= i < rows:
+            base = bases[i % WINDOW]
+            header = <SegmentHeader *>base
+            code = codes[i % WINDOW] = next_candidate(base, header, <uint32_t>keys.hashes[i], &slots[i % WINDOW])
+            if code:
+                prefetch_row(projection, &snapshot.shape, row_at(base, header, code - ENTRY_FIRST_ROW))
+        i = step - heap_lag
+        if heap and 0 <= i < rows and codes[i % WINDOW]:
+            base = bases[i % WINDOW]
+            header = <SegmentHeader *>base
+            row = row_at(base, header, codes[i % WINDOW] - ENTRY_FIRST_ROW)
+            row = heap_at(base, header, load_u32(row + ROW_HEAP_UNIT))
+            prefetch_read(row)
+            prefetch_read(row + 64)
+        i = step - copy_lag
+        if i < 0:
+            continue
+        base = bases[i % WINDOW]
+        header = <SegmentHeader *>base
+        key = key_at(keys, i, &key_bytes)
+        if projection.part_count:
+            target.strings.starts[i] = target.strings.used
+        code = codes[i % WINDOW]
+        outcome = 0
+        while code:
+            row = row_at(base, header, code - ENTRY_FIRST_ROW)
+            outcome = copy_row(snapshot, projection, target, i, rows, base, row, key, key_bytes)
+            if outcome:
+                break
+            slots[i % WINDOW] = index_step(slots[i % WINDOW], header.index_capacity)
+            code = next_candidate(base, header, <uint32_t>keys.hashes[i], &slots[i % WINDOW])
+        if outcome < 0:
+            return outcome
+        if not outcome:
+            absent_row(snapshot, projection, target, i, NOT_FOUND)
+            if target.events != NULL:
+                target.events[i] = 0
     return 0
 
 

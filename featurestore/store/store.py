@@ -41,7 +41,7 @@ class Store:
         shards: int = SHARDS,
         delete_window_us: int = DELETE_WINDOW_US,
     ) -> "Store":
-        """Opens the tables whose segments lie in ``segments`` (``directory/segments`` by default), making the directory if needed.
+        """Opens the tables whose segments lie in ``segments`` (``directory/segments`` by default), making it if needed.
 
         Raises FailedPreconditionError, naming the holder, when another process has it open.
         """

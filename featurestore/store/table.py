@@ -1,8 +1,8 @@
 """Tables: the rows of one feature view, in shards, with one writer and any number of readers.
 
-``TableReader`` reads; it is what another process maps a table with. ``Table`` is the owner's: it also writes, deletes, reclaims,
-grows shards and changes the schema. The rules live here, the loops in the ``.pyx`` modules. Invariant: a reader works on one
-``Snapshot`` from start to end, and a snapshot's segments are never changed in shape, only replaced in a new snapshot.
+``TableReader`` reads; it is what another process maps a table with. ``Table`` is the owner's: it also writes, deletes,
+reclaims, grows shards and changes the schema. The rules live here, the loops in the ``.pyx`` modules. Invariant: a reader works
+on one ``Snapshot`` from start to end; a snapshot's segments are never changed in shape, only replaced in a new snapshot.
 """
 
 import json
@@ -165,9 +165,9 @@ class TableReader:
     ) -> Projection:
         """Which features to read, resolved once and used for many reads.
 
-        Fixed-width features come out packed in the order given: row-major, ``row_bytes`` a row without padding; or, ``columnar``,
-        column after column, feature k from byte ``rows * offsets[k]``. Strings and bytes come out apart, in order. ``null_bits[k]``
-        is feature k's bit in a row of the null bitmap (k by default) of ``null_row_bytes`` (enough for them by default).
+        Fixed-width features come out packed in the order given: row-major, ``row_bytes`` a row without padding; or,
+        ``columnar``, column after column, feature k from byte ``rows * offsets[k]``. Strings come out apart, in order.
+        ``null_bits[k]`` is feature k's bit in a row of the null bitmap (k by default), which has ``null_row_bytes`` a row.
         Raises NotFoundError for a feature the view does not have.
         """
         return Projection(self._current().layout, features, columnar, null_bits, null_row_bytes)
@@ -187,9 +187,10 @@ class TableReader:
     ) -> RowBatch:
         """Reads one row for each key, in one call into the kernel.
 
-        ``keys``: a column for each join key in the entity's order, int64 arrays or VarColumns of n. ``now_us``: rows of an event
-        time before ``now_us - ttl`` are EXPIRED; their values are left out unless ``expired_values``. With ``out``, row i's values
-        land at ``out_offset + i * out_stride`` of it, so that several views fill one matrix; nulls are ORed into ``nulls_out``.
+        ``keys``: a column for each join key in the entity's order, int64 arrays or VarColumns of n. ``now_us``: rows of an
+        event time before ``now_us - ttl`` are EXPIRED; their values are left out unless ``expired_values``. With ``out``, row
+        i's values land at ``out_offset + i * out_stride`` of it, so that several views fill one matrix; nulls are ORed into
+        ``nulls_out``.
         Raises InvalidArgumentError for keys of the wrong type or length, NotFoundError when a feature is gone since.
         """
         snapshot = self._current()
@@ -197,10 +198,21 @@ class TableReader:
             projection = self._recompile(projection, snapshot.layout)
         batch = key_batch(snapshot.layout, self._join_keys, keys, self._limits.key_bytes_max)
         if batch.rows > self._limits.batch_rows_max:
-            raise ResourceExhaustedError.of("rows of a read", batch.rows, self._limits.batch_rows_max, "read in smaller batches")
+            raise ResourceExhaustedError.of(
+                "rows of a read", batch.rows, self._limits.batch_rows_max, "read in smaller batches"
+            )
         expired_before = now_us - self._ttl_us if self._ttl_us else NEVER_US
         return read_rows(
-            snapshot, batch, projection, expired_before, expired_values, event_timestamps, out, out_offset, out_stride, nulls_out
+            snapshot,
+            batch,
+            projection,
+            expired_before,
+            expired_values,
+            event_timestamps,
+            out,
+            out_offset,
+            out_stride,
+            nulls_out,
         )
 
     def _recompile(self, projection: Projection, layout: RowLayout) -> Projection:
@@ -297,9 +309,10 @@ class Table(TableReader):
     ) -> WriteCounts:
         """Writes n rows, last writer wins by event time; an equal event time overwrites.
 
-        ``event_timestamps_us``: int64 of n, or of 1 for all. ``columns``: feature name to values of n; features left out keep what
-        they hold. ``now_us`` is kept as the time of writing. The whole batch is checked, and all room made, before the first row
-        is written. Raises InvalidArgumentError, NotFoundError (a feature), ResourceExhaustedError (a limit, or memory).
+        ``event_timestamps_us``: int64 of n, or of 1 for all. ``columns``: feature name to values of n; features left out keep
+        what they hold. ``now_us`` is kept as the time of writing. The whole batch is checked, and all room made, before the
+        first row is written. Raises InvalidArgumentError, NotFoundError (a feature), or
+        ResourceExhaustedError (a limit, memory).
         """
         while True:
             layout = self._snapshot.layout
@@ -315,9 +328,7 @@ class Table(TableReader):
                 self._make_room(batch, source)
                 return WriteCounts(batch.rows, *write_rows(self._snapshot, batch, events, source, now_us))
 
-    def delete(
-        self, keys: Sequence[Values], event_timestamps_us: npt.NDArray[np.int64], *, now_us: int
-    ) -> DeleteCounts:
+    def delete(self, keys: Sequence[Values], event_timestamps_us: npt.NDArray[np.int64], *, now_us: int) -> DeleteCounts:
         """Deletes rows whose event time is not newer. Keys are remembered for the delete window, so that an older event which
         comes late does not bring them back. Raises as ``write`` does."""
         while True:
@@ -346,7 +357,9 @@ class Table(TableReader):
     def _checked_keys(self, layout: RowLayout, keys: Sequence[Values]) -> KeyBatch:
         batch = key_batch(layout, self._join_keys, keys, self._limits.key_bytes_max)
         if batch.rows > self._limits.batch_rows_max:
-            raise ResourceExhaustedError.of("rows of a batch", batch.rows, self._limits.batch_rows_max, "write in smaller batches")
+            raise ResourceExhaustedError.of(
+                "rows of a batch", batch.rows, self._limits.batch_rows_max, "write in smaller batches"
+            )
         return batch
 
     def _check_columns(self, layout: RowLayout, columns: Mapping[str, Column], rows: int) -> None:
@@ -390,7 +403,10 @@ class Table(TableReader):
         total = self._memory_of_all() + new_bytes + source.string_bytes
         if total > self._limits.bytes_max:
             raise ResourceExhaustedError.of(
-                "memory of all tables, in bytes", total, self._limits.bytes_max, "set a retention, drop views, or raise bytes_max"
+                "memory of all tables, in bytes",
+                total,
+                self._limits.bytes_max,
+                "set a retention, drop views, or raise bytes_max",
             )
 
     # --------------------------------------------------------------------------------------------------------- generations
@@ -451,7 +467,7 @@ class Table(TableReader):
     def _publish(
         self, replaced: Mapping[int, Segment], layout: RowLayout | None = None, schema: tuple[FeatureView, Entity] | None = None
     ) -> None:
-        """Makes replaced segments, and a new schema if there is one, the table: at one instant for readers here and elsewhere."""
+        """Makes replaced segments, and a new schema if there is one, the table: at one instant for all readers."""
         before = self._snapshot
         segments = list(before.segments)
         for shard, segment in replaced.items():
@@ -479,15 +495,16 @@ class Table(TableReader):
         with self._write_lock:
             if [key.type for key in entity.join_keys] != [key.type for key in self.entity.join_keys]:
                 raise FailedPreconditionError(
-                    f"the join keys of view {self.view.name!r} cannot change while it holds rows: make a new view of the new entity, "
-                    "load it, and point the services to it"
+                    f"the join keys of view {self.view.name!r} cannot change while it holds rows: make a new view of "
+                    "the new entity, load it, and point the services to it"
                 )
             before = {feature.name: feature.type for feature in self.view.features}
             for feature in view.features:
                 if before.get(feature.name, feature.type) != feature.type:
                     raise FailedPreconditionError(
-                        f"feature {feature.name!r} of view {self.view.name!r} cannot change its type from {before[feature.name]} to "
-                        f"{feature.type} while it holds rows: add a feature of another name, load it, and drop the old one"
+                        f"feature {feature.name!r} of view {self.view.name!r} cannot change its type from "
+                        f"{before[feature.name]} to {feature.type} while it holds rows: add a feature of another name, "
+                        "load it, and drop the old one"
                     )
             layout = RowLayout.of(view, entity)
             if layout == self._snapshot.layout:
@@ -519,7 +536,9 @@ class Table(TableReader):
                 if self._cursor.row == 0:
                     self._cursor.shard = (shard + 1) % len(self._generations)
                     _, _, free, used, heap_free, heap_used, *_ = segment.counts
-                    if (free > used // 2 and used > FIRST_ROWS) or (heap_free > heap_used // 2 and heap_used > FIRST_HEAP_UNITS):
+                    if (free > used // 2 and used > FIRST_ROWS) or (
+                        heap_free > heap_used // 2 and heap_used > FIRST_HEAP_UNITS
+                    ):
                         following = self._cursor.shard
                         self._rebuild([shard], self._snapshot.layout)
                         self._cursor.shard = following
@@ -532,7 +551,8 @@ class Table(TableReader):
     def advise_huge(self) -> bool:
         """Asks for huge pages behind what the table holds now: worth it after a bulk load. False where the system has none."""
         with self._write_lock:
-            return all([segment.advise_huge() for segment in self._snapshot.segments])
+            answers = [segment.advise_huge() for segment in self._snapshot.segments]
+            return all(answers)
 
     def close(self) -> None:
         """Marks the table as left in good order."""
@@ -544,7 +564,9 @@ def _checked_events(event_timestamps_us: npt.NDArray[np.int64], rows: int) -> np
     if event_timestamps_us.dtype != np.int64 or event_timestamps_us.ndim != 1:
         raise InvalidArgumentError.of("event_timestamps_us", str(event_timestamps_us.dtype), "int64 microseconds")
     if len(event_timestamps_us) not in (1, rows):
-        raise InvalidArgumentError.of("event_timestamps_us", f"{len(event_timestamps_us)} values", f"{rows}, one for each key, or 1 for all")
+        raise InvalidArgumentError.of(
+            "event_timestamps_us", f"{len(event_timestamps_us)} values", f"{rows}, one for each key, or 1 for all"
+        )
     return np.ascontiguousarray(event_timestamps_us)
 
 
@@ -554,4 +576,6 @@ def _check_fixed(slot: Slot, values: Values) -> None:
         raise InvalidArgumentError.of(slot.name, type(values).__name__, f"an array of {slot.type}")
     bool_bytes = slot.type.scalar is Scalar.BOOL and values.dtype == np.uint8
     if (values.dtype != slot.type.numpy and not bool_bytes) or values.shape[1:] != shape or not values.flags.c_contiguous:
-        raise InvalidArgumentError.of(slot.name, f"{values.dtype} of shape {values.shape}", f"a contiguous array of {slot.type}, a row each")
+        raise InvalidArgumentError.of(
+            slot.name, f"{values.dtype} of shape {values.shape}", f"a contiguous array of {slot.type}, a row each"
+        )

@@ -1,0 +1,201 @@
+"""The asyncio client: the methods of ``client.py``, awaited.
+
+What goes over the wire and how answers are read is the same code; only the sending differs. Invariant: both clients have the
+same methods with the same arguments (tested).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+from featurestore_client import calls
+from featurestore_client.answers import FeatureBatch
+from featurestore_client.calls import Call, DeleteCounts, WriteCounts
+from featurestore_client.client import APPLY_TIMEOUT_S, INGEST_TIMEOUT_S, TIMEOUT_S
+from featurestore_client.columns import ViewSchema
+from featurestore_client.definitions import ApplyResult, Document
+from featurestore_client.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from featurestore_client.ingestion import WINDOW, IngestOptions, IngestProgress, ingest_async
+from featurestore_client.reads import Selections
+from featurestore_client.retry import Attempts, Deadline, RetryPolicy, checked_timeout
+from featurestore_client.transport import GET_FEATURES, AsyncTransport
+
+Answer = TypeVar("Answer")
+
+
+class AsyncClient:
+    """A client of one server. Get one from ``connect_async``; use it in an ``async with`` block, in one event loop.
+
+    Deadlines and retries are those of ``Client``, whose methods say more.
+    """
+
+    def __init__(self, transport: AsyncTransport, *, timeout_s: float = TIMEOUT_S, retry: RetryPolicy | None = None) -> None:
+        self._transport = transport
+        self._timeout_s = checked_timeout(timeout_s)
+        self._retry = retry or RetryPolicy()
+        self._selections = Selections()
+        self._views: dict[tuple[str, str], ViewSchema] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the calls under way and the connection."""
+        await self._transport.close()
+
+    # --------------------------------------------------------------------------------------------------------------- values
+
+    async def get(
+        self,
+        features: str | Sequence[str],
+        keys: Mapping[str, Any],
+        *,
+        project: str = "default",
+        event_timestamps: bool = False,
+        expired_values: bool = False,
+        timeout_s: float | None = None,
+    ) -> FeatureBatch:
+        """Reads feature vectors by key: see ``Client.get``."""
+        selection = self._selections.find(
+            features, project=project, event_timestamps=event_timestamps, expired_values=expired_values
+        )
+        request, known = selection.request(keys)
+        return selection.answer(await self._unary(GET_FEATURES, request, timeout_s, repeatable=True), known)
+
+    async def write(
+        self,
+        view: str,
+        data: Any,
+        *,
+        event_timestamps: Any = None,
+        timestamp_column: str | None = None,
+        project: str = "default",
+        timeout_s: float | None = None,
+    ) -> WriteCounts:
+        """Writes one batch of rows to a view: see ``Client.write``."""
+        return await self._of_view(
+            view, project, timeout_s, lambda schema: calls.write(schema, data, event_timestamps, timestamp_column)
+        )
+
+    async def delete(
+        self,
+        view: str,
+        keys: Any,
+        *,
+        event_timestamps: Any = None,
+        project: str = "default",
+        timeout_s: float | None = None,
+    ) -> DeleteCounts:
+        """Deletes rows of a view by key: see ``Client.delete``."""
+        return await self._of_view(view, project, timeout_s, lambda schema: calls.delete(schema, keys, event_timestamps))
+
+    async def ingest(
+        self,
+        view: str,
+        data: Any,
+        *,
+        timestamp_column: str | None = None,
+        resume_after: int = 0,
+        window: int = WINDOW,
+        batch_rows: int | None = None,
+        progress: Callable[[IngestProgress], None] | None = None,
+        project: str = "default",
+        timeout_s: float = INGEST_TIMEOUT_S,
+    ) -> WriteCounts:
+        """Writes any amount of rows to a view: see ``Client.ingest``. The data may be an async iterable of tables too."""
+        options = IngestOptions(
+            timestamp_column, resume_after, window, batch_rows, progress, checked_timeout(timeout_s), self._retry
+        ).check()
+        return await ingest_async(self._transport, await self.view_schema(view, project=project), data, options)
+
+    # ---------------------------------------------------------------------------------------------------------- definitions
+
+    async def apply(
+        self, definitions: Any, *, dry_run: bool = False, prune: bool = False, timeout_s: float | None = None
+    ) -> ApplyResult:
+        """Plans and, unless ``dry_run``, applies definitions: see ``Client.apply``."""
+        timeout_s = APPLY_TIMEOUT_S if timeout_s is None else timeout_s
+        return await self._run(calls.apply(definitions, dry_run=dry_run, prune=prune), timeout_s)
+
+    async def list_projects(self, *, timeout_s: float | None = None) -> list[Document]:
+        """All projects."""
+        return await self._run(calls.listing("ListProjects", "projects", None), timeout_s)
+
+    async def list_entities(self, *, project: str | None = None, timeout_s: float | None = None) -> list[Document]:
+        """The entities of a project, or of all; as in the YAML document."""
+        return await self._run(calls.listing("ListEntities", "entities", project), timeout_s)
+
+    async def list_feature_views(self, *, project: str | None = None, timeout_s: float | None = None) -> list[Document]:
+        """The feature views of a project, or of all; as in the YAML document."""
+        return await self._run(calls.listing("ListFeatureViews", "feature_views", project), timeout_s)
+
+    async def list_feature_services(self, *, project: str | None = None, timeout_s: float | None = None) -> list[Document]:
+        """The feature services of a project, or of all; as in the YAML document."""
+        return await self._run(calls.listing("ListFeatureServices", "feature_services", project), timeout_s)
+
+    async def list_tables(self, *, project: str | None = None, timeout_s: float | None = None) -> list[Document]:
+        """The rows and memory of each view of a project, or of all."""
+        return await self._run(calls.listing("ListTables", "tables", project), timeout_s)
+
+    async def describe_entity(self, name: str, *, project: str = "default", timeout_s: float | None = None) -> Document:
+        """``entity`` and the names of its ``feature_views``. Raises NotFoundError with the nearest names."""
+        return await self._run(calls.description("DescribeEntity", project, name), timeout_s)
+
+    async def describe_feature_view(self, name: str, *, project: str = "default", timeout_s: float | None = None) -> Document:
+        """``feature_view``, its ``table`` and the names of the ``feature_services`` that read it."""
+        return await self._run(calls.description("DescribeFeatureView", project, name), timeout_s)
+
+    async def describe_feature_service(
+        self, name: str, *, project: str = "default", timeout_s: float | None = None
+    ) -> Document:
+        """``feature_service`` and the ``schema`` of its answers: features with types, views, join keys."""
+        return await self._run(calls.description("DescribeFeatureService", project, name), timeout_s)
+
+    async def view_schema(self, name: str, *, project: str = "default", timeout_s: float | None = None) -> ViewSchema:
+        """The types of a view's join keys and features, for ``featurestore_client.columns``; asked of the server each time."""
+        deadline = self._deadline(timeout_s)
+        described = await self.describe_feature_view(name, project=project, timeout_s=deadline.left_s())
+        view = described["feature_view"]
+        owner = await self.describe_entity(view["entity"], project=project, timeout_s=deadline.left_s())
+        schema = calls.view_schema(view, owner["entity"])
+        self._views[project, name] = schema
+        return schema
+
+    # -------------------------------------------------------------------------------------------------------------- sending
+
+    async def _of_view(
+        self, view: str, project: str, timeout_s: float | None, make: Callable[[ViewSchema], Call[Answer]]
+    ) -> Answer:
+        """Runs a call that needs the view's schema; once more by a fresh one where a remembered one may have led it astray."""
+        deadline = self._deadline(timeout_s)
+        remembered = self._views.get((project, view))
+        if remembered is not None:
+            try:
+                return await self._run(make(remembered), deadline.left_s())
+            except (InvalidArgumentError, NotFoundError):
+                self._views.pop((project, view), None)
+                fresh = await self.view_schema(view, project=project, timeout_s=deadline.left_s())
+                if fresh == remembered:
+                    raise
+        else:
+            fresh = await self.view_schema(view, project=project, timeout_s=deadline.left_s())
+        return await self._run(make(fresh), deadline.left_s())
+
+    def _deadline(self, timeout_s: float | None) -> Deadline:
+        return Deadline(self._timeout_s if timeout_s is None else checked_timeout(timeout_s))
+
+    async def _run(self, call: Call[Answer], timeout_s: float | None) -> Answer:
+        return call.decode(await self._unary(call.method_path, call.request, timeout_s, repeatable=call.repeatable))
+
+    async def _unary(self, method_path: str, request: bytes, timeout_s: float | None, *, repeatable: bool) -> bytes:
+        timeout_s = self._timeout_s if timeout_s is None else checked_timeout(timeout_s)
+        attempts = Attempts(self._retry, timeout_s, repeatable=repeatable)
+        while True:
+            try:
+                return await self._transport.unary(method_path, request, timeout_s=attempts.left_s())
+            except UnavailableError as error:
+                delay_s = attempts.delay_after(error)
+            await asyncio.sleep(delay_s)

@@ -1,0 +1,234 @@
+"""The blocking client.
+
+Each method says what goes over the wire (``reads.py``, ``calls.py``, ``ingestion.py``), sends it by the transport and reads the
+answer. Invariant: thread-safe, and all that it remembers can be lost without anyone noticing more than a slower call.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+from featurestore_client import calls
+from featurestore_client.answers import FeatureBatch
+from featurestore_client.calls import Call, DeleteCounts, WriteCounts
+from featurestore_client.columns import ViewSchema
+from featurestore_client.definitions import ApplyResult, Document
+from featurestore_client.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from featurestore_client.ingestion import WINDOW, IngestOptions, IngestProgress, ingest
+from featurestore_client.reads import Selections
+from featurestore_client.retry import Attempts, Deadline, RetryPolicy, checked_timeout
+from featurestore_client.transport import GET_FEATURES, Transport
+
+TIMEOUT_S = 10.0
+"""Of a call that does not say."""
+APPLY_TIMEOUT_S = 300.0
+"""Of apply, which may rebuild tables."""
+INGEST_TIMEOUT_S = 60.0
+
+Answer = TypeVar("Answer")
+
+
+class Client:
+    """A client of one server. Get one from ``connect``; close it, or use it in a ``with`` block.
+
+    Every method takes ``timeout_s``: the call ends with DeadlineExceededError once that has passed, retries included. Calls
+    that do no harm when done twice are tried again, with growing random delays, while the server is not to be reached.
+    """
+
+    def __init__(self, transport: Transport, *, timeout_s: float = TIMEOUT_S, retry: RetryPolicy | None = None) -> None:
+        self._transport = transport
+        self._timeout_s = checked_timeout(timeout_s)
+        self._retry = retry or RetryPolicy()
+        self._selections = Selections()
+        self._views: dict[tuple[str, str], ViewSchema] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the calls under way and the connection."""
+        self._transport.close()
+
+    # --------------------------------------------------------------------------------------------------------------- values
+
+    def get(
+        self,
+        features: str | Sequence[str],
+        keys: Mapping[str, Any],
+        *,
+        project: str = "default",
+        event_timestamps: bool = False,
+        expired_values: bool = False,
+        timeout_s: float | None = None,
+    ) -> FeatureBatch:
+        """Reads feature vectors by key.
+
+        ``features`` is the name of a feature service, or a list of ``"view:feature"`` (``"view:feature as name"``). ``keys``
+        has n values for each join key: lists, NumPy, Arrow or pandas, of ints or strings; a single value stands for n equal
+        ones. ``event_timestamps`` asks for the rows' event times, ``expired_values`` for the values of rows past their TTL
+        too.
+
+        Raises NotFoundError for an unknown name, InvalidArgumentError for missing or mistyped keys.
+
+        >>> client.get("delay_model_v1", {"carrier": ["AA", "UA"], "dest": ["LAX", "SFO"]}).to_numpy()
+        """
+        selection = self._selections.find(
+            features, project=project, event_timestamps=event_timestamps, expired_values=expired_values
+        )
+        request, known = selection.request(keys)
+        return selection.answer(self._unary(GET_FEATURES, request, timeout_s, repeatable=True), known)
+
+    def write(
+        self,
+        view: str,
+        data: Any,
+        *,
+        event_timestamps: Any = None,
+        timestamp_column: str | None = None,
+        project: str = "default",
+        timeout_s: float | None = None,
+    ) -> WriteCounts:
+        """Writes one batch of rows to a view: whole, or not at all where something in it is wrong.
+
+        ``data`` is a mapping of columns (lists, NumPy, Arrow, pandas), an Arrow record batch or table, a pandas frame or a
+        structured array, with the view's join keys and those features that are to be written; features that are left out keep
+        their values. None (in pandas also NaN) is null. The event times are ``event_timestamps`` (one for all, or one a row),
+        or the column ``timestamp_column`` (``event_timestamp`` where it is there), or else the server's clock.
+
+        >>> client.write("carrier_delays", {"carrier": ["AA"], "mean_delay": [7.5]}, event_timestamps=datetime.now(UTC))
+        """
+        return self._of_view(
+            view, project, timeout_s, lambda schema: calls.write(schema, data, event_timestamps, timestamp_column)
+        )
+
+    def delete(
+        self,
+        view: str,
+        keys: Any,
+        *,
+        event_timestamps: Any = None,
+        project: str = "default",
+        timeout_s: float | None = None,
+    ) -> DeleteCounts:
+        """Deletes rows of a view by key. Event times as in ``write``: a delete does not remove a row that is newer."""
+        return self._of_view(view, project, timeout_s, lambda schema: calls.delete(schema, keys, event_timestamps))
+
+    def ingest(
+        self,
+        view: str,
+        data: Any,
+        *,
+        timestamp_column: str | None = None,
+        resume_after: int = 0,
+        window: int = WINDOW,
+        batch_rows: int | None = None,
+        progress: Callable[[IngestProgress], None] | None = None,
+        project: str = "default",
+        timeout_s: float = INGEST_TIMEOUT_S,
+    ) -> WriteCounts:
+        """Writes any amount of rows to a view, over one stream.
+
+        ``data`` is an Arrow table or record batch reader, a pandas frame, a mapping of columns, or an iterable of any of them,
+        with the columns of ``write``. It is cut into batches of about a megabyte (or of ``batch_rows``), of which at most
+        ``window`` are under way. ``progress`` is called, in this thread, as they are acknowledged. A server that went away is
+        waited for, and what it had not acknowledged is sent again; ``timeout_s`` is the longest time without an
+        acknowledgement. Where that fails, the error carries ``acknowledged_sequence``: with the same data,
+        ``resume_after=error.acknowledged_sequence`` goes on from there.
+        """
+        options = IngestOptions(
+            timestamp_column, resume_after, window, batch_rows, progress, checked_timeout(timeout_s), self._retry
+        ).check()
+        return ingest(self._transport, self.view_schema(view, project=project), data, options)
+
+    # ---------------------------------------------------------------------------------------------------------- definitions
+
+    def apply(
+        self, definitions: Any, *, dry_run: bool = False, prune: bool = False, timeout_s: float | None = None
+    ) -> ApplyResult:
+        """Plans and, unless ``dry_run``, applies definitions: all of the plan or none of it.
+
+        ``definitions`` is the YAML document's mapping (lists ``projects``, ``entities``, ``feature_views``,
+        ``feature_services``), or a list of definition objects. ``prune`` deletes what stands in the named projects and not in
+        the definitions. Raises InvalidArgumentError with all mistakes, FailedPreconditionError for a change that is refused.
+        """
+        timeout_s = APPLY_TIMEOUT_S if timeout_s is None else timeout_s
+        return self._run(calls.apply(definitions, dry_run=dry_run, prune=prune), timeout_s)
+
+    def list_projects(self, *, timeout_s: float | None = None) -> list[Document]:
+        """All projects."""
+        return self._run(calls.listing("ListProjects", "projects", None), timeout_s)
+
+    def list_entities(self, *, project: str | None = None, timeout_s: float | None = None) -> list[Document]:
+        """The entities of a project, or of all; as in the YAML document."""
+        return self._run(calls.listing("ListEntities", "entities", project), timeout_s)
+
+    def list_feature_views(self, *, project: str | None = None, timeout_s: float | None = None) -> list[Document]:
+        """The feature views of a project, or of all; as in the YAML document."""
+        return self._run(calls.listing("ListFeatureViews", "feature_views", project), timeout_s)
+
+    def list_feature_services(self, *, project: str | None = None, timeout_s: float | None = None) -> list[Document]:
+        """The feature services of a project, or of all; as in the YAML document."""
+        return self._run(calls.listing("ListFeatureServices", "feature_services", project), timeout_s)
+
+    def list_tables(self, *, project: str | None = None, timeout_s: float | None = None) -> list[Document]:
+        """The rows and memory of each view of a project, or of all."""
+        return self._run(calls.listing("ListTables", "tables", project), timeout_s)
+
+    def describe_entity(self, name: str, *, project: str = "default", timeout_s: float | None = None) -> Document:
+        """``entity`` and the names of its ``feature_views``. Raises NotFoundError with the nearest names."""
+        return self._run(calls.description("DescribeEntity", project, name), timeout_s)
+
+    def describe_feature_view(self, name: str, *, project: str = "default", timeout_s: float | None = None) -> Document:
+        """``feature_view``, its ``table`` and the names of the ``feature_services`` that read it."""
+        return self._run(calls.description("DescribeFeatureView", project, name), timeout_s)
+
+    def describe_feature_service(self, name: str, *, project: str = "default", timeout_s: float | None = None) -> Document:
+        """``feature_service`` and the ``schema`` of its answers: features with types, views, join keys."""
+        return self._run(calls.description("DescribeFeatureService", project, name), timeout_s)
+
+    def view_schema(self, name: str, *, project: str = "default", timeout_s: float | None = None) -> ViewSchema:
+        """The types of a view's join keys and features, for ``featurestore_client.columns``; asked of the server each time."""
+        deadline = self._deadline(timeout_s)
+        described = self.describe_feature_view(name, project=project, timeout_s=deadline.left_s())
+        view = described["feature_view"]
+        owner = self.describe_entity(view["entity"], project=project, timeout_s=deadline.left_s())
+        schema = calls.view_schema(view, owner["entity"])
+        self._views[project, name] = schema
+        return schema
+
+    # -------------------------------------------------------------------------------------------------------------- sending
+
+    def _of_view(self, view: str, project: str, timeout_s: float | None, make: Callable[[ViewSchema], Call[Answer]]) -> Answer:
+        """Runs a call that needs the view's schema; once more by a fresh one where a remembered one may have led it astray."""
+        deadline = self._deadline(timeout_s)
+        remembered = self._views.get((project, view))
+        if remembered is not None:
+            try:
+                return self._run(make(remembered), deadline.left_s())
+            except (InvalidArgumentError, NotFoundError):
+                self._views.pop((project, view), None)
+                fresh = self.view_schema(view, project=project, timeout_s=deadline.left_s())
+                if fresh == remembered:
+                    raise
+        else:
+            fresh = self.view_schema(view, project=project, timeout_s=deadline.left_s())
+        return self._run(make(fresh), deadline.left_s())
+
+    def _deadline(self, timeout_s: float | None) -> Deadline:
+        return Deadline(self._timeout_s if timeout_s is None else checked_timeout(timeout_s))
+
+    def _run(self, call: Call[Answer], timeout_s: float | None) -> Answer:
+        return call.decode(self._unary(call.method_path, call.request, timeout_s, repeatable=call.repeatable))
+
+    def _unary(self, method_path: str, request: bytes, timeout_s: float | None, *, repeatable: bool) -> bytes:
+        timeout_s = self._timeout_s if timeout_s is None else checked_timeout(timeout_s)
+        attempts = Attempts(self._retry, timeout_s, repeatable=repeatable)
+        while True:
+            try:
+                return self._transport.unary(method_path, request, timeout_s=attempts.left_s())
+            except UnavailableError as error:
+                delay_s = attempts.delay_after(error)
+            time.sleep(delay_s)

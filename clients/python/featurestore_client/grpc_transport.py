@@ -1,0 +1,298 @@
+"""Calls over gRPC by grpcio: the transport that works everywhere.
+
+Messages pass through as bytes. Invariant: each failure of grpcio becomes one of ``errors.py`` here, with the violations of its
+status details, and nothing of grpc leaves this module.
+"""
+
+import asyncio
+import ssl
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+import grpc.aio
+
+from featurestore_client.errors import (
+    CancelledError,
+    FeatureStoreError,
+    InvalidArgumentError,
+    Violation,
+    error_of,
+    violations_in,
+)
+
+PORT = 7_400
+MESSAGE_BYTES_MAX = 256 << 20
+_STATUS_DETAILS = "grpc-status-details-bin"
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    # A restarted server is found again soon: grpc's own delays rise from one second to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A peer that vanished without a word is noticed while calls wait for it.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.primary_user_agent", "featurestore-client"),
+]
+
+Certificate = bytes | str | Path
+"""PEM, as bytes or as the path of a file."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How a ``grpcs://`` server is trusted, and how this client proves who it is (mTLS)."""
+
+    ca_certificate: Certificate | None = None
+    """The roots to trust; the system's when None."""
+    client_certificate: Certificate | None = None
+    client_key: Certificate | None = None
+    server_name: str | None = None
+    """The name that the server's certificate is for, where it is not the address's host."""
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """For grpc. Raises InvalidArgumentError where a file is not there or only one of certificate and key is given."""
+        if (self.client_certificate is None) != (self.client_key is None):
+            given = "client_certificate" if self.client_key is None else "client_key"
+            raise InvalidArgumentError.of("tls", f"only {given}", "client_certificate and client_key together, or neither")
+        roots = _pem("ca_certificate", self.ca_certificate)
+        if roots is None:
+            roots = _system_roots()
+        return grpc.ssl_channel_credentials(
+            roots, _pem("client_key", self.client_key), _pem("client_certificate", self.client_certificate)
+        )
+
+
+def _pem(field: str, certificate: Certificate | None) -> bytes | None:
+    if certificate is None or isinstance(certificate, bytes):
+        return certificate
+    try:
+        return Path(certificate).read_bytes()
+    except OSError as error:
+        raise InvalidArgumentError.of(field, str(certificate), f"PEM bytes or a readable file ({error.strerror})") from error
+
+
+def _system_roots() -> bytes | None:
+    """The system's roots rather than grpc's bundled ones, where the system keeps them in one file."""
+    found = ssl.get_default_verify_paths().cafile
+    return Path(found).read_bytes() if found else None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to connect, and how."""
+
+    address: str
+    """As the user gave it; for messages."""
+    authority: str
+    """``host:port``, as grpc wants it."""
+    tls: Tls | None
+    metadata: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def parse(cls, address: str, tls: Tls, api_key: str | None) -> "Target":
+        """Reads ``grpc://host:port`` or ``grpcs://host:port``."""
+        expected = "grpc://host:port, or grpcs://host:port with TLS"
+        try:
+            parts = urlsplit(address)
+            host, port = parts.hostname, parts.port or PORT
+        except (ValueError, AttributeError):
+            raise InvalidArgumentError.of("address", address, expected) from None
+        if parts.scheme not in ("grpc", "grpcs") or not host or parts.path not in ("", "/") or parts.query or parts.username:
+            raise InvalidArgumentError.of("address", address, expected)
+        if parts.scheme == "grpc" and tls != Tls():
+            raise InvalidArgumentError.of("address", address, "grpcs:// where TLS options are given")
+        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        metadata = (("authorization", f"Bearer {api_key}"),) if api_key is not None else ()
+        return cls(address, authority, tls if parts.scheme == "grpcs" else None, metadata)
+
+    @property
+    def options(self) -> list[tuple[str, Any]]:
+        """The channel's options."""
+        if self.tls is None or self.tls.server_name is None:
+            return _OPTIONS
+        return [*_OPTIONS, ("grpc.ssl_target_name_override", self.tls.server_name)]
+
+    def error(self, failure: Any, method_path: str, timeout_s: float | None) -> FeatureStoreError:
+        """The error for grpc's failure of a call."""
+        code = failure.code().name
+        message = failure.details() or f"{method_path} failed without a word"
+        if code == "DEADLINE_EXCEEDED" and timeout_s is not None and message == "Deadline Exceeded":
+            message = f"{method_path.rpartition('/')[2]} did not end within {timeout_s:.3g} s"
+        elif code == "UNAVAILABLE":
+            message = f"{message} (server {self.address})"
+        violations: tuple[Violation, ...] = ()
+        for key, value in failure.trailing_metadata() or ():
+            if key == _STATUS_DETAILS and isinstance(value, bytes):
+                violations = violations_in(value)
+        return error_of(code, message, violations)
+
+
+def _closed(target: Target) -> CancelledError:
+    return CancelledError(f"the client of {target.address} is closed: connect again")
+
+
+class GrpcTransport:
+    """Blocking calls over one grpcio channel, which reconnects by itself. Thread-safe."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._channel = (
+            grpc.insecure_channel(target.authority, target.options)
+            if target.tls is None
+            else grpc.secure_channel(target.authority, target.tls.credentials(), target.options)
+        )
+        self._unary: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._closed = False
+
+    def unary(self, method_path: str, request: bytes, *, timeout_s: float) -> bytes:
+        """One request, one response."""
+        method = self._unary.get(method_path)
+        if method is None:
+            method = self._unary[method_path] = self._channel.unary_unary(method_path)
+        try:
+            return method(request, timeout=timeout_s, metadata=self._target.metadata)
+        except grpc.RpcError as failure:
+            raise self._target.error(failure, method_path, timeout_s) from None
+        except ValueError:
+            if self._closed:
+                raise _closed(self._target) from None
+            raise
+
+    def stream(self, method_path: str, requests: Iterator[bytes], *, timeout_s: float | None) -> "_Responses":
+        """Many requests, many responses."""
+        if self._closed:
+            raise _closed(self._target)
+        method: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(method_path)
+        call = method(requests, timeout=timeout_s, metadata=self._target.metadata)
+        return _Responses(call, self._target, method_path, timeout_s)
+
+    def close(self) -> None:
+        """Ends the calls under way."""
+        self._closed = True
+        self._channel.close()
+
+
+class _Responses:
+    """The responses of a stream; ``cancel`` may be called from another thread."""
+
+    def __init__(self, call: Any, target: Target, method_path: str, timeout_s: float | None) -> None:
+        self._call = call
+        self._target = target
+        self._method_path = method_path
+        self._timeout_s = timeout_s
+
+    def __iter__(self) -> "_Responses":
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            response: bytes = next(self._call)
+        except grpc.RpcError as failure:
+            raise self._target.error(failure, self._method_path, self._timeout_s) from None
+        return response
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+
+class AsyncGrpcTransport:
+    """The same for asyncio. The channel is made by the first call, in whose loop all others must be."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._credentials = None if target.tls is None else target.tls.credentials()
+        self._opened: grpc.aio.Channel | None = None
+        self._streams: GrpcTransport | None = None
+        self._unary: dict[str, Any] = {}
+        self._closed = False
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        if self._closed:
+            raise _closed(self._target)
+        if self._opened is None:
+            authority, options = self._target.authority, self._target.options
+            self._opened = (
+                grpc.aio.insecure_channel(authority, options)
+                if self._credentials is None
+                else grpc.aio.secure_channel(authority, self._credentials, options)
+            )
+        return self._opened
+
+    async def unary(self, method_path: str, request: bytes, *, timeout_s: float) -> bytes:
+        """One request, one response."""
+        method = self._unary.get(method_path)
+        if method is None:
+            method = self._unary[method_path] = self._channel.unary_unary(method_path)
+        try:
+            response: bytes = await method(request, timeout=timeout_s, metadata=self._target.metadata)
+        except grpc.aio.AioRpcError as failure:
+            raise self._target.error(failure, method_path, timeout_s) from None
+        except grpc.aio.UsageError:
+            if self._closed:
+                raise _closed(self._target) from None
+            raise
+        return response
+
+    async def stream(
+        self, method_path: str, requests: AsyncIterator[bytes], *, timeout_s: float | None
+    ) -> AsyncIterator[bytes]:
+        """Many requests, many responses.
+
+        Over a blocking channel and a thread: where the server ends a stream while a request is being written, grpc.aio answers
+        INTERNAL "Internal error from Core" and loses the server's status, without which it is not known whether to go on.
+        """
+        if self._closed:
+            raise _closed(self._target)
+        if self._streams is None:
+            self._streams = GrpcTransport(self._target)
+        loop = asyncio.get_running_loop()
+        outgoing: SimpleQueue[bytes | None] = SimpleQueue()
+        incoming: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue()
+
+        async def feed() -> None:
+            try:
+                async for request in requests:
+                    outgoing.put(request)
+            finally:
+                outgoing.put(None)
+
+        def receive() -> None:
+            end: BaseException | None = None
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                try:
+                    for response in responses:
+                        loop.call_soon_threadsafe(incoming.put_nowait, response)
+                except FeatureStoreError as error:
+                    end = error
+                loop.call_soon_threadsafe(incoming.put_nowait, end)
+
+        feeder = asyncio.create_task(feed())
+        responses = self._streams.stream(method_path, iter(outgoing.get, None), timeout_s=timeout_s)
+        threading.Thread(target=receive, name="featurestore-stream", daemon=True).start()
+        try:
+            while isinstance(item := await incoming.get(), bytes):
+                yield item
+            if item is not None:
+                raise item
+        finally:
+            feeder.cancel()
+            outgoing.put(None)
+            responses.cancel()
+
+    async def close(self) -> None:
+        """Ends the calls under way."""
+        self._closed = True
+        if self._streams is not None:
+            await asyncio.to_thread(self._streams.close)
+        if self._opened is not None:
+            await self._opened.close()

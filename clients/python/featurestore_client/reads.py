@@ -1,0 +1,96 @@
+"""What a client remembers between reads: each selection's bytes, and the schema of its last answer.
+
+A model server asks for one selection a million times. Its part of the request is encoded once, and the id of the schema that
+the last answer had goes along, so that the server leaves the schema out. Invariant: the prefix and the schema that it names
+are swapped as one, so that a thread never reads an answer by a schema that its request did not name.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from featurestore_client.answers import AnswerSchema, FeatureBatch
+from featurestore_client.columns import key_column
+from featurestore_client.encoding import get_request, get_request_prefix
+from featurestore_client.errors import InternalError, InvalidArgumentError
+from featurestore_client.wire import featurestore_raw_pb2 as wire
+
+SELECTIONS_MAX = 1_024
+"""Remembered at a time; the oldest is forgotten for a new one."""
+
+
+class Selection:
+    """What to read, as one request after another says it."""
+
+    __slots__ = ("_current", "_encoded", "_expired_values")
+
+    def __init__(self, encoded: bytes, *, expired_values: bool) -> None:
+        self._encoded = encoded
+        self._expired_values = expired_values
+        self._current: tuple[bytes, AnswerSchema | None] = get_request_prefix(encoded, None), None
+
+    def request(self, keys: Mapping[str, Any]) -> tuple[bytes, AnswerSchema | None]:
+        """The request for these keys, and the schema that it says is known, for ``answer``."""
+        prefix, schema = self._current
+        if not isinstance(keys, Mapping) or not keys:
+            raise InvalidArgumentError.of("keys", keys, 'a mapping of join keys to values, such as {"carrier": ["AA", "UA"]}')
+        if schema is not None:
+            types = schema.join_keys
+            try:
+                columns = [key_column(name, values, types.get(name)) for name, values in keys.items()]
+                return get_request(prefix, columns), schema
+            except InvalidArgumentError:
+                pass  # perhaps the definitions have changed: by the values' own types, so that the server judges
+        return get_request(prefix, [key_column(name, values) for name, values in keys.items()]), schema
+
+    def answer(self, encoded: bytes, known: AnswerSchema | None) -> FeatureBatch:
+        """The answer to a request, whose schema is ``known`` unless it brings a new one."""
+        answer = wire.GetFeaturesResponse.FromString(encoded)
+        if known is None or answer.schema_id != known.schema_id:
+            if not answer.schema:
+                raise InternalError(f"the answer is of schema {answer.schema_id}, which the request did not name, and lacks it")
+            known = AnswerSchema.decode(answer.schema_id, answer.schema)
+            self._current = get_request_prefix(self._encoded, known.schema_id), known
+        return FeatureBatch(answer, known, expired_values=self._expired_values)
+
+
+class Selections:
+    """The selections of one client. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._selections: dict[tuple[object, ...], Selection] = {}
+
+    def find(self, features: str | Sequence[str], *, project: str, event_timestamps: bool, expired_values: bool) -> Selection:
+        """The selection of a service by name, or of a list of ``view:feature``."""
+        try:
+            wanted = features if isinstance(features, str) else tuple(features)
+            identity = (wanted, project, event_timestamps, expired_values)
+            return self._selections[identity]
+        except KeyError:
+            return self._add(identity, wanted, project, event_timestamps, expired_values)
+        except TypeError:
+            raise InvalidArgumentError.of("features", features, "a service's name, or a list of 'view:feature'") from None
+
+    def _add(
+        self,
+        identity: tuple[object, ...],
+        wanted: str | tuple[str, ...],
+        *options: Any,
+    ) -> Selection:
+        project, event_timestamps, expired_values = options
+        message = wire.FeatureSelection(
+            project=project, event_timestamps=bool(event_timestamps), expired_values=bool(expired_values)
+        )
+        try:
+            if isinstance(wanted, str):
+                message.service = wanted
+            else:
+                message.features.extend(wanted)
+        except TypeError:
+            raise InvalidArgumentError.of("features", wanted, "a service's name, or a list of 'view:feature'") from None
+        selection = Selection(message.SerializeToString(), expired_values=bool(expired_values))
+        with self._lock:
+            while len(self._selections) >= SELECTIONS_MAX:
+                del self._selections[next(iter(self._selections))]
+            return self._selections.setdefault(identity, selection)

@@ -1,0 +1,70 @@
+"""Where a server listens: reading it, judging whether it is this machine alone, and finding out early that it cannot be had."""
+
+import errno
+import ipaddress
+import socket
+from dataclasses import dataclass
+
+from featurestore.errors import FailedPreconditionError
+
+
+@dataclass(frozen=True)
+class Address:
+    """A host (a name or an IP address) and a port; port 0 stands for any free one."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Reads ``127.0.0.1:7400``, ``localhost:7400`` or ``[::1]:7400``. ValueError says what was expected."""
+        host, separator, port = text.rpartition(":")
+        bare = host.removeprefix("[").removesuffix("]")
+        if (
+            not separator
+            or not bare
+            or not port.isascii()
+            or not port.isdigit()
+            or int(port) > 65_535
+            or (":" in bare) != (bare != host)
+        ):
+            raise ValueError("expected HOST:PORT, such as 127.0.0.1:7400, [::1]:7400 or 0.0.0.0:7400")
+        return cls(bare, int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def check_available(self) -> None:
+        """Raises FailedPreconditionError, in a sentence, when this process could not listen there.
+
+        gRPC itself only says that binding failed, and logs the reason from C.
+        """
+        try:
+            family, kind, _, _, target = socket.getaddrinfo(
+                self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(target)
+                probe.listen(1)
+        except OSError as error:
+            raise FailedPreconditionError(f"cannot listen on {self}: {self._reason(error)}") from None
+
+    def _reason(self, error: OSError) -> str:
+        if error.errno == errno.EADDRINUSE:
+            return f"port {self.port} is taken by another process; stop that one, or choose another port with --listen"
+        if error.errno == errno.EACCES:
+            return f"port {self.port} needs more rights than this user has; choose one from 1024 up with --listen"
+        if error.errno == errno.EADDRNOTAVAIL:
+            return f"no interface of this machine has the address {self.host}; choose one that has with --listen"
+        if isinstance(error, socket.gaierror):
+            return f"the name {self.host!r} does not resolve ({error.strerror}); choose another with --listen"
+        return f"{error.strerror or error}; choose another address with --listen"

@@ -1,0 +1,28 @@
+"""``featurestore serve``: runs a server in the foreground until SIGTERM or SIGINT."""
+
+from typing import Any
+
+from featurestore.cli.settings_options import ConfigOption, with_settings
+
+
+@with_settings
+def serve(*, flags: dict[str, Any], config: ConfigOption = None) -> None:
+    """Serve features over gRPC.
+
+    Listens on this machine alone unless told otherwise. SIGTERM and Ctrl-C drain: calls in flight finish, and the process
+    exits 0. Each setting is also an environment variable, FEATURESTORE_LISTEN for --listen, and a line of --config FILE;
+    a flag wins over the environment, and that over the file.
+
+    \b
+    featurestore serve
+    featurestore serve --listen 127.0.0.1:7401 --directory /var/lib/featurestore
+    featurestore serve --listen 0.0.0.0:7400 --tls-certificate server.pem --tls-key server.key --api-keys-file keys.txt
+    featurestore serve --config featurestore.toml --log-format json
+    """
+    from featurestore.server.logs import configure_logs  # noqa: PLC0415  so that `featurestore --help` is quick
+    from featurestore.server.run import run_server  # noqa: PLC0415
+    from featurestore.settings import load_settings  # noqa: PLC0415
+
+    settings, _ = load_settings(flags, config)
+    configure_logs(settings.log_format, settings.log_level)
+    run_server(settings)

@@ -1,0 +1,39 @@
+"""Tables for people: what ``list``, ``describe`` and ``get`` print when nobody asked for JSON."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+WIDTH_NO_TERMINAL = 200
+_BYTE_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
+    """Prints rows under headers; the columns named in ``numbers`` are aligned to the right."""
+    from rich import box  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for header in headers:
+        table.add_column(header, justify="right" if header in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else WIDTH_NO_TERMINAL, highlight=False).print(table)
+
+
+def print_json(document: Any) -> None:
+    """Prints a document as JSON."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def bytes_text(number: int) -> str:
+    """``1.5 GiB``."""
+    for unit_bytes, unit in _BYTE_UNITS:
+        if number >= unit_bytes:
+            return f"{number / unit_bytes:.1f} {unit}"
+    return f"{number} B"

@@ -1,0 +1,134 @@
+"""The definitions that hold now, on disk.
+
+Owns ``registry.json`` in a store's directory. Invariant: the file is always whole, the old one or the new one (written aside,
+synced, renamed over it, the directory synced); ``current`` is what it holds. One process owns a directory: the store's lock
+sees to that, not this class. ``commit`` is called by one thread at a time.
+"""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError
+from featurestore.model import DEFAULT_PROJECT, Project
+from featurestore.registry.check import check, check_distinct
+from featurestore.registry.definitions import Definitions
+from featurestore.registry.parse import parse_definitions, sentences
+from featurestore.registry.plan import Plan, plan_changes
+
+FILE_NAME = "registry.json"
+FORMAT = 1
+"""Rises when an older featurestore could misread the file."""
+
+
+class Registry:
+    """Definitions with a version that rises with each commit."""
+
+    def __init__(self, path: Path, current: Definitions, version: int) -> None:
+        self._path = path
+        self._current = current
+        self._version = version
+
+    @classmethod
+    def open(cls, directory: Path) -> "Registry":
+        """The registry of a store's directory; one with the project ``default`` alone where there is none yet.
+
+        Raises InternalError when the file is damaged and FailedPreconditionError when a newer featurestore wrote it.
+        """
+        path = directory / FILE_NAME
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return cls(path, Definitions(projects=(Project(name=DEFAULT_PROJECT),)), 0)
+        except UnicodeDecodeError as error:
+            raise _damaged(path, f"byte {error.start} is not UTF-8") from None
+        except OSError as error:
+            raise InternalError(f"{path}: got {error.strerror}, expected a file that can be read") from error
+        current, version = _read(path, text)
+        return cls(path, current, version)
+
+    @property
+    def current(self) -> Definitions:
+        """The definitions that hold now."""
+        return self._current
+
+    @property
+    def version(self) -> int:
+        """Rises with each commit; 0 before the first."""
+        return self._version
+
+    def plan(self, desired: Definitions, *, prune: bool) -> Plan:
+        """What applying ``desired`` would change. Raises as ``plan_changes`` does."""
+        return replace(plan_changes(self._current, desired, prune=prune), base_version=self._version)
+
+    def commit(self, plan: Plan) -> None:
+        """Makes the result of a plan the current definitions, durably. A plan without changes writes nothing.
+
+        FailedPreconditionError when something else was committed since the plan was made.
+        """
+        if plan.base_version != self._version:
+            raise FailedPreconditionError(
+                f"plan: got one made for version {plan.base_version} of the definitions, expected version {self._version}: "
+                "something else was applied meanwhile; apply again"
+            )
+        if not plan.changes:
+            return
+        document = {"format": FORMAT, "version": self._version + 1, "definitions": plan.result.model_dump(mode="json")}
+        _replace(self._path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        self._current = plan.result
+        self._version += 1
+
+
+def _read(path: Path, text: str) -> tuple[Definitions, int]:
+    try:
+        document: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from None
+    format_ = document.get("format") if isinstance(document, dict) else None
+    if not isinstance(format_, int) or isinstance(format_, bool) or format_ < 1:
+        raise _damaged(path, "there is no format number in it")
+    if format_ > FORMAT:
+        raise FailedPreconditionError(
+            f"{path}: got format {format_}, expected at most {FORMAT}: a newer featurestore wrote it; start that one"
+        )
+    version = document.get("version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
+        raise _damaged(path, "there is no version number in it")
+    try:
+        definitions = parse_definitions(document.get("definitions", {}))
+    except FeatureStoreError as error:
+        raise _damaged(path, error.message) from None
+    violations = check_distinct(definitions) + check(definitions)
+    if violations:
+        raise _damaged(path, sentences(violations))
+    return definitions, version
+
+
+def _damaged(path: Path, why: str) -> InternalError:
+    return InternalError(
+        f"{path}: got a damaged file ({why}), expected the definitions of this store: put a copy of it back, or move it away "
+        "and apply your definitions again"
+    )
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        raise InternalError(f"{path}: got {error.strerror}, expected to write the definitions; they are as before") from error

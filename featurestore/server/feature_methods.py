@@ -1,0 +1,229 @@
+"""GetFeatures, WriteFeatures, IngestFeatures and DeleteFeatures: from the bytes of a message to the service and back.
+
+Only translates. What a request's fixed part resolves to is kept by that part's bytes, with the schema ready to go out, so that
+a read costs decoding two small fields, one call of the store, and handing its buffer to the answer.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from functools import partial
+from hashlib import blake2b
+
+from featurestore.errors import InvalidArgumentError, ResourceExhaustedError
+from featurestore.model import DEFAULT_PROJECT, FEATURES_MAX
+from featurestore.server.columns import ARRAY_OF, checked_name, read_event_timestamps, read_features, read_keys, readers_of
+from featurestore.server.context import CallContext
+from featurestore.server.messages import parse
+from featurestore.server.wire import featurestore_raw_pb2 as wire
+from featurestore.service import Answer, OnlineStore, ReadPlan, Selection, VarAnswer, WritePlan
+from featurestore.service.keys import length_of
+from featurestore.service.online_store import now_us
+from featurestore.service.plan_cache import PlanCache
+from featurestore.store import DeleteCounts, WriteCounts
+from featurestore.store.columns import Values
+
+
+class PreparedRead:
+    """A read plan and what of its answers is always the same."""
+
+    __slots__ = ("array", "column_arrays", "join_keys", "plan", "schema", "schema_id")
+
+    def __init__(self, plan: ReadPlan) -> None:
+        self.plan = plan
+        self.join_keys = readers_of(plan.join_keys)
+        self.schema = schema_of(plan).SerializeToString(deterministic=True)
+        # Of the content, so that a client keeps its schema through a restart. Never 0, which stands for "none known".
+        self.schema_id = int.from_bytes(blake2b(self.schema, digest_size=8).digest(), "little") or 1
+        self.column_arrays = [ARRAY_OF[feature.type.scalar] for feature in plan.features]
+        self.array = self.column_arrays[0]
+
+
+class PreparedWrite:
+    """A write plan and how its columns are read."""
+
+    __slots__ = ("features", "join_keys", "plan")
+
+    def __init__(self, plan: WritePlan) -> None:
+        self.plan = plan
+        self.join_keys = readers_of(plan.join_keys)
+        self.features = readers_of(plan.features)
+
+
+class FeatureMethods:
+    """The handlers of the four methods over one service."""
+
+    def __init__(self, service: OnlineStore) -> None:
+        self._service = service
+        self._reads: PlanCache[bytes, PreparedRead] = PlanCache(self._prepare_read, service)
+        self._writes: PlanCache[tuple[str, str], PreparedWrite] = PlanCache(self._prepare_write, service)
+
+    # -------------------------------------------------------------------------------------------------------- GetFeatures
+
+    def get(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
+        """GetFeatures. Inline unless the answer is a large one."""
+        request = parse(wire.GetFeaturesRequest, data)
+        prepared = self._reads.get(request.selection)
+        plan = prepared.plan
+        keys, rows = self._service.align(plan, read_keys(request.keys, prepared.join_keys, "keys"))
+        if rows > plan.quick_rows_max:
+            return self._service.in_reader_thread(partial(self._answer, prepared, keys, rows, request.known_schema_id, context))
+        return _encode(prepared, plan.read(keys, rows, now_us=now_us()), request.known_schema_id)
+
+    def _answer(
+        self, prepared: PreparedRead, keys: Sequence[Values], rows: int, known_schema_id: int, context: CallContext
+    ) -> bytes:
+        context.check_deadline()
+        return _encode(prepared, prepared.plan.read(keys, rows, now_us=now_us()), known_schema_id)
+
+    def _prepare_read(self, selection_bytes: bytes) -> PreparedRead:
+        selection = parse(wire.FeatureSelection, selection_bytes)
+        if len(selection.features) > FEATURES_MAX:
+            raise ResourceExhaustedError.of(
+                "selection.features", len(selection.features), FEATURES_MAX, "read them in several requests"
+            )
+        plan = self._service.read_plan(
+            Selection(
+                checked_name("selection.project", selection.project) or DEFAULT_PROJECT,
+                checked_name("selection.service", selection.service),
+                tuple(selection.features),
+                selection.event_timestamps,
+                selection.expired_values,
+            )
+        )
+        return PreparedRead(plan)
+
+    # ------------------------------------------------------------------------------------------------------------- writes
+
+    def write(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
+        """WriteFeatures. Inline for few rows."""
+        request = parse(wire.WriteFeaturesRequest, data)
+        counts = self._write(self._prepared(request.project, request.view), request.batch, context)
+        if isinstance(counts, WriteCounts):
+            return _written(counts)
+        return _then_written(counts)
+
+    def _prepared(self, project: str, view: str) -> PreparedWrite:
+        return self._writes.get((project or DEFAULT_PROJECT, view))
+
+    def _prepare_write(self, key: tuple[str, str]) -> PreparedWrite:
+        project, view = key
+        if not view:
+            raise InvalidArgumentError.of("view", "", "the name of a feature view")
+        return PreparedWrite(self._service.write_plan(checked_name("project", project), checked_name("view", view)))
+
+    def _write(
+        self, prepared: PreparedWrite, batch: wire.WriteBatch, context: CallContext
+    ) -> WriteCounts | Awaitable[WriteCounts]:
+        keys, rows = _keys_of_rows(batch.keys, prepared, "batch.keys")
+        columns = read_features(batch.features, prepared.features, rows, "batch.features")
+        times = read_event_timestamps(batch.event_timestamps_us, rows, now_us(), "batch.event_timestamps_us")
+        return self._service.write(prepared.plan, keys, times, columns, rows=rows, begin=context.check_deadline)
+
+    def delete(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
+        """DeleteFeatures. Inline for few rows."""
+        request = parse(wire.DeleteFeaturesRequest, data)
+        prepared = self._prepared(request.project, request.view)
+        keys, rows = _keys_of_rows(request.keys, prepared, "keys")
+        times = read_event_timestamps(request.event_timestamps_us, rows, now_us(), "event_timestamps_us")
+        counts = self._service.delete(prepared.plan, keys, times, rows=rows, begin=context.check_deadline)
+        if isinstance(counts, DeleteCounts):
+            return _deleted(counts)
+        return _then_deleted(counts)
+
+    async def ingest(self, requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
+        """IngestFeatures: acknowledges each batch once it is applied. The next message comes in while one is being written."""
+        project, view, sequence = "", "", 0
+        total = WriteCounts(0, 0, 0, 0, 0)
+        incoming = asyncio.ensure_future(_next(requests))
+        try:
+            while (data := await incoming) is not None:
+                incoming = asyncio.ensure_future(_next(requests))
+                request = parse(wire.IngestFeaturesRequest, data)
+                if request.view and view and (request.view, request.project or project) != (view, project):
+                    raise InvalidArgumentError.of(
+                        "view", f"{request.project}.{request.view}", f"{project}.{view}, as in the first message"
+                    )
+                project, view = request.project or project, request.view or view
+                if request.sequence <= sequence and sequence:
+                    raise InvalidArgumentError.of(
+                        "sequence", request.sequence, f"above {sequence}, the one before it in the stream"
+                    )
+                sequence = request.sequence
+                counts = self._write(self._prepared(project, view), request.batch, context)
+                if not isinstance(counts, WriteCounts):
+                    counts = await counts
+                total = WriteCounts(*(before + now for before, now in zip(total, counts, strict=True)))
+                yield wire.IngestFeaturesResponse(sequence=sequence, counts=_counts(total)).SerializeToString()
+        finally:
+            incoming.cancel()
+
+
+async def _next(requests: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(requests, None)
+
+
+def _keys_of_rows(columns: Sequence[wire.Column], prepared: PreparedWrite, field: str) -> tuple[list[Values], int]:
+    """The key columns of rows to write or delete, all of one length."""
+    keys = read_keys(columns, prepared.join_keys, field)
+    rows = length_of(keys[0])
+    for name, values in zip(prepared.join_keys, keys, strict=True):
+        if length_of(values) != rows:
+            raise InvalidArgumentError.of(
+                f"{field}.{name}", f"{length_of(values)} values", f"{rows}, as in the first key column"
+            )
+    return keys, rows
+
+
+def schema_of(plan: ReadPlan) -> wire.AnswerSchema:
+    """The schema of a plan's answers, as a message."""
+    schema = wire.AnswerSchema(views=plan.views)
+    for feature in plan.features:
+        schema.features.add(name=feature.name, type=str(feature.type), view_index=feature.view_index)
+    for name, data_type in plan.join_keys.items():
+        schema.join_keys.add(name=name, type=str(data_type))
+    return schema
+
+
+def _encode(prepared: PreparedRead, answer: Answer, known_schema_id: int) -> bytes:
+    response = wire.GetFeaturesResponse()
+    response.rows = answer.rows
+    response.schema_id = prepared.schema_id
+    if known_schema_id != prepared.schema_id:
+        response.schema = prepared.schema
+    if answer.matrix is not None:
+        setattr(response.matrix, prepared.array, answer.matrix)
+    for array, values in zip(prepared.column_arrays, answer.columns):  # noqa: B905  a matrix has no columns
+        column = response.columns.add()
+        if isinstance(values, VarAnswer):
+            column.data, column.offsets = values
+        else:
+            setattr(column, array, values)
+    if answer.row_statuses is not None:
+        response.row_statuses = answer.row_statuses
+    if answer.nulls is not None:
+        response.nulls = answer.nulls
+    if answer.event_timestamps_us is not None:
+        response.event_timestamps_us = answer.event_timestamps_us
+    return response.SerializeToString()
+
+
+def _counts(counts: WriteCounts) -> wire.WriteCounts:
+    return wire.WriteCounts(
+        rows=counts.rows, inserted=counts.inserted, updated=counts.updated, equal=counts.equal, older=counts.older
+    )
+
+
+def _written(counts: WriteCounts) -> bytes:
+    return wire.WriteFeaturesResponse(counts=_counts(counts)).SerializeToString()
+
+
+async def _then_written(counts: Awaitable[WriteCounts]) -> bytes:
+    return _written(await counts)
+
+
+def _deleted(counts: DeleteCounts) -> bytes:
+    return wire.DeleteFeaturesResponse(deleted=counts.deleted, absent=counts.absent, older=counts.older).SerializeToString()
+
+
+async def _then_deleted(counts: Awaitable[DeleteCounts]) -> bytes:
+    return _deleted(await counts)

@@ -1,0 +1,155 @@
+"""The client's transport without a network: calls the table of methods in this process, on a store that it owns.
+
+So ``featurestore get --directory DIR`` and a server's client are one code, with the same checks and the same errors. Of the
+server's package only this module knows the client's, whose protocol it fills. Invariant: handlers' coroutines run on one event
+loop, in a thread of this module; what answers at once is called in the caller's own thread.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import featurestore_client.errors as client_errors
+
+from featurestore.errors import FeatureStoreError
+from featurestore.server.context import CallContext
+from featurestore.server.failure import failure_of
+from featurestore.server.methods import Method, Methods, StreamMethod, UnaryMethod
+from featurestore.server.run import open_service
+from featurestore.service import OnlineStore
+from featurestore.settings import load_settings
+
+_Result = TypeVar("_Result")
+
+
+class InProcessTransport:
+    """A ``featurestore_client.transport.Transport`` over a service, which it closes at the end."""
+
+    def __init__(self, service: OnlineStore) -> None:
+        self._service = service
+        self._methods = Methods(service)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="featurestore-in-process", daemon=True)
+        self._thread.start()
+        self._closed = False
+
+    @classmethod
+    def open(cls, directory: Path) -> "InProcessTransport":
+        """On a local directory, with a server's limits. FailedPreconditionError when another process holds it."""
+        settings, _ = load_settings({"directory": directory})
+        try:
+            return cls(open_service(settings))
+        except FeatureStoreError as error:
+            raise _client_error(error, "open") from None
+
+    def unary(self, method_path: str, request: bytes, *, timeout_s: float) -> bytes:
+        """One request, one response."""
+        method = self._method(method_path)
+        assert isinstance(method, UnaryMethod)
+        try:
+            answer = method.handler(request, CallContext("in-process", deadline=time.monotonic() + timeout_s))
+            return answer if isinstance(answer, bytes) else self._wait(_coroutine(answer), timeout_s)
+        except client_errors.FeatureStoreError:
+            raise
+        except Exception as error:
+            raise _client_error(error, method_path) from None
+
+    def stream(self, method_path: str, requests: Iterator[bytes], *, timeout_s: float | None) -> Iterator[bytes]:
+        """Many requests, many responses, at the same time. ``requests`` is consumed in another thread."""
+        method = self._method(method_path)
+        assert isinstance(method, StreamMethod)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        source = _Source(requests)
+        answers = method.handler(source.read(), CallContext("in-process", deadline=deadline))
+        try:
+            while True:
+                left_s = None if deadline is None else deadline - time.monotonic()
+                answer = self._wait(_next(answers), left_s)
+                if answer is None:
+                    return
+                yield answer
+        except client_errors.FeatureStoreError:
+            raise
+        except Exception as error:
+            if source.error is not None:
+                raise source.error from None
+            raise _client_error(error, method_path) from None
+        finally:
+            source.give_up()
+            with suppress(Exception):
+                self._wait(answers.aclose(), 10)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """Finishes what is under way and closes the store."""
+        if self._closed:
+            return
+        self._closed = True
+        self._wait(self._service.close(), None)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _method(self, path: str) -> Method:
+        if self._closed:
+            raise client_errors.UnavailableError("the client is closed: open another one")
+        method = self._methods.by_path.get(path)
+        if method is None:
+            raise client_errors.UnimplementedError(f"method {path} does not exist")
+        return method
+
+    def _wait(self, work: Coroutine[Any, Any, _Result], timeout_s: float | None) -> _Result:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout_s)
+        except TimeoutError:
+            future.cancel()
+            raise client_errors.DeadlineExceededError(
+                "the call did not end within its time; whether a write took effect is not known"
+            ) from None
+
+
+class _Source:
+    """The caller's requests as an async iterator; remembers what the caller's own iterator raised."""
+
+    def __init__(self, requests: Iterator[bytes]) -> None:
+        self._requests = requests
+        self.error: BaseException | None = None
+
+    async def read(self) -> AsyncIterator[bytes]:
+        while (data := await asyncio.get_running_loop().run_in_executor(None, self._next)) is not None:
+            yield data
+
+    def _next(self) -> bytes | None:
+        try:
+            return next(self._requests, None)
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def give_up(self) -> None:
+        cancel = getattr(self._requests, "cancel", None)
+        if cancel is not None:
+            cancel()
+
+
+async def _next(answers: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(answers, None)
+
+
+async def _coroutine(answer: Awaitable[bytes]) -> bytes:
+    return await answer
+
+
+def _client_error(error: BaseException, method: str) -> client_errors.FeatureStoreError:
+    if not isinstance(error, FeatureStoreError):
+        failure = failure_of(error, method)
+        return client_errors.error_of(failure.code.value, failure.message)
+    violations = [
+        client_errors.Violation(violation.field, violation.value, violation.expected, violation.object)
+        for violation in error.violations
+    ]
+    return client_errors.error_of(error.code.value, error.message, violations)

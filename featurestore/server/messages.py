@@ -1,0 +1,18 @@
+"""Reading a message from a stranger's bytes."""
+
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from featurestore.errors import InvalidArgumentError
+
+_Message = TypeVar("_Message", bound=Message)
+
+
+def parse(message_class: type[_Message], data: bytes) -> _Message:
+    """The message, or INVALID_ARGUMENT when the bytes are none."""
+    try:
+        return message_class.FromString(data)
+    except DecodeError:
+        name = message_class.DESCRIPTOR.full_name.replace(".raw.", ".")
+        raise InvalidArgumentError.of("request", f"{len(data)} bytes that do not decode", f"a {name} message") from None

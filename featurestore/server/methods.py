@@ -1,0 +1,134 @@
+"""The one table of methods. An engine serves it; no handler knows which.
+
+A handler takes a request's bytes and a CallContext. A UNARY one gives back the answer's bytes, or something to await where the
+work is long; a STREAM one takes an async iterator of requests and gives back one of answers. ``inline`` tells an engine that
+the method answers most requests at once, so that it need not make a task before it has asked.
+
+What holds for every method is put around the handlers here, once: the API key, the deadline, and that streams end when the
+server drains. Invariant: a handler raises FeatureStoreError for whatever a caller can do wrong; anything else is a defect.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
+
+from featurestore.errors import UnavailableError
+from featurestore.server.api_keys import ApiKeys
+from featurestore.server.context import CallContext
+from featurestore.server.definition_methods import DefinitionMethods
+from featurestore.server.feature_methods import FeatureMethods
+from featurestore.server.health import Health
+from featurestore.server.reflection import Reflection
+from featurestore.service import OnlineStore
+
+UnaryHandler = Callable[[bytes, CallContext], bytes | Awaitable[bytes]]
+StreamHandler = Callable[[AsyncIterator[bytes], CallContext], AsyncIterator[bytes]]
+
+PREFIX = "/featurestore.v1.FeatureStore/"
+
+
+class UnaryMethod(NamedTuple):
+    """One request, one answer."""
+
+    path: str
+    handler: UnaryHandler
+    inline: bool
+
+
+class StreamMethod(NamedTuple):
+    """Requests and answers, each in its own time."""
+
+    path: str
+    handler: StreamHandler
+
+
+Method = UnaryMethod | StreamMethod
+
+
+class Methods:
+    """The table over one service: ``by_path`` is what an engine serves, ``drain`` what it calls before it stops."""
+
+    def __init__(self, service: OnlineStore, api_keys: ApiKeys | None = None) -> None:
+        self._draining = asyncio.Event()
+        features, definitions = FeatureMethods(service), DefinitionMethods(service)
+        health, reflection = Health(self._draining), Reflection()
+
+        def unary(name: str, handler: UnaryHandler, inline: bool = True) -> UnaryMethod:
+            return UnaryMethod(PREFIX + name, _guarded(handler, api_keys), inline)
+
+        def stream(path: str, handler: StreamHandler) -> StreamMethod:
+            return StreamMethod(path, self._guarded_stream(handler, api_keys))
+
+        rows: tuple[Method, ...] = (
+            unary("GetFeatures", features.get),
+            unary("WriteFeatures", features.write),
+            unary("DeleteFeatures", features.delete),
+            stream(PREFIX + "IngestFeatures", features.ingest),
+            unary("Apply", definitions.apply, inline=False),
+            unary("ListProjects", definitions.list_projects),
+            unary("ListEntities", definitions.list_entities),
+            unary("ListFeatureViews", definitions.list_feature_views),
+            unary("ListFeatureServices", definitions.list_feature_services),
+            unary("ListTables", definitions.list_tables),
+            unary("DescribeEntity", definitions.describe_entity),
+            unary("DescribeFeatureView", definitions.describe_feature_view),
+            unary("DescribeFeatureService", definitions.describe_feature_service),
+            # An orchestrator's probe has no key, and what it learns is no secret.
+            UnaryMethod("/grpc.health.v1.Health/Check", health.check, inline=True),
+            StreamMethod("/grpc.health.v1.Health/Watch", health.watch),
+            stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", reflection.info),
+            stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", reflection.info),
+        )
+        self.by_path = {row.path: row for row in rows}
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether ``drain`` was called."""
+        return self._draining.is_set()
+
+    def drain(self) -> None:
+        """Health says NOT_SERVING from now on, and streams end after the message they are at."""
+        self._draining.set()
+
+    def _guarded_stream(self, handler: StreamHandler, api_keys: ApiKeys | None) -> StreamHandler:
+        def guarded(requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
+            if api_keys is not None:
+                api_keys.check(context)
+            context.check_deadline()
+            return handler(self._until_draining(requests), context)
+
+        return guarded
+
+    async def _until_draining(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        draining = asyncio.ensure_future(self._draining.wait())
+        try:
+            while not draining.done():
+                message = asyncio.ensure_future(_next(requests))
+                try:
+                    await asyncio.wait((message, draining), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not message.done():
+                        message.cancel()
+                if not message.done() or message.cancelled():
+                    break
+                data = message.result()
+                if data is None:
+                    return
+                yield data
+            raise UnavailableError("the server is draining: go on at another one, or at this one when it is back")
+        finally:
+            draining.cancel()
+
+
+def _guarded(handler: UnaryHandler, api_keys: ApiKeys | None) -> UnaryHandler:
+    def guarded(data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
+        if api_keys is not None:
+            api_keys.check(context)
+        context.check_deadline()
+        return handler(data, context)
+
+    return guarded
+
+
+async def _next(requests: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(requests, None)

@@ -1,0 +1,273 @@
+"""The online store: definitions and tables as one thing, and the rules for using both.
+
+Owns who may write when. Each table has a gate that lets one long write, rebuild or reclaim step through at a time, so that
+at most one thread waits on a table and the event loop never does: a write of few rows runs on the loop when the gate is open
+and the table promises to be quick, everything else takes its turn in a worker thread. Reads never wait.
+
+The methods that give back an awaitable are called on one event loop; what they begin is finished even when the caller goes
+away, because half a batch or half a schema change must not depend on a client's patience.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from featurestore.errors import ResourceExhaustedError
+from featurestore.registry import Definitions, Plan, Registry
+from featurestore.service import table_changes
+from featurestore.service.keys import align
+from featurestore.service.read_plan import ReadPlan, Selection
+from featurestore.service.write_plan import WritePlan
+from featurestore.store import DeleteCounts, Limits, Store, Table, WriteCounts
+from featurestore.store.columns import Column, Values
+
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+RECLAIM_STEPS_PER_S = 10
+
+
+@dataclass(frozen=True)
+class ServiceLimits:
+    """What one request may ask for. Passing one is answered with RESOURCE_EXHAUSTED and its name."""
+
+    read_rows_max: int = 10_000
+    read_bytes_max: int = 256 << 20
+
+
+class OnlineStore:
+    """Reads, writes and changes features; see the module. ``open`` one on a directory, ``close`` it at the end."""
+
+    def __init__(self, registry: Registry, store: Store, limits: ServiceLimits | None = None) -> None:
+        self.store = store
+        self.limits = limits or ServiceLimits()
+        self._registry = registry
+        self.version = 1
+        """Rises with each change of the definitions or of a table's layout: plans of an earlier one are to be made again."""
+        self._gates: dict[int, asyncio.Lock] = {}
+        self._apply_gate = asyncio.Lock()
+        self._writers = ThreadPoolExecutor(4, "featurestore-write")
+        self._readers = ThreadPoolExecutor(2, "featurestore-read")
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._unsettled = False
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        segments: Path | None = None,
+        store_limits: Limits | None = None,
+        limits: ServiceLimits | None = None,
+        shards: int = 16,
+        delete_window_us: int = 86_400_000_000,
+    ) -> "OnlineStore":
+        """Opens the definitions and the tables of a directory, and brings the tables in step with the definitions.
+
+        FailedPreconditionError when another process holds the directory.
+        """
+        store = Store.open(
+            directory, segments=segments, limits=store_limits or Limits(), shards=shards, delete_window_us=delete_window_us
+        )
+        try:
+            registry = Registry.open(directory)
+            table_changes.prepare(store, registry.current)
+            table_changes.settle(store, registry.current)
+        except BaseException:
+            store.close()
+            raise
+        return cls(registry, store, limits)
+
+    @property
+    def definitions(self) -> Definitions:
+        """The definitions that are in force."""
+        return self._registry.current
+
+    async def close(self) -> None:
+        """Finishes what is under way and closes the store."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+        self._writers.shutdown()
+        self._readers.shutdown()
+        self.store.close()
+
+    # ------------------------------------------------------------------------------------------------------------ reading
+
+    def read_plan(self, selection: Selection) -> ReadPlan:
+        """Resolves a selection. The caller keeps the plan while ``version`` stands."""
+        return ReadPlan(selection, self._registry.current, self.store)
+
+    def align(self, plan: ReadPlan, keys: Sequence[Values]) -> tuple[Sequence[Values], int]:
+        """The key columns of a request, all of one length, and that length; refuses what passes a limit."""
+        keys, rows = align(plan.key_names, keys, self.limits.read_rows_max)
+        answer_bytes = rows * plan.row_bytes
+        if answer_bytes > self.limits.read_bytes_max:
+            raise ResourceExhaustedError.of(
+                "read_bytes_max", answer_bytes, self.limits.read_bytes_max, "read fewer rows or features in a request"
+            )
+        return keys, rows
+
+    async def in_reader_thread(self, call: Callable[[], _Result]) -> _Result:
+        """Runs a long read beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
+    # ------------------------------------------------------------------------------------------------------------ writing
+
+    def write_plan(self, project: str, view: str) -> WritePlan:
+        """What a batch of that view must look like; kept while ``version`` stands. NotFoundError with the nearest names."""
+        return WritePlan(project, view, self._registry.current, self.store)
+
+    def write(
+        self,
+        plan: WritePlan,
+        keys: Sequence[Values],
+        event_timestamps_us: npt.NDArray[np.int64],
+        columns: Mapping[str, Column],
+        *,
+        rows: int,
+        begin: Callable[[], None] | None = None,
+    ) -> WriteCounts | Awaitable[WriteCounts]:
+        """Writes a batch: at once when it is quick, else what is given back is to be awaited.
+
+        ``begin`` is called when the batch's turn has come, just before it is written; what it raises ends the write.
+        """
+
+        def call() -> WriteCounts:
+            if begin is not None:
+                begin()
+            return plan.table.write(keys, event_timestamps_us, columns, now_us=now_us())
+
+        return self._write_in_turn(plan.table, rows, call)
+
+    def delete(
+        self,
+        plan: WritePlan,
+        keys: Sequence[Values],
+        event_timestamps_us: npt.NDArray[np.int64],
+        *,
+        rows: int,
+        begin: Callable[[], None] | None = None,
+    ) -> DeleteCounts | Awaitable[DeleteCounts]:
+        """Deletes rows by key, as ``write`` writes them."""
+
+        def call() -> DeleteCounts:
+            if begin is not None:
+                begin()
+            return plan.table.delete(keys, event_timestamps_us, now_us=now_us())
+
+        return self._write_in_turn(plan.table, rows, call)
+
+    def _write_in_turn(self, table: Table, rows: int, call: Callable[[], _Result]) -> _Result | Awaitable[_Result]:
+        gate = self._gate(table)
+        if not gate.locked() and table.writes_inline(rows):
+            return call()
+        return self._finish(self._in_turn(gate, call))
+
+    def _gate(self, table: Table) -> asyncio.Lock:
+        # By the table's identity: a view that is dropped and made again is another table, and the old one has no more writers.
+        return self._gates.setdefault(id(table), asyncio.Lock())
+
+    async def _in_turn(self, gate: asyncio.Lock, call: Callable[[], _Result]) -> _Result:
+        async with gate:
+            return await asyncio.get_running_loop().run_in_executor(self._writers, call)
+
+    async def _finish(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Awaits work that goes on to its end even if the caller is cancelled."""
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    # -------------------------------------------------------------------------------------------------------- definitions
+
+    async def apply(
+        self, desired: Definitions, *, prune: bool = False, dry_run: bool = False, begin: Callable[[], None] | None = None
+    ) -> Plan:
+        """Plans a change of the definitions and, unless ``dry_run``, makes it: all of it or nothing.
+
+        Tables are rebuilt beside the event loop; reads go on meanwhile, writes to a changed table wait. ``begin`` is as in
+        ``write``.
+        """
+        return await self._finish(self._apply(desired, prune, dry_run, begin))
+
+    async def _apply(self, desired: Definitions, prune: bool, dry_run: bool, begin: Callable[[], None] | None) -> Plan:
+        async with AsyncExitStack() as gates:
+            await gates.enter_async_context(self._apply_gate)
+            if begin is not None:
+                begin()
+            plan = await self._in_thread(lambda: self._registry.plan(desired, prune=prune))
+            if dry_run or not plan.changes:
+                return plan
+            await self._hold_changed_tables(gates, plan.result)
+            await self._in_thread(lambda: self._change(plan))
+            await self._settle()
+            return plan
+
+    async def _hold_changed_tables(self, gates: AsyncExitStack, definitions: Definitions) -> None:
+        for project, view in table_changes.changed_tables(self.store, definitions):
+            await gates.enter_async_context(self._gate(self.store.table(project, view)))
+
+    def _change(self, plan: Plan) -> None:
+        undo = table_changes.prepare(self.store, plan.result)
+        try:
+            self._registry.commit(plan)
+        except BaseException:
+            table_changes.undo_all(undo)
+            raise
+        self.version += 1
+
+    async def _settle(self) -> None:
+        """Drops what the definitions no longer have. They are committed, so a failure is logged and tried again later."""
+        try:
+            await self._in_thread(lambda: table_changes.settle(self.store, self._registry.current))
+            self._unsettled = False
+            self.version += 1  # a plan made since the commit would compile its projection again at each read
+        except Exception:
+            self._unsettled = True
+            _log.exception("dropped features or tables still hold memory; tried again in the background")
+
+    async def _in_thread(self, call: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._writers, call)
+
+    # -------------------------------------------------------------------------------------------------------- maintenance
+
+    async def reclaim(self, rows_max: int) -> int:
+        """One bounded step of removing old rows, ``rows_max`` a table at most. Returns how many were freed."""
+        freed = 0
+        for table in self.store.tables():
+            step = self._in_turn(self._gate(table), lambda table=table: table.reclaim(now_us=now_us(), rows_max=rows_max))  # type: ignore[misc]
+            freed += await self._finish(step)
+        return freed
+
+    async def keep_up(self, rows_max: int) -> int:
+        """One step of what runs in the background: old rows, and drops that could not be done yet. Returns rows freed."""
+        if self._unsettled:
+            async with AsyncExitStack() as gates:
+                await gates.enter_async_context(self._apply_gate)
+                await self._hold_changed_tables(gates, self._registry.current)
+                await self._settle()
+        return await self.reclaim(rows_max)
+
+    async def maintain(self, reclaim_rows_per_s: int) -> None:
+        """Keeps up until cancelled, looking at no more than so many rows of a table a second."""
+        rows_max = max(1, reclaim_rows_per_s // RECLAIM_STEPS_PER_S)
+        while True:
+            try:
+                await self.keep_up(rows_max)
+            except Exception:
+                _log.exception("upkeep failed; tried again")
+            await asyncio.sleep(1 / RECLAIM_STEPS_PER_S)
+
+
+def now_us() -> int:
+    """The server's clock, in microseconds since 1970 UTC."""
+    return time.time_ns() // 1_000

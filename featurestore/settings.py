@@ -1,0 +1,196 @@
+"""Every option of the server: its type, default, bounds and meaning, in one place.
+
+Filled, the strongest first, from flags of the command line, the environment (``FEATURESTORE_...``) and a TOML or YAML file.
+``load_settings`` also says where each value came from. Nothing else in the program reads the environment for these.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from featurestore.address import Address
+from featurestore.errors import InvalidArgumentError, Violation, nearest, shorten
+
+ENVIRONMENT_PREFIX = "FEATURESTORE_"
+Source = Literal["default", "file", "environment", "flag"]
+
+
+def _listen_address(text: str) -> str:
+    Address.parse(text)
+    return text
+
+
+class Settings(BaseSettings):
+    """The server's settings. The text of each is its meaning; `featurestore config` prints them all."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
+
+    directory: Path = Field(Path("featurestore-data"), description="where definitions, and later the journal, are kept")
+    segments: Path | None = Field(
+        None, description="where rows are mapped; /dev/shm/featurestore-<user>-<directory> when not set"
+    )
+
+    listen: Annotated[str, AfterValidator(_listen_address)] = Field(
+        "127.0.0.1:7400", description="HOST:PORT of gRPC; port 0 takes a free one"
+    )
+    insecure: bool = Field(False, description="listen beyond this machine without both TLS and API keys")
+    tls_certificate: Path | None = Field(None, description="PEM file of the server's certificate chain; turns TLS on")
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file of authorities; clients must show a certificate of theirs (mTLS)"
+    )
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="keys of which each call must carry one; with commas between them"
+    )
+    api_keys_file: Path | None = Field(
+        None, description="file with an API key a line, beside those of api_keys; # begins a comment"
+    )
+    message_bytes_max: int = Field(64 << 20, ge=1 << 10, le=2**31 - 1, description="bytes of one request message")
+
+    read_rows_max: int = Field(10_000, ge=1, le=10_000_000, description="rows of one GetFeatures request")
+    read_bytes_max: int = Field(256 << 20, ge=1 << 10, le=2**31 - 1, description="bytes of fixed-width values of one answer")
+    batch_rows_max: int = Field(1_000_000, ge=1, description="rows of one write or delete")
+    rows_max: int = Field(200_000_000, ge=1, description="rows of all tables")
+    bytes_max: int | None = Field(
+        None, ge=1 << 20, description="bytes of memory of all tables; bounded by the machine alone when not set"
+    )
+    key_bytes_max: int = Field(1_024, ge=8, le=65_535, description="bytes of one key")
+    value_bytes_max: int = Field(1 << 20, ge=1, le=1 << 30, description="bytes of one string or bytes value")
+    shards: int = Field(16, ge=1, le=1_024, description="shards of a new table; a power of two")
+    delete_window_s: float = Field(
+        86_400, gt=0, description="for so long a deleted row is kept from coming back by a late event"
+    )
+    reclaim_rows_per_s: int = Field(
+        100_000, ge=1, description="pace at which rows past their retention leave memory, per table"
+    )
+
+    log_format: Literal["text", "json"] = Field("text", description="log lines for people or for machines")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least serious events that are logged"
+    )
+    drain_timeout_s: float = Field(10, ge=0, le=3_600, description="how long calls in flight may take to end after SIGTERM")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("api_keys"), str):
+            keys = [key.strip() for key in data["api_keys"].split(",")]
+            return {**data, "api_keys": [key for key in keys if key]}
+        return data
+
+    @model_validator(mode="after")  # its errors read "setting|got|expected"
+    def _consistent(self) -> "Settings":
+        if self.shards & (self.shards - 1):
+            raise ValueError(f"shards|{self.shards}|a power of two such as 16")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            missing = "tls_key" if self.tls_key is None else "tls_certificate"
+            raise ValueError(f"{missing}|nothing|a file, because TLS needs both a certificate and its key")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_certificate|nothing|a file, because tls_client_ca asks clients for certificates over TLS")
+        return self
+
+    @property
+    def segments_directory(self) -> Path:
+        """Where rows are mapped."""
+        if self.segments is not None:
+            return self.segments
+        return default_segments(self.directory)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)  # load_settings hands everything over, so that it knows where each came from
+
+
+def default_segments(directory: Path) -> Path:
+    """The place in memory that belongs to a directory, the same each time it is opened by the same user."""
+    name = blake2b(os.fsencode(directory.resolve()), digest_size=6).hexdigest()
+    return Path("/dev/shm") / f"featurestore-{os.getuid()}-{name}"  # noqa: S108  no temporary file: shared memory of our own name
+
+
+def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> tuple[Settings, dict[str, Source]]:
+    """The settings and where each came from. ``flags`` that are None were not given.
+
+    InvalidArgumentError, in sentences, for every wrong value, with the file, variable or flag that it stands in.
+    """
+    layers: list[tuple[Source, dict[str, Any]]] = [
+        ("file", _read_file(file) if file else {}),
+        (
+            "environment",
+            {name: value for name, value in EnvSettingsSource(Settings)().items() if name in Settings.model_fields},
+        ),
+        ("flag", {name: value for name, value in flags.items() if value is not None}),
+    ]
+    values: dict[str, Any] = {}
+    sources: dict[str, Source] = dict.fromkeys(Settings.model_fields, "default")
+    for source, layer in layers:
+        values.update(layer)
+        sources.update(dict.fromkeys(layer, source))
+    try:
+        return Settings(**values), sources
+    except ValidationError as error:
+        violations = [_violation(details, sources, file) for details in error.errors(include_url=False)]
+        raise InvalidArgumentError("\n".join(str(violation) for violation in violations), violations) from None
+
+
+def _violation(details: Any, sources: Mapping[str, Source], file: Path | None) -> Violation:
+    if not details["loc"]:  # a check across several settings, which names them itself
+        name, value, expected = details["msg"].removeprefix("Value error, ").split("|")
+        return Violation(name, value, expected)
+    name = str(details["loc"][0])
+    expected = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("expected ")
+    if details["type"] == "extra_forbidden":
+        return Violation(name, "a setting that does not exist", nearest(name, Settings.model_fields), file=str(file or ""))
+    place = {
+        "file": name,
+        "environment": ENVIRONMENT_PREFIX + name.upper(),
+        "flag": "--" + name.replace("_", "-"),
+        "default": name,
+    }[sources[name]]
+    value = "a value" if name == "api_keys" else shorten(details["input"])
+    return Violation(place, value, expected, file=str(file) if sources[name] == "file" else "")
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidArgumentError(f"{path}: {error.strerror}; expected a TOML or YAML file of settings") from None
+    except UnicodeDecodeError as error:
+        raise InvalidArgumentError(
+            f"{path}: byte {error.start} is not UTF-8; expected a TOML or YAML file of settings"
+        ) from None
+    try:
+        if path.suffix == ".toml":
+            return tomllib.loads(text)
+        if path.suffix in (".yaml", ".yml"):
+            document = yaml.safe_load(text)
+        else:
+            raise InvalidArgumentError(f"{path}: got the suffix {path.suffix!r}, expected .toml, .yaml or .yml")
+    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        raise InvalidArgumentError(
+            f"{path}: {' '.join(str(error).split())}; expected a TOML or YAML file of settings"
+        ) from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise InvalidArgumentError(
+            f"{path}: got {shorten(document)}, expected a mapping of settings, such as 'listen: 127.0.0.1:7400'"
+        )
+    return {str(name): value for name, value in document.items()}
+
+
+def read_secret_file(path: Path, setting: str) -> bytes:
+    """The content of a file that a setting names, or a sentence that says which setting and why not."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidArgumentError.of(setting, str(path), f"a file that can be read ({error.strerror})") from None

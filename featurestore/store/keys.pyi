@@ -1,0 +1,10 @@
+from collections.abc import Sequence
+
+from featurestore.store.columns import Values
+from featurestore.store.layout import RowLayout
+
+class KeyBatch:
+    rows: int
+
+def key_batch(layout: RowLayout, join_keys: Sequence[str], columns: Sequence[Values], key_bytes_max: int) -> KeyBatch: ...
+def check_strings(name: str, column: Values, bytes_max: int) -> None: ...

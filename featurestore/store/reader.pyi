@@ -1,0 +1,48 @@
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from featurestore.store.keys import KeyBatch
+from featurestore.store.layout import RowLayout
+from featurestore.store.segment import Segment
+
+class Snapshot:
+    segments: tuple[Segment, ...]
+    layout: RowLayout
+    schema_id: int
+    def __init__(self, layout: RowLayout, schema_id: int, segments: Sequence[Segment]) -> None: ...
+
+class Projection:
+    features: tuple[str, ...]
+    columnar: bool
+    row_bytes: int
+    null_row_bytes: int
+    offsets: tuple[int, ...]
+    null_bits: tuple[int, ...]
+    var_features: tuple[str, ...]
+    layout: RowLayout
+    def __init__(
+        self, layout: RowLayout, features: Sequence[str], columnar: bool, null_bits: Sequence[int] | None, null_row_bytes: int
+    ) -> None: ...
+
+class RowBatch:
+    rows: int
+    values: bytes | None
+    var: list[tuple[bytes, bytes]]
+    statuses: bytes | None
+    nulls: bytes | None
+    event_timestamps_us: bytes | None
+
+def read_rows(
+    snapshot: Snapshot,
+    keys: KeyBatch,
+    projection: Projection,
+    expired_before: int,
+    expired_values: bool,
+    event_timestamps: bool,
+    out: bytearray | memoryview | npt.NDArray[np.generic] | None,
+    out_offset: int,
+    out_stride: int,
+    nulls_out: bytearray | None,
+) -> RowBatch: ...

@@ -1,0 +1,19 @@
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from featurestore.store.columns import Column
+from featurestore.store.keys import KeyBatch
+from featurestore.store.layout import RowLayout
+from featurestore.store.reader import Snapshot
+
+class Source:
+    string_bytes: int
+    def __init__(self, layout: RowLayout, columns: Mapping[str, Column]) -> None: ...
+
+def prepare_write(snapshot: Snapshot, keys: KeyBatch, source: Source) -> list[tuple[int, int, int]]: ...
+def count_new(snapshot: Snapshot, keys: KeyBatch, source: Source) -> int: ...
+def write_rows(
+    snapshot: Snapshot, keys: KeyBatch, event_timestamps_us: npt.NDArray[np.int64], source: Source, now: int
+) -> tuple[int, int, int, int]: ...

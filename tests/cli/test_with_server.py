@@ -1,0 +1,58 @@
+"""The commands against a real server process, as people type them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
+
+
+class Server(Protocol):
+    """The part of the server fixture that these tests use."""
+
+    @property
+    def url(self) -> str: ...
+
+
+def featurestore(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "FEATURESTORE_SERVER": server.url}
+    command = [sys.executable, "-m", "featurestore", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture(scope="module")
+def applied(server: Server) -> Server:
+    outcome = featurestore(server, "apply", str(QUICKSTART / "definitions.py"), "--yes")
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert outcome.stdout.endswith("\nApplied 5 changes.\n")
+    return server
+
+
+def test_what_python_defined_the_yaml_form_finds_in_place(applied: Server) -> None:
+    outcome = featurestore(applied, "apply", str(QUICKSTART / "definitions.yaml"), "--prune", "--dry-run")
+    assert outcome.stdout == "Nothing to change: 5 definitions stand as written.\n"
+
+
+def test_get_reads_from_the_server(applied: Server) -> None:
+    outcome = featurestore(applied, "get", "delay_model_v1", "--key", "carrier=UA,AA", "--key", "dest=ORD,LAX", "--json")
+    rows = json.loads(outcome.stdout)["rows"]
+    assert [row["keys"] for row in rows] == [{"carrier": "UA", "dest": "ORD"}, {"carrier": "AA", "dest": "LAX"}]
+    assert {status for row in rows for status in row["statuses"].values()} == {"NOT_FOUND"}
+
+
+def test_a_refusal_of_the_server_comes_back_with_file_and_line(applied: Server, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.py"
+    path.write_text(
+        "from featurestore import FeatureService\n\nwrong = FeatureService(name='wrong', features=['carier_stats:flights'])\n"
+    )
+    outcome = featurestore(applied, "apply", str(path), "--yes")
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+    assert outcome.stderr == (
+        f"error: {path}:3: feature service default.wrong: features[0].view: got 'carier_stats', "
+        "expected one like 'carrier_stats', 'dest_stats'\n"
+    )

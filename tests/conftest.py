@@ -1,0 +1,140 @@
+"""What the tests share: real server processes, whose log is shown when a test fails."""
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+START_TIMEOUT_S = 60
+
+
+class RunningServer:
+    """A ``featurestore serve`` process on a free port of this machine. ``events`` is its log so far, parsed."""
+
+    def __init__(self, directory: Path, flags: tuple[str, ...], environment: dict[str, str]) -> None:
+        self.directory = directory
+        self.events: list[dict[str, Any]] = []
+        self.lines: list[str] = []
+        self.exit_code: int | None = None
+        self._arrived: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        own = {name: value for name, value in os.environ.items() if not name.startswith("FEATURESTORE_")}
+        command = [sys.executable, "-m", "featurestore", "serve", "--directory", str(directory), "--log-format", "json"]
+        if not any(flag.startswith("--listen") for flag in flags):
+            command += ["--listen", "127.0.0.1:0"]
+        if not any(flag.startswith("--segments") for flag in flags):
+            command += ["--segments", str(directory / "segments")]
+        self.process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True, env={**own, **environment})
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = {"event": line}  # of --log-format text, or a sentence on the way out
+            self.events.append(event)
+            self._arrived.put(event)
+        self._arrived.put(None)
+
+    def wait_for(self, name: str, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
+        """The next event of that name (or line of text with it); fails when the process ends before it."""
+        while True:
+            event = self._arrived.get(timeout=timeout_s)
+            if event is None:
+                raise AssertionError(f"the server ended before {name!r}:\n{self.log}")
+            if event["event"] == name or ("level" not in event and name in event["event"]):
+                return event
+
+    @property
+    def log(self) -> str:
+        """All that it wrote."""
+        return "".join(self.lines)
+
+    @property
+    def url(self) -> str:
+        """``grpc://127.0.0.1:PORT``."""
+        serving = next(event for event in self.events if event["event"] == "serving")
+        return str(serving["address"])
+
+    @property
+    def target(self) -> str:
+        """``127.0.0.1:PORT``, as grpcio wants it."""
+        return self.url.partition("://")[2]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Sends the signal, waits for the end, returns the exit code."""
+        if self.exit_code is None:
+            if self.process.poll() is None:
+                self.process.send_signal(number)
+            self.exit_code = self.wait()
+        return self.exit_code
+
+    def wait(self, timeout_s: float = 30) -> int:
+        """Waits for the process to end by itself; returns the exit code."""
+        code = self.process.wait(timeout_s)
+        self._reader.join(timeout_s)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return code
+
+
+StartServer = Callable[..., RunningServer]
+_running: list[RunningServer] = []
+
+
+@pytest.fixture(scope="module")
+def start_server() -> Iterator[StartServer]:
+    """Starts servers: ``start_server("--read-rows-max", "10")``; ``directory=`` to use one again, ``ready=False``: no wait."""
+    started: list[RunningServer] = []
+    directories: list[Path] = []
+
+    def start(
+        *flags: str, directory: Path | None = None, ready: bool = True, environment: dict[str, str] | None = None
+    ) -> RunningServer:
+        if directory is None:
+            memory = Path("/dev/shm")  # noqa: S108  as servers use it; disks of test machines are slow
+            directory = Path(tempfile.mkdtemp(prefix="featurestore-test-", dir=memory if os.access(memory, os.W_OK) else None))
+            directories.append(directory)
+        server = RunningServer(directory, flags, environment or {})
+        started.append(server)
+        _running.append(server)
+        if ready:
+            server.wait_for("serving")
+        return server
+
+    yield start
+    for server in started:
+        _running.remove(server)
+        if server.process.poll() is None:
+            server.stop()
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def server(start_server: StartServer) -> RunningServer:
+    """One server for the tests of a module."""
+    return start_server()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Shows the logs of the servers that ran during a test that failed."""
+    report = yield
+    if report.failed:  # type: ignore[attr-defined]
+        for running in _running:
+            report.sections.append((f"log of the server on {running.directory}", running.log))  # type: ignore[attr-defined]
+    return report

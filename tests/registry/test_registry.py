@@ -1,0 +1,108 @@
+"""registry.json: whole at every moment, read back the same, and refused in a sentence when it is not what it should be."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from featurestore.errors import FailedPreconditionError, InternalError
+from featurestore.registry import Definitions, Registry, load
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart" / "definitions.yaml"
+
+
+@pytest.fixture
+def desired() -> Definitions:
+    return load(QUICKSTART).definitions
+
+
+def test_an_empty_directory_has_the_default_project_and_writes_nothing(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path / "data")
+    assert [str(key) for key in registry.current.index] == ["project default"]
+    assert registry.version == 0
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_was_committed_is_read_back(tmp_path: Path, desired: Definitions) -> None:
+    registry = Registry.open(tmp_path / "data")
+    registry.commit(registry.plan(desired, prune=False))
+    again = Registry.open(tmp_path / "data")
+    assert again.current == registry.current
+    assert again.version == registry.version == 1
+    assert again.plan(desired, prune=True).changes == ()
+    assert os.listdir(tmp_path / "data") == ["registry.json"]  # noqa: PTH208  hidden files count
+
+
+def test_a_plan_without_changes_writes_nothing(tmp_path: Path, desired: Definitions) -> None:
+    registry = Registry.open(tmp_path)
+    registry.commit(registry.plan(desired, prune=False))
+    before = (tmp_path / "registry.json").stat()
+    registry.commit(registry.plan(desired, prune=False))
+    assert registry.version == 1
+    assert (tmp_path / "registry.json").stat().st_ino == before.st_ino
+
+
+def test_a_plan_made_before_another_commit_is_refused(tmp_path: Path, desired: Definitions) -> None:
+    registry = Registry.open(tmp_path)
+    old = registry.plan(desired, prune=False)
+    registry.commit(registry.plan(desired, prune=False))
+    with pytest.raises(FailedPreconditionError, match="made for version 0 of the definitions, expected version 1"):
+        registry.commit(old)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_the_old_definitions(
+    tmp_path: Path, desired: Definitions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry.open(tmp_path)
+    registry.commit(registry.plan(desired, prune=False))
+    before = (tmp_path / "registry.json").read_bytes()
+    emptied = registry.plan(Definitions(projects=registry.current.projects), prune=True)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(
+            InternalError, match=r"registry\.json: got No space left on device, expected to write the definitions"
+        ):
+            registry.commit(emptied)
+    assert os.listdir(tmp_path) == ["registry.json"]  # noqa: PTH208
+    assert (tmp_path / "registry.json").read_bytes() == before
+    assert registry.version == 1
+    assert "feature view default.carrier_stats" in map(str, registry.current.index)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "Expecting value"),
+        ("{", "Expecting property name"),
+        ("[]", "there is no format number in it"),
+        ('{"format": "1"}', "there is no format number in it"),
+        ('{"format": 1}', "there is no version number in it"),
+        ('{"format": 1, "version": 1, "definitions": {"entities": [{"name": "a b"}]}}', "entity default.a b"),
+        (
+            '{"format": 1, "version": 1, "definitions": {"feature_services": [{"name": "s", "features": ["v:f"]}]}}',
+            "feature service default.s: features.0..view: got 'v'",
+        ),
+    ],
+)
+def test_a_damaged_file_is_refused_with_the_way_out(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "registry.json").write_text(text)
+    with pytest.raises(InternalError, match=rf"registry\.json: got a damaged file \((.|\n)*{why}(.|\n)*put a copy of it back"):
+        Registry.open(tmp_path)
+    assert (tmp_path / "registry.json").read_text() == text
+
+
+def test_bytes_that_are_no_text_are_a_damaged_file(tmp_path: Path) -> None:
+    (tmp_path / "registry.json").write_bytes(b"{\xff")
+    with pytest.raises(InternalError, match="byte 1 is not UTF-8"):
+        Registry.open(tmp_path)
+
+
+def test_a_file_of_a_newer_featurestore_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "registry.json").write_text(json.dumps({"format": 2, "anything": "else"}))
+    with pytest.raises(FailedPreconditionError, match="got format 2, expected at most 1: a newer featurestore wrote it"):
+        Registry.open(tmp_path)

@@ -1,0 +1,142 @@
+"""The life of the server process: starting, refusing to start, draining."""
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_serves_and_exits_0_on_sigterm(start_server):
+    server = start_server()
+    assert server.url.startswith("grpc://127.0.0.1:")
+    assert server.stop() == 0
+    assert [event["event"] for event in server.events] == ["opened", "serving", "draining", "stopped"]
+
+
+def test_exits_0_on_sigint(start_server):
+    server = start_server()
+    assert server.stop(signal.SIGINT) == 0
+
+
+def test_says_that_a_port_is_taken(start_server):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = start_server("--listen", f"127.0.0.1:{port}", ready=False)
+        assert server.wait() == 1
+    assert server.log == (
+        f"error: cannot listen on 127.0.0.1:{port}: port {port} is taken by another process; stop that one, or choose another "
+        "port with --listen\n"
+    )
+
+
+def test_two_servers_do_not_share_a_port(server, start_server):
+    second = start_server("--listen", server.target, ready=False)
+    assert second.wait() == 1
+    assert "is taken by another process" in second.log
+
+
+def test_says_who_holds_the_directory(server, start_server):
+    second = start_server(directory=server.directory, ready=False)
+    assert second.wait() == 1
+    assert f"held by process {server.process.pid}" in second.log
+    assert "Traceback" not in second.log
+
+
+def test_a_file_that_is_wrong_is_named_with_the_reason(start_server, tmp_path: Path):
+    cases = {
+        "a.toml": ("listen = [", "a.toml: "),
+        "b.toml": ("lisen = '127.0.0.1:1'", "lisen: got a setting that does not exist, expected one like 'listen'"),
+        "c.yaml": ("read_rows_max: many", "c.yaml: read_rows_max: got 'many', expected a valid integer"),
+        "d.yaml": ("- 1", "d.yaml: got [1], expected a mapping of settings"),
+        "e.ini": ("x", "e.ini: got the suffix '.ini', expected .toml, .yaml or .yml"),
+    }
+    for name, (text, expected) in cases.items():
+        path = tmp_path / name
+        path.write_text(text)
+        server = start_server("--config", str(path), ready=False)
+        assert server.wait() == 1
+        assert expected in server.log
+        assert "Traceback" not in server.log
+    server = start_server("--config", str(tmp_path / "none.toml"), ready=False)
+    assert server.wait() == 1
+    assert "none.toml: No such file or directory" in server.log
+
+
+def test_wrong_flags_and_variables_are_named(start_server):
+    server = start_server("--listen", "7400", ready=False)
+    assert server.wait() == 1
+    assert "--listen: got '7400', expected HOST:PORT, such as 127.0.0.1:7400" in server.log
+    server = start_server(ready=False, environment={"FEATURESTORE_SHARDS": "3"})
+    assert server.wait() == 1
+    assert "shards: got 3, expected a power of two" in server.log
+    server = start_server(ready=False, environment={"FEATURESTORE_READ_ROWS_MAX": "0"})
+    assert server.wait() == 1
+    assert "FEATURESTORE_READ_ROWS_MAX: got '0', expected greater than or equal to 1" in server.log
+
+
+def test_refuses_to_listen_beyond_this_machine_unprotected(start_server, tmp_path: Path):
+    server = start_server("--listen", "0.0.0.0:0", ready=False)
+    assert server.wait() == 1
+    assert "can be reached from other machines, without TLS and API keys" in server.log
+    keys = tmp_path / "keys"
+    keys.write_text("secret\n")
+    server = start_server("--listen", "0.0.0.0:0", "--api-keys-file", str(keys), ready=False)
+    assert server.wait() == 1
+    assert "without TLS:" in server.log
+    server = start_server("--listen", "0.0.0.0:0", "--insecure")
+    assert server.stop() == 0
+
+
+def test_missing_certificates_are_named(start_server, tmp_path: Path):
+    server = start_server("--tls-certificate", str(tmp_path / "none.pem"), "--tls-key", str(tmp_path / "none.key"), ready=False)
+    assert server.wait() == 1
+    assert "tls_certificate: got" in server.log
+    assert "expected a file that can be read (No such file or directory)" in server.log
+    server = start_server("--tls-key", str(tmp_path / "none.key"), ready=False)
+    assert server.wait() == 1
+    assert "TLS needs both a certificate and its key" in server.log
+
+
+def run_config(*flags: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "featurestore", "config", *flags],
+        capture_output=True,
+        text=True,
+        env=environment or {},
+        check=False,
+    )
+
+
+def test_config_prints_each_setting_with_its_source(tmp_path: Path):
+    import json
+
+    file = tmp_path / "settings.toml"
+    file.write_text("read_rows_max = 7\nshards = 4\nlisten = '127.0.0.1:1'\n")
+    environment = {
+        "FEATURESTORE_SHARDS": "8",
+        "FEATURESTORE_LISTEN": "127.0.0.1:2",
+        "FEATURESTORE_API_KEYS": "secret-a,secret-b",
+    }
+    ran = run_config("--json", "--config", str(file), "--listen", "127.0.0.1:3", environment=environment)
+    rows = {row["name"]: row for row in json.loads(ran.stdout)}
+    assert (rows["read_rows_max"]["value"], rows["read_rows_max"]["source"]) == (7, "file")
+    assert (rows["shards"]["value"], rows["shards"]["source"]) == (8, "environment")
+    assert (rows["listen"]["value"], rows["listen"]["source"]) == ("127.0.0.1:3", "flag")
+    assert (rows["log_level"]["value"], rows["log_level"]["source"]) == ("info", "default")
+    assert "secret" not in ran.stdout
+    assert len(rows["api_keys"]["value"]) == 2
+    assert all(row["meaning"] for row in rows.values())
+    text = run_config("--config", str(file), environment=environment).stdout
+    assert "secret" not in text
+    assert len(text.splitlines()) == len(rows)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_logs_are_one_event_a_line(start_server, log_format):
+    server = start_server("--log-format", log_format, ready=False)
+    server.wait_for("serving" if log_format == "json" else " INFO    serving address=grpc://127.0.0.1:")
+    assert server.stop() == 0
+    assert len(server.lines) == 4
