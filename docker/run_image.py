@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -58,6 +59,7 @@ class Image:
         self.entrypoint = _words(configuration["Entrypoint"])
         self.command = _words(configuration["Cmd"])
         self.environment = dict(pair.split("=", 1) for pair in _words(configuration["Env"]))
+        self.working_directory = str(configuration["WorkingDir"])
         self.user, _, self.group = str(configuration["User"]).partition(":")
         self.stop_signal = signal.Signals[str(configuration["StopSignal"])]
         health = configuration["Healthcheck"]
@@ -70,7 +72,7 @@ class Image:
         settings = [f"{name}={value}" for name, value in {**self.environment, **environment}.items()]
         drop = ["setpriv", f"--reuid={self.user}", f"--regid={self.group}", "--clear-groups"]
         limits = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
-        return ["/usr/bin/env", "-i", *settings, *drop, *limits, "--", *command]
+        return ["/usr/bin/env", "-i", "-C", self.working_directory, *settings, *drop, *limits, "--", *command]
 
 
 class Container:
@@ -150,7 +152,8 @@ def show(image: Image) -> None:
             confined(container)
             run(container, "featurestore", "apply", "/mnt/definitions.yaml", "--yes")
             run(container, "python", "/mnt/write_and_read.py")
-            run(container, "featurestore", "get", "churn_model_v1", "--key", "customer_id=7,8,9")
+            run(container, "featurestore", "ingest", "customer_activity", "/mnt/customers.csv", "--where", "orders > 10")
+            run(container, "featurestore", "get", "churn_model_v1", "--key", "customer_id=1,2,7,8")
             run(container, "featurestore", "list", "tables")
             stop(container)
 
@@ -214,11 +217,11 @@ def confined(container: Container) -> None:
 
 def run(container: Container, *command: str, **environment: str) -> None:
     """Runs a command inside, prints it with its output, and ends the program unless it succeeds."""
-    print(f"   $ {' '.join(command)}")
+    print(f"   $ {shlex.join(command)}")
     done = container.execute(*command, **environment)
     print("".join(f"     {line}\n" for line in (done.stdout + done.stderr).splitlines()), end="", flush=True)
     if done.returncode != 0:
-        raise container.failure(f"{' '.join(command)} exited with {done.returncode}")
+        raise container.failure(f"{shlex.join(command)} exited with {done.returncode}")
 
 
 def ok(text: str) -> None:
