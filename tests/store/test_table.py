@@ -84,7 +84,7 @@ def test_memory_reported_is_what_the_file_system_holds(store: Store, directory: 
             "f1": Column(var_column([b"x" * (int(k) % 60) for k in keys])),
         }
         table.write([keys], NOW, columns, now_us=0)
-    held = sum(path.stat().st_blocks * 512 for path in (directory / "segments" / "default.v").glob("shard-*"))
+    held = sum(path.stat().st_blocks * 512 for path in (directory / "segments" / "default.v").glob("[ai]*-*"))
     assert abs(table.stats().memory_bytes - held) <= 0.01 * held
 
 
@@ -320,12 +320,12 @@ def test_create_twice_and_drop(store: Store) -> None:
 def test_a_damaged_segment_is_refused_with_its_name(directory: Path, damage: str) -> None:
     with Store.open(directory, shards=1) as store:
         store.create_table(view("float32"), USER)
-    segment = next((directory / "segments" / "default.v").glob("shard-0.*"))
+    segment = next((directory / "segments" / "default.v").glob("arena-0.*"))
     with segment.open("r+b") as file:
         if damage == "short":
             file.truncate(100)
         else:
             file.seek(0 if damage == "magic" else 8)
             file.write(b"\xff\xff")
-    with pytest.raises(FailedPreconditionError, match="shard-0"):
+    with pytest.raises(FailedPreconditionError, match="arena-0"):
         Store.open(directory)
