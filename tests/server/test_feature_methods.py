@@ -507,7 +507,7 @@ def test_memory_that_is_too_small_is_told_before_anything_is_written(make_local)
             definitions=public.Definitions(entities=DEFINITIONS.entities[:1], feature_views=DEFINITIONS.feature_views[:1])
         )
     )
-    with pytest.raises(ResourceExhaustedError, match="memory of all tables, in bytes: got .* raise bytes_max"):
+    with pytest.raises(ResourceExhaustedError, match=r"memory of all tables, in bytes: got .* raise bytes_max"):
         write_users(local, range(100_000), a=range(100_000))
     assert local.call(public.ListTablesRequest()).tables[0].rows == 0
     write_users(local, [1], a=[1])
