@@ -73,17 +73,18 @@ def is_convertible(source: pa.DataType, target: DataType) -> bool:
     if types.is_null(source):
         return True
     is_number = types.is_integer(source) or types.is_floating(source)
+    is_text = _is_text(source) or _is_binary(source)  # some writers do not mark their text as UTF-8
     if target.length is not None:
-        return _is_text(source) or (_is_list(source) and is_convertible(source.value_type, DataType(scalar=target.scalar)))
+        return is_text or (_is_list(source) and is_convertible(source.value_type, DataType(scalar=target.scalar)))
     match target.scalar:
         case Scalar.STRING:
-            return _is_text(source) or _is_binary(source) or types.is_integer(source) or types.is_boolean(source)
+            return is_text or types.is_integer(source) or types.is_boolean(source)
         case Scalar.BYTES:
-            return _is_text(source) or _is_binary(source)
+            return is_text
         case Scalar.TIMESTAMP:
-            return _is_text(source) or is_number or types.is_timestamp(source) or types.is_date(source)
+            return is_text or is_number or types.is_timestamp(source) or types.is_date(source)
         case _:
-            return _is_text(source) or is_number or types.is_boolean(source) or types.is_decimal(source)
+            return is_text or is_number or types.is_boolean(source) or types.is_decimal(source)
 
 
 def convert(array: pa.Array, target: DataType, options: Conversion) -> tuple[pa.Array, list[Wrong]]:

@@ -333,9 +333,10 @@ class Load:
                 try:
                     context, wanted = self._context(index, source, reader)
                     token = start.token if index == start.source and start.token else None
+                    skipped = start.records if token else 0  # of the part that the token leads to
                     for part in reader.parts(wanted, token):
-                        skipped = start.records if token is not None and part.token == start.token else 0
                         yield context, part, skipped
+                        skipped = 0
                 finally:
                     reader.close()
 

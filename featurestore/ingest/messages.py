@@ -23,6 +23,8 @@ from featurestore.model import DataType, Scalar
 
 MESSAGE_BYTES = 1 << 20
 """About what the batch of one message takes on the wire."""
+MESSAGE_BYTES_MAX = 2 << 20
+"""More than this only for a single row; well below what the client would cut once more, for a batch is to be one message."""
 NOTHING = pa.record_batch([], schema=pa.schema([]))
 _TIMESTAMP = DataType(scalar=Scalar.TIMESTAMP)
 _VALUE_SHOWN_MAX = 1_000
@@ -133,7 +135,7 @@ class MessageMaker:
         for start, stop in pieces:
             until = chunk.records if stop == batch.num_rows else int(loaded[stop - 1]) + 1
             filtered, rejected = left_out.between(done, until)
-            position = Position(context.index, part.token, until)
+            position = Position(context.index, *part.place_behind(until))
             piece = batch.slice(start, stop - start)
             messages.append(Message(piece, position, until - done, filtered, rejected, part.fraction))
             done = until
@@ -213,7 +215,7 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
 
 def _halved(batch: pa.RecordBatch, start: int, stop: int) -> Iterator[tuple[int, int]]:
     """Cuts again where strings are longer than on average."""
-    if stop - start < 2 or wire_bytes(batch.slice(start, stop - start)) <= 2 * MESSAGE_BYTES:
+    if stop - start < 2 or wire_bytes(batch.slice(start, stop - start)) <= MESSAGE_BYTES_MAX:
         yield start, stop
     else:
         middle = (start + stop) // 2
@@ -223,5 +225,6 @@ def _halved(batch: pa.RecordBatch, start: int, stop: int) -> Iterator[tuple[int,
 
 def wire_bytes(batch: pa.RecordBatch) -> int:
     """About what a batch takes in a message: as in memory, but a byte for each bool."""
-    bools = sum(pa.types.is_boolean(kind) for kind in batch.schema.types)
-    return sum(column.nbytes for column in batch.columns) + bools * batch.num_rows
+    bools = sum(1 for kind in batch.schema.types if pa.types.is_boolean(kind))
+    size: int = batch.nbytes + batch.num_rows * bools
+    return size

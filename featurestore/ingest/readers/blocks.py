@@ -14,7 +14,7 @@ from featurestore.errors import InvalidArgumentError
 from featurestore.ingest.readers.chunks import Token
 from featurestore.ingest.sources import OpenText
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 2 << 20
 RECORD_BYTES_MAX = 64 << 20
 _NEWLINE, _QUOTE = 0x0A, 0x22
 
@@ -43,8 +43,10 @@ def blocks(stream: OpenText, name: str, token: Token, last_cut: Callable[[bytes]
     kept = b""
     ended = False
     while not ended:
-        read = stream.read(BLOCK_BYTES)
-        ended = len(read) < BLOCK_BYTES
+        # Up to a multiple of the size from the block's own start, so that where a block ends depends on nothing before it.
+        size = BLOCK_BYTES - len(kept) % BLOCK_BYTES
+        read = stream.read(size)
+        ended = len(read) < size
         data = kept + read
         size = len(data) if ended else last_cut(data)
         if not size and len(data) > RECORD_BYTES_MAX:

@@ -1,7 +1,7 @@
 """What every reader yields: parts of a source, each of which becomes one bounded record batch that knows where its rows stood.
 
-A part is cheap to make and is read later, perhaps in another thread. Invariant: the parts of a source that are made from a
-part's ``token`` on are the same as those that followed it the first time; resuming rests on that.
+A part is cheap to make and is read later, perhaps in another thread. Invariant: reading on from the place behind some records
+yields exactly the records that followed them the first time; resuming rests on that.
 """
 
 from collections.abc import Iterator, Mapping
@@ -46,8 +46,8 @@ class Chunk:
 class Part(Protocol):
     """A piece of a source that becomes one chunk."""
 
-    @property
-    def token(self) -> Token: ...
+    def place_behind(self, records: int) -> tuple[Token, int]:
+        """Where to go on once that many records are done: a token, and how many records of the part there are done."""
 
     @property
     def fraction(self) -> float | None:
@@ -86,3 +86,9 @@ class Reader(Protocol):
         """The parts, from the one of token ``start`` on."""
 
     def close(self) -> None: ...
+
+
+def has_infinity(array: pa.Array) -> bool:
+    """Whether an array of floats just parsed from text holds an infinity (or may: what lies behind a null counts)."""
+    values = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype()) if len(array) else np.empty(0)
+    return bool(np.isinf(values).any())

@@ -26,9 +26,9 @@ class _BatchPart:
     def __init__(self, batch: pa.RecordBatch, row: int, fraction: float) -> None:
         self._batch, self._row, self._fraction = batch, row, fraction
 
-    @property
-    def token(self) -> Token:
-        return {"row": self._row}
+    def place_behind(self, records: int) -> tuple[Token, int]:
+        # How rows fall into batches depends on the row group that is begun with; their numbers do not.
+        return {"row": self._row + records}, 0
 
     @property
     def fraction(self) -> float | None:

@@ -13,12 +13,11 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from featurestore.errors import InvalidArgumentError
 from featurestore.ingest.readers.blocks import Block, blocks, last_record_end, record_ends, record_lines
-from featurestore.ingest.readers.chunks import Chunk, Malformed, Token, Wanted
+from featurestore.ingest.readers.chunks import Chunk, Malformed, Token, Wanted, has_infinity
 from featurestore.ingest.sources import OpenText, Source
 
 _HEADER_BYTES_MAX = 4 << 20
@@ -33,7 +32,11 @@ class CsvReader:
         self._source = source
         self._delimiter = delimiter or ("\t" if source.name.lower().split(".gz")[0].endswith(".tsv") else ",")
         self._stream: OpenText | None = OpenText(source)
-        self._names, self._body, self._rest = self._read_header()
+        try:
+            self._names, self._body, self._rest = self._read_header()
+        except BaseException:
+            self.close()
+            raise
 
     def _read_header(self) -> tuple[list[str], Token, bytes]:
         """The column names, where the records begin, and the bytes already read of them."""
@@ -116,7 +119,7 @@ class _Parse:
         self._columns = [name for name, _ in asked]
         self._floats = [name for name, kind in self._typed.items() if pa.types.is_floating(kind)]
         # "" is an empty text and nothing between the delimiters is null; where no text is wanted, quotes say nothing.
-        self._quotes_matter = any(pa.types.is_string(kind) or pa.types.is_binary(kind) for _, kind in asked)
+        self._quotes_matter = any(kind in (pa.string(), pa.binary()) for _, kind in asked)
         self._null_values = ["", *wanted.null_values]
 
     def typed(self, data: bytes, invalid: list[arrow_csv.InvalidRow]) -> pa.Table | None:
@@ -127,7 +130,7 @@ class _Parse:
             return None
         for name in self._floats:
             # 1e99 as float32 parses as infinity: whether infinity was meant, only the text can say.
-            if any(pc.any(pc.is_inf(chunk)).as_py() for chunk in table[name].chunks):
+            if any(has_infinity(chunk) for chunk in table[name].chunks):
                 return None
         return table
 
@@ -173,9 +176,8 @@ class _CsvPart:
         self._block, self._parse = block, parse
         self._lines: list[int] | None = None
 
-    @property
-    def token(self) -> Token:
-        return self._block.token
+    def place_behind(self, records: int) -> tuple[Token, int]:
+        return self._block.token, records
 
     @property
     def fraction(self) -> float | None:

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json as arrow_json
 
 from featurestore.errors import InvalidArgumentError
 from featurestore.ingest.readers.blocks import Block, blocks, last_line_end, record_lines
-from featurestore.ingest.readers.chunks import Chunk, Malformed, Token, Wanted
+from featurestore.ingest.readers.chunks import Chunk, Malformed, Token, Wanted, has_infinity
 from featurestore.ingest.sources import OpenText, Source
 
 SAMPLE_RECORDS = 1_000
@@ -32,8 +31,12 @@ class JsonLinesReader:
         self._source = source
         self._stream = OpenText(source)
         self._blocks = self._blocks_from({"offset": 0, "line": 1})
-        self._first = next(self._blocks, None)
-        self._schema = _sampled_schema(self._first.data if self._first else b"", source.name)
+        try:
+            self._first = next(self._blocks, None)
+            self._schema = _sampled_schema(self._first.data if self._first else b"", source.name)
+        except BaseException:
+            self.close()
+            raise
 
     def _blocks_from(self, token: Token) -> Iterator[Block]:
         return blocks(self._stream, self._source.name, token, last_line_end)
@@ -134,9 +137,8 @@ class _JsonPart:
         self._block, self._types, self._late = block, types, late
         self._lines: list[int] | None = None
 
-    @property
-    def token(self) -> Token:
-        return self._block.token
+    def place_behind(self, records: int) -> tuple[Token, int]:
+        return self._block.token, records
 
     @property
     def fraction(self) -> float | None:
@@ -191,7 +193,7 @@ def _parse(data: bytes, types: Mapping[str, pa.DataType]) -> pa.Table | None:
         return None
     for name, kind in types.items():
         # 1e99 as float32 parses as infinity: whether infinity was meant, only the text can say.
-        if pa.types.is_floating(kind) and any(pc.any(pc.is_inf(chunk)).as_py() for chunk in table[name].chunks):
+        if pa.types.is_floating(kind) and any(map(has_infinity, table[name].chunks)):
             return None
     return table
 

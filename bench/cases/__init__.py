@@ -1,0 +1,39 @@
+"""The cases, one file each: ``run(settings, report)`` fills a report. ``CASES`` is the one table of them."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import NamedTuple
+
+from bench.report import Report, results_table
+from bench.settings import Settings
+
+
+class Case(NamedTuple):
+    """What a case shows, and which groups of settings it reads. The module of a case has its name."""
+
+    shows: str
+    groups: tuple[str, ...]
+
+
+CASES = {
+    "kernel": Case("reads and writes of the store kernel beside LMDB, dicts and Redis", ("data", "timing")),
+    "memory": Case("bytes a row, of the store kernel and its peers", ("data",)),
+    "scale": Case("cost of a read from 10^4 to 10^7 rows", ("data", "timing")),
+    "grpc": Case("a server's GetFeatures beside a gRPC server that does nothing", ("data", "timing")),
+    "ingest": Case("`featurestore ingest` into a running server, and where its time goes", ("ingest",)),
+    "load": Case("load on any running server: closed and open loop, latency percentiles", ("data", "load")),
+}
+
+Run = Callable[[Settings, Report], None]
+
+
+def load(name: str) -> Run:
+    """The ``run`` of a case."""
+    run: Run = import_module(f"bench.cases.{name}").run
+    return run
+
+
+def text(report: Report) -> str:
+    """The results of a report as a table: the case's own ``text``, or the common one."""
+    own: Callable[[Report], str] | None = getattr(import_module(f"bench.cases.{report.case}"), "text", None)
+    return own(report) if own else results_table(report)

@@ -1,0 +1,4 @@
+"""The load generator: what to ask a server for (``target``), which keys (``keys``), and the processes that ask (``client``).
+
+It knows a server by its public API only, and so drives any running one.
+"""

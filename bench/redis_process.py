@@ -1,0 +1,60 @@
+"""A real redis-server for the length of a run: on a unix socket, in memory only, stopped at the end."""
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import redis
+
+START_S = 10.0
+STOP_S = 10.0
+
+
+class RedisProcess:
+    """redis-server with persistence off, listening on a unix socket in ``directory``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.socket = directory / "redis.sock"
+        self._log = directory / "redis.log"
+        self._process = subprocess.Popen(
+            [
+                *("redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"),
+                *("--dir", str(directory), "--logfile", str(self._log), "--maxmemory-policy", "noeviction"),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._await_ready()
+
+    @staticmethod
+    def missing() -> str:
+        """What this machine lacks to start one; empty when nothing."""
+        return "" if shutil.which("redis-server") else "redis-server is not installed"
+
+    def client(self) -> Any:
+        """A redis-py client with one connection (hiredis parses)."""
+        return redis.Redis(unix_socket_path=str(self.socket), single_connection_client=True)
+
+    def stop(self) -> None:
+        """Ends the process, and waits until it has."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                self.client().ping()
+                return
+            except redis.ConnectionError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    log = self._log.read_text() if self._log.exists() else "no log"
+                    self.stop()
+                    raise RuntimeError(f"redis-server did not start within {START_S:g} s: {log[-2_000:]}") from None
+                time.sleep(0.01)

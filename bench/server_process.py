@@ -1,0 +1,153 @@
+"""Servers for the length of a run: the real ``featurestore serve``, and a gRPC server that does nothing.
+
+Both are processes of their own on a free port of the loopback interface; leaving the context stops them.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import uvloop
+
+START_S = 30.0
+STOP_S = 30.0
+ECHO_SERVICE = "/bench.Echo/"
+COMMAND = str(Path(sys.executable).with_name("featurestore"))
+
+
+class FeaturestoreServer:
+    """``featurestore serve`` on an empty directory in ``memory_directory``."""
+
+    def __init__(self, memory_directory: Path) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="featurestore-bench-server-", dir=memory_directory))
+        self.address = f"127.0.0.1:{_free_port()}"
+        self._log = self.directory / "serve.log"
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("FEATURESTORE_")},
+            "FEATURESTORE_DIRECTORY": str(self.directory / "data"),
+            "FEATURESTORE_SEGMENTS": str(self.directory / "segments"),
+            "FEATURESTORE_LISTEN": self.address,
+        }
+        command = [COMMAND, "serve"]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            self._await_ready()
+        except BaseException:
+            self._stop()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def __enter__(self) -> "FeaturestoreServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + START_S
+        with grpc.insecure_channel(self.address) as channel:
+            while True:
+                try:
+                    grpc.channel_ready_future(channel).result(timeout=0.5)
+                    return
+                except grpc.FutureTimeoutError:
+                    if self._process.poll() is not None or time.monotonic() > deadline:
+                        log = self._log.read_text()[-4_000:]
+                        raise RuntimeError(f"featurestore serve was not ready within {START_S:g} s: {log}") from None
+
+    def _stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class EchoServer:
+    """A grpc.aio server on uvloop that answers each path with fixed bytes and does nothing else: the floor of any handler.
+
+    ``answers`` holds the bytes of each method of ``ECHO_SERVICE``; a stream is answered with them for each message.
+    """
+
+    def __init__(self, answers: Mapping[str, bytes]) -> None:
+        context = multiprocessing.get_context("spawn")
+        connection, theirs = context.Pipe()
+        self._process = context.Process(target=_echo, args=(theirs, dict(answers)), daemon=True)
+        self._process.start()
+        theirs.close()
+        if not connection.poll(START_S):
+            self._process.kill()
+            raise RuntimeError(f"the echo server was not ready within {START_S:g} s")
+        self.address = f"127.0.0.1:{connection.recv()}"
+        connection.close()
+
+    def __enter__(self) -> "EchoServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.join(STOP_S)
+
+
+def _echo(connection: Connection, answers: dict[str, bytes]) -> None:
+    uvloop.run(_serve_echo(connection, answers))
+
+
+async def _serve_echo(connection: Connection, answers: dict[str, bytes]) -> None:
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 256 << 20)])
+    server.add_generic_rpc_handlers([_EchoHandler(answers)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    connection.send(port)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
+    await server.stop(None)
+
+
+class _EchoHandler(grpc.GenericRpcHandler):
+    def __init__(self, answers: dict[str, bytes]) -> None:
+        self._handlers = {ECHO_SERVICE + name: _handler(name, answer) for name, answer in answers.items()}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
+        return self._handlers.get(handler_call_details.method)
+
+
+def _handler(name: str, answer: bytes) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    if name.startswith("stream"):
+
+        async def stream(requests: object, _: object) -> object:
+            async for _request in requests:  # type: ignore[attr-defined]
+                yield answer
+
+        return grpc.stream_stream_rpc_method_handler(stream)
+
+    async def unary(_request: bytes, _: object) -> bytes:
+        return answer
+
+    return grpc.unary_unary_rpc_method_handler(unary)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

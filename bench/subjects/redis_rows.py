@@ -1,0 +1,126 @@
+"""Redis as an online store, two ways, through redis-py with hiredis over a unix socket on the same host.
+
+``redis_hash`` is the usual one: a hash an entity, a field a feature (float32 bytes). ``redis_packed`` is the best we know: one
+string an entity with the packed row, read by one MGET (strings follow the floats by msgpack).
+"""
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.dataset import Chunk, Floats
+from bench.redis_process import RedisProcess
+from bench.subjects import Read
+from bench.subjects.lmdb_rows import PackedRows, split
+
+
+class _Redis(PackedRows):
+    @classmethod
+    def missing(cls) -> str:
+        return RedisProcess.missing()
+
+    def open(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._process = RedisProcess(self.directory)
+        self._client = self._process.client()
+        self._empty_bytes = self._used_bytes()
+
+    def close(self) -> None:
+        self._client.close()
+        self._process.stop()
+
+    def _used_bytes(self) -> int:
+        memory = self._client.info("memory")
+        # Buffers of the connection that loaded the rows are not the rows'.
+        return int(memory["used_memory"]) - int(memory["mem_clients_normal"])
+
+    def outside_bytes(self) -> int:
+        return self._used_bytes() - self._empty_bytes
+
+    def reader(self) -> Read:
+        client = self._process.client()
+        return lambda keys: self._read(client, keys)
+
+    def _read(self, client: Any, keys: Any) -> Any:
+        raise NotImplementedError
+
+
+class RedisPacked(_Redis):
+    name = "redis_packed"
+
+    def _read(self, client: Any, keys: Any) -> Any:
+        return self.matrix(client.mget(keys))
+
+    def batch(self, chunk: Chunk) -> Any:
+        return dict(self.items(chunk))
+
+    def write(self, batch: Any) -> None:
+        self._client.mset(batch)
+
+
+class RedisHash(_Redis):
+    name = "redis_hash"
+    has_strings = False
+
+    def open(self) -> None:
+        super().open()
+        self._fields = [name.encode() for name in self.dataset.feature_names]
+
+    def _read(self, client: Any, keys: Any) -> Any:
+        if len(keys) == 1:
+            return self.matrix(client.hmget(keys[0], self._fields))
+        pipeline = client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.hmget(key, self._fields)
+        return self.matrix([value for row in pipeline.execute() for value in row])
+
+    def batch(self, chunk: Chunk) -> Any:
+        rows = (dict(zip(self._fields, split(row, 4), strict=True)) for row in split(chunk.floats.tobytes(), self._float_bytes))
+        return list(zip(split(self._integer_keys(chunk).tobytes(), 8), rows, strict=True))
+
+    @staticmethod
+    def _integer_keys(chunk: Chunk) -> npt.NDArray[np.int64]:
+        assert isinstance(chunk.keys, np.ndarray), "this subject takes no part where keys are strings"
+        return chunk.keys
+
+    def write(self, batch: Any) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for key, row in batch:
+            pipeline.hset(key, mapping=row)
+        pipeline.execute()
+
+    def load(self, chunk: Chunk) -> None:
+        # Mass insertion, as Redis's documentation has it: the commands' bytes, made at once, straight into the socket. Every
+        # command has the same length, so that they are one matrix in which only keys and values differ.
+        head = b"*%d\r\n$4\r\nHSET\r\n$8\r\n" % (2 + 2 * len(self._fields))
+        template = bytearray(head + bytes(8) + b"\r\n")
+        places = []
+        for field in self._fields:
+            template += b"$%d\r\n%b\r\n$4\r\n" % (len(field), field)
+            places.append(len(template))
+            template += bytes(4) + b"\r\n"
+        commands = np.empty((chunk.rows, len(template)), np.uint8)
+        commands[:] = np.frombuffer(template, np.uint8)
+        commands[:, len(head) : len(head) + 8] = self._integer_keys(chunk).view(np.uint8).reshape(-1, 8)
+        values = chunk.floats.view(np.uint8).reshape(chunk.rows, -1, 4)
+        for number, place in enumerate(places):
+            commands[:, place : place + 4] = values[:, number]
+        answer = b":%d\r\n" % len(self._fields)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self._process.socket))
+            # In parts that answer less than a socket buffer holds, so that neither side waits for the other to read.
+            for start in range(0, chunk.rows, 1_000):
+                part = commands[start : start + 1_000]
+                connection.sendall(part.tobytes())
+                expected = answer * len(part)
+                received = b""
+                while len(received) < len(expected):
+                    received += connection.recv(1 << 16)
+                if received != expected:
+                    raise RuntimeError(f"redis-server refused a row: {received[:200]!r}, expected {answer!r} for each")
+
+    def decode(self, answer: Any) -> tuple[Floats, Sequence[Sequence[str]]]:
+        return answer, []
