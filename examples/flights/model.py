@@ -113,11 +113,10 @@ def main() -> None:
     data: Path = parser.parse_args().data
 
     started = time.perf_counter()
-    try:
-        tables = {view.name: pd.read_parquet(data / "history" / f"{view.name}.parquet") for view in definitions.views}
-        flights = pd.read_parquet(data / "flights.parquet")
-    except FileNotFoundError as error:
-        raise SystemExit(f"{error.filename} is not there: run `python examples/flights/features.py` first") from None
+    tables = {
+        view.name: pd.read_parquet(features.made(data / "history" / f"{view.name}.parquet")) for view in definitions.views
+    }
+    flights = pd.read_parquet(features.made(data / "flights.parquet"))
     past = flights[flights["known"] <= int(features.HELD_OUT.timestamp()) // 60]
     answers = features.as_of(past, tables, definitions.delay_model_v1)
     joined = time.perf_counter()

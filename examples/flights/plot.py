@@ -69,7 +69,7 @@ def _day(axes: Axes, known: pd.DataFrame) -> None:
     axes.set(
         title=f"The worst day held out: {day:%A, %d %B %Y}",
         xlabel="scheduled departure, hour in New York",
-        ylabel="delay, minutes",
+        ylabel=f"delay, minutes (shown up to {shown_max})",
         xlim=(5, 24),
         ylim=(-20, shown_max + 5),
         xticks=range(5, 25),

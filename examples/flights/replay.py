@@ -186,25 +186,21 @@ def main() -> None:
     arguments = parser.parse_args()
     data: Path = arguments.data
 
-    try:
-        trained = Trained.load(data / "model.joblib")
-        flights = pd.read_parquet(data / "flights.parquet")
-        streams = [Stream(view.name, pq.read_table(data / "events" / f"{view.name}.parquet")) for view in definitions.views]
-        history = {view: pd.read_parquet(data / "history" / f"{view}.parquet") for view in VIEWS}
-        events = {view: pd.read_parquet(data / "events" / f"{view}.parquet") for view in VIEWS}
-    except FileNotFoundError as error:
-        raise SystemExit(f"{error.filename} is not there: run features.py and model.py of this directory first") from None
+    trained = Trained.load(features.made(data / "model.joblib"))
+    flights = pd.read_parquet(features.made(data / "flights.parquet"))
+    events = {view.name: pq.read_table(features.made(data / "events" / f"{view.name}.parquet")) for view in definitions.views}
     held_out = flights[flights["asked"] >= int(features.HELD_OUT.timestamp()) // 60]
     held_out = held_out.sort_values("asked", kind="stable", ignore_index=True)
 
     try:
         with connect(arguments.server) as client:
-            seen = replay(client, trained, held_out, streams)
+            seen = replay(client, trained, held_out, [Stream(view, rows) for view, rows in events.items()])
     except FeatureStoreError as error:
         raise SystemExit(f"the replay stopped: {error}") from None
 
     report(seen)
-    wrong = differences(seen, {view: pd.concat([history[view], events[view]], ignore_index=True) for view in VIEWS})
+    history = {view: pd.read_parquet(features.made(data / "history" / f"{view}.parquet")) for view in VIEWS}
+    wrong = differences(seen, {view: pd.concat([history[view], events[view].to_pandas()], ignore_index=True) for view in VIEWS})
     checked = f"{seen.values.size:,} values, their statuses and {seen.row_us.size:,} event times"
     if wrong:
         print(f"\nchecked against pandas: {len(wrong)} columns differ", *wrong, sep="\n  ", file=sys.stderr)
