@@ -49,6 +49,8 @@ class Limits:
     """Bytes of one string or bytes value."""
     batch_rows_max: int = 1_000_000
     """Rows of one write, delete or read."""
+    read_bytes_max: int = 256 << 20
+    """Bytes of all strings of one read."""
 
 
 class WriteCounts(NamedTuple):
@@ -222,6 +224,7 @@ class TableReader:
             out_offset,
             out_stride,
             nulls_out,
+            self._limits.read_bytes_max,
         )
 
     def _recompile(self, projection: Projection, layout: RowLayout) -> Projection:
@@ -350,7 +353,7 @@ class Table(TableReader):
                     continue
                 if batch.rows == 0:
                     return DeleteCounts(0, 0, 0)
-                self._make_room(batch, Source(layout, _NO_COLUMNS))
+                self._make_room(batch, Source(layout, _NO_COLUMNS), deleting=True)
                 return DeleteCounts(*delete_rows(self._snapshot, batch, events, now_us))
 
     def writes_inline(self, rows: int) -> bool:
@@ -391,8 +394,7 @@ class Table(TableReader):
                     f"{name}.validity", f"{len(validity)} bytes of {validity.dtype}", f"{(rows + 7) // 8} bytes of bits"
                 )
 
-    def _make_room(self, batch: KeyBatch, source: Source) -> None:
-        stats = None
+    def _make_room(self, batch: KeyBatch, source: Source, *, deleting: bool = False) -> None:
         if self._limits.rows_max < sum(sum(segment.counts[:2]) for segment in self._snapshot.segments) + batch.rows:
             stats = self.stats()
             total = stats.rows + stats.deleted_rows + count_new(self._snapshot, batch, source)
@@ -402,10 +404,10 @@ class Table(TableReader):
                 )
         if self._limits.bytes_max is not None:
             self._check_memory(batch, source)
-        wanting = prepare_write(self._snapshot, batch, source)
+        wanting = prepare_write(self._snapshot, batch, source, deleting)
         while wanting:
             self._grow(wanting)
-            wanting = prepare_write(self._snapshot, batch, source)
+            wanting = prepare_write(self._snapshot, batch, source, deleting)
 
     def _check_memory(self, batch: KeyBatch, source: Source) -> None:
         assert self._limits.bytes_max is not None
