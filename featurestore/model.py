@@ -50,7 +50,10 @@ TYPE_NAMES = ", ".join(scalar.value for scalar in Scalar) + ", float32[N], float
 
 
 class DataType(BaseModel):
-    """A feature's type: a scalar, or a fixed-length vector of float32, float64 or int64. As text: ``float32``, ``float32[16]``."""
+    """A feature's type: a scalar, or a fixed-length vector of float32, float64 or int64.
+
+    As text: ``float32``, ``float32[16]``.
+    """
 
     model_config = ConfigDict(frozen=True)
 

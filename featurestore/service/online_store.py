@@ -56,7 +56,7 @@ class OnlineStore:
         self._gates: dict[int, asyncio.Lock] = {}
         self._apply_gate = asyncio.Lock()
         self._writers = ThreadPoolExecutor(4, "featurestore-write")
-        self._readers = ThreadPoolExecutor(2, "featurestore-read")
+        self._workers = ThreadPoolExecutor(2, "featurestore-work")
         self._under_way: set[asyncio.Task[Any]] = set()
         self._unsettled = False
 
@@ -97,7 +97,7 @@ class OnlineStore:
         while self._under_way:
             await asyncio.wait(self._under_way)
         self._writers.shutdown()
-        self._readers.shutdown()
+        self._workers.shutdown()
         self.store.close()
 
     # ------------------------------------------------------------------------------------------------------------ reading
@@ -116,9 +116,9 @@ class OnlineStore:
             )
         return keys, rows
 
-    async def in_reader_thread(self, call: Callable[[], _Result]) -> _Result:
-        """Runs a long read beside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+    async def beside_the_loop(self, call: Callable[[], _Result]) -> _Result:
+        """Runs something long that writes nothing, in a worker thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._workers, call)
 
     # ------------------------------------------------------------------------------------------------------------ writing
 
@@ -249,7 +249,7 @@ class OnlineStore:
         return freed
 
     async def keep_up(self, rows_max: int) -> int:
-        """One step of what runs in the background: old rows, and drops that could not be done yet. Returns rows freed."""
+        """One step of the background work: old rows, and drops that could not be done yet. Returns how many rows went."""
         if self._unsettled:
             async with AsyncExitStack() as gates:
                 await gates.enter_async_context(self._apply_gate)

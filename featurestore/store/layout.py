@@ -83,7 +83,7 @@ class RowLayout:
 
     @cached_property
     def empty_row(self) -> bytes:
-        """A row of nothing but nulls: NaN for floats, zeros otherwise. What an absent row reads as and a new one starts from."""
+        """A row of nothing but nulls: NaN for floats, zeros otherwise. An absent row reads as it, a new one starts from."""
         row = bytearray(self.row_bytes)
         bits = sum(1 << slot.bit for slot in self.slots)
         row[self.bitmap_offset : self.values_offset] = bits.to_bytes(4 * self.bitmap_words, "little")

@@ -6,25 +6,28 @@ from libc.string cimport memcpy
 
 from featurestore.store.reader cimport next_candidate
 from featurestore.store.segment cimport (
-    ENTRY_FIRST_ROW, ENTRY_NEVER_USED, ENTRY_REMOVED, ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, UNIT_BYTES, RowShape,
-    SegmentHeader, atomic_load_acquire_u64, atomic_store_release_u64, block_units, class_of, class_units, first_slot, heap_at, index_of,
-    index_step, key_equals, load_i64, load_u32, row_at, store_u32,
+    ENTRY_FIRST_ROW, ENTRY_NEVER_USED, ENTRY_REMOVED, ROW_EVENT, UNIT_BYTES, RowShape, SegmentHeader, Shard,
+    atomic_load_acquire_u64, atomic_store_release_u64, class_of, class_units, first_slot, heap_at, index_header, index_step,
+    key_equals, load_i64, load_u32, row_at, store_u32,
 )
 
 
-cdef inline char *find_row(char *base, SegmentHeader *header, RowShape *shape, uint32_t tag, const char *key, uint64_t key_bytes, uint64_t *slot) noexcept nogil:
+cdef inline char *find_row(
+    Shard *shard, RowShape *shape, uint32_t tag, const char *key, uint64_t key_bytes, uint64_t *slot
+) noexcept nogil:
     # The key's row, live or dead, and its slot in the index; NULL when there is none.
+    cdef SegmentHeader *header = <SegmentHeader *>shard.base
     cdef uint32_t code
     cdef char *row
-    slot[0] = first_slot(tag, header.index_capacity)
+    slot[0] = first_slot(tag, shard.capacity)
     while True:
-        code = next_candidate(base, header, tag, slot)
+        code = next_candidate(shard, tag, slot)
         if code == 0:
             return NULL
-        row = row_at(base, header, code - ENTRY_FIRST_ROW)
-        if key_equals(base, header, shape, row, key, key_bytes):
+        row = row_at(shard.base, header, code - ENTRY_FIRST_ROW)
+        if key_equals(shard.base, header, shape, row, key, key_bytes):
             return row
-        slot[0] = index_step(slot[0], header.index_capacity)
+        slot[0] = index_step(slot[0], shard.capacity)
 
 
 cdef inline uint64_t take_row(char *base, SegmentHeader *header) noexcept nogil:
@@ -39,36 +42,34 @@ cdef inline uint64_t take_row(char *base, SegmentHeader *header) noexcept nogil:
     return row
 
 
-cdef inline void insert_entry(char *base, SegmentHeader *header, uint32_t tag, uint64_t row) noexcept nogil:
+cdef inline void insert_entry(Shard *shard, uint32_t tag, uint64_t row) noexcept nogil:
     # The key is known to be absent, so the first place that is not taken will do. Released: pairs with next_candidate's
     # acquire, so that who finds the entry finds the row behind it whole.
-    cdef uint64_t slot = first_slot(tag, header.index_capacity)
+    cdef uint64_t slot = first_slot(tag, shard.capacity)
     cdef uint64_t entry
-    cdef char *index = index_of(base, header)
     while True:
-        entry = atomic_load_acquire_u64(index + slot * 8)
+        entry = atomic_load_acquire_u64(shard.entries + slot * 8)
         if <uint32_t>entry < ENTRY_FIRST_ROW:
             break
-        slot = index_step(slot, header.index_capacity)
+        slot = index_step(slot, shard.capacity)
     if <uint32_t>entry == ENTRY_REMOVED:
-        header.entries_removed -= 1
-    atomic_store_release_u64(index + slot * 8, (<uint64_t>tag << 32) | (row + ENTRY_FIRST_ROW))
+        index_header(shard).removed -= 1
+    atomic_store_release_u64(shard.entries + slot * 8, (<uint64_t>tag << 32) | (row + ENTRY_FIRST_ROW))
 
 
-cdef inline void remove_entry(char *base, SegmentHeader *header, uint64_t slot) noexcept nogil:
+cdef inline void remove_entry(Shard *shard, uint64_t slot) noexcept nogil:
     # A removed entry keeps the runs that pass through it together; the last of a run needs no mark, nor do marks before it.
-    cdef char *index = index_of(base, header)
-    if atomic_load_acquire_u64(index + index_step(slot, header.index_capacity) * 8) != ENTRY_NEVER_USED:
-        atomic_store_release_u64(index + slot * 8, ENTRY_REMOVED)
-        header.entries_removed += 1
+    if atomic_load_acquire_u64(shard.entries + index_step(slot, shard.capacity) * 8) != ENTRY_NEVER_USED:
+        atomic_store_release_u64(shard.entries + slot * 8, ENTRY_REMOVED)
+        index_header(shard).removed += 1
         return
-    atomic_store_release_u64(index + slot * 8, ENTRY_NEVER_USED)
+    atomic_store_release_u64(shard.entries + slot * 8, ENTRY_NEVER_USED)
     while True:
-        slot = (header.index_capacity if slot == 0 else slot) - 1
-        if atomic_load_acquire_u64(index + slot * 8) != ENTRY_REMOVED:
+        slot = (shard.capacity if slot == 0 else slot) - 1
+        if atomic_load_acquire_u64(shard.entries + slot * 8) != ENTRY_REMOVED:
             return
-        atomic_store_release_u64(index + slot * 8, ENTRY_NEVER_USED)
-        header.entries_removed -= 1
+        atomic_store_release_u64(shard.entries + slot * 8, ENTRY_NEVER_USED)
+        index_header(shard).removed -= 1
 
 
 cdef inline uint64_t take_block(char *base, SegmentHeader *header, uint64_t used_bytes) noexcept nogil:

@@ -1,14 +1,14 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from featurestore.store.segment cimport (
-    ENTRY_FIRST_ROW, ENTRY_NEVER_USED, RowShape, SegmentHeader, atomic_load_acquire_u64, index_of, index_step,
+    ENTRY_FIRST_ROW, ENTRY_NEVER_USED, RowShape, Shard, atomic_load_acquire_u64, index_step,
 )
 
 cdef class Snapshot:
     cdef readonly tuple segments
     cdef readonly object layout
     cdef readonly uint64_t schema_id
-    cdef char **bases
+    cdef Shard *shards
     cdef int shard_bits
     cdef RowShape shape
     cdef bytes _empty_row_bytes
@@ -42,17 +42,16 @@ cdef class Projection:
     cdef uint32_t touched_to
 
 
-cdef inline uint32_t next_candidate(char *base, SegmentHeader *header, uint32_t tag, uint64_t *slot) noexcept nogil:
+cdef inline uint32_t next_candidate(Shard *shard, uint32_t tag, uint64_t *slot) noexcept nogil:
     # The next entry of this tag from `slot` on: its code, and its slot; 0 at the end of the run. The writer keeps at least a
     # tenth of the entries unused, so every run ends.
     cdef uint64_t entry
     cdef uint32_t code
-    cdef char *index = index_of(base, header)
     while True:
-        entry = atomic_load_acquire_u64(index + slot[0] * 8)
+        entry = atomic_load_acquire_u64(shard.entries + slot[0] * 8)
         if entry == ENTRY_NEVER_USED:
             return 0
         code = <uint32_t>entry
         if code >= ENTRY_FIRST_ROW and <uint32_t>(entry >> 32) == tag:
             return code
-        slot[0] = index_step(slot[0], header.index_capacity)
+        slot[0] = index_step(slot[0], shard.capacity)

@@ -13,8 +13,8 @@ from libc.string cimport memcpy, memset
 from featurestore.errors import InternalError, NotFoundError, ResourceExhaustedError
 from featurestore.store.keys cimport KeyBatch, key_at, shard_of
 from featurestore.store.segment cimport (
-    ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, UNIT_BYTES, Segment, atomic_fence_acquire, atomic_load_acquire_u32,
-    atomic_load_relaxed_u32, first_slot, heap_at, index_of, key_equals, load_i64, load_u32, prefetch_read, row_at, shape_of, spin_pause,
+    ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, UNIT_BYTES, Segment, SegmentHeader, atomic_fence_acquire, atomic_load_acquire_u32,
+    atomic_load_relaxed_u32, first_slot, heap_at, key_equals, load_i64, load_u32, prefetch_read, row_at, shape_of, spin_pause,
 )
 
 cdef extern from "sched.h" nogil:
@@ -44,14 +44,14 @@ cdef class Snapshot:
         shape_of(layout, &self.shape)
         self._empty_row_bytes = layout.empty_row
         self.empty_row = PyBytes_AS_STRING(self._empty_row_bytes)
-        self.bases = <char **>malloc(len(self.segments) * sizeof(char *))
-        if self.bases == NULL:
+        self.shards = <Shard *>malloc(len(self.segments) * sizeof(Shard))
+        if self.shards == NULL:
             raise MemoryError
         for shard, segment in enumerate(self.segments):
-            self.bases[shard] = (<Segment>segment).base
+            self.shards[shard] = (<Segment>segment).shard
 
     def __dealloc__(self):
-        free(self.bases)
+        free(self.shards)
 
 
 cdef class Projection:
@@ -308,7 +308,8 @@ cdef int read_all(Snapshot snapshot, KeyBatch keys, Projection projection, Targe
     cdef Py_ssize_t step, i, rows = keys.rows
     cdef uint64_t slots[WINDOW]
     cdef uint32_t codes[WINDOW]
-    cdef char *bases[WINDOW]
+    cdef Shard *shards[WINDOW]
+    cdef Shard *shard
     cdef char *base
     cdef SegmentHeader *header
     cdef uint64_t key_hash, key_bytes, slot
@@ -323,22 +324,21 @@ cdef int read_all(Snapshot snapshot, KeyBatch keys, Projection projection, Targe
     for step in range(rows + copy_lag):
         if step < rows:
             key_hash = keys.hashes[step]
-            base = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
-            header = <SegmentHeader *>base
-            slot = first_slot(<uint32_t>key_hash, header.index_capacity)
-            prefetch_read(index_of(base, header) + slot * 8)
-            bases[step % WINDOW] = base
+            shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
+            slot = first_slot(<uint32_t>key_hash, shard.capacity)
+            prefetch_read(shard.entries + slot * 8)
+            shards[step % WINDOW] = shard
             slots[step % WINDOW] = slot
         i = step - row_lag
         if 0 <= i < rows:
-            base = bases[i % WINDOW]
-            header = <SegmentHeader *>base
-            code = codes[i % WINDOW] = next_candidate(base, header, <uint32_t>keys.hashes[i], &slots[i % WINDOW])
+            shard = shards[i % WINDOW]
+            code = codes[i % WINDOW] = next_candidate(shard, <uint32_t>keys.hashes[i], &slots[i % WINDOW])
             if code:
-                prefetch_row(projection, &snapshot.shape, row_at(base, header, code - ENTRY_FIRST_ROW))
+                header = <SegmentHeader *>shard.base
+                prefetch_row(projection, &snapshot.shape, row_at(shard.base, header, code - ENTRY_FIRST_ROW))
         i = step - heap_lag
         if heap and 0 <= i < rows and codes[i % WINDOW]:
-            base = bases[i % WINDOW]
+            base = shards[i % WINDOW].base
             header = <SegmentHeader *>base
             row = row_at(base, header, codes[i % WINDOW] - ENTRY_FIRST_ROW)
             row = heap_at(base, header, load_u32(row + ROW_HEAP_UNIT))
@@ -347,7 +347,8 @@ cdef int read_all(Snapshot snapshot, KeyBatch keys, Projection projection, Targe
         i = step - copy_lag
         if i < 0:
             continue
-        base = bases[i % WINDOW]
+        shard = shards[i % WINDOW]
+        base = shard.base
         header = <SegmentHeader *>base
         key = key_at(keys, i, &key_bytes)
         if projection.part_count:
@@ -359,8 +360,8 @@ cdef int read_all(Snapshot snapshot, KeyBatch keys, Projection projection, Targe
             outcome = copy_row(snapshot, projection, target, i, rows, base, row, key, key_bytes)
             if outcome:
                 break
-            slots[i % WINDOW] = index_step(slots[i % WINDOW], header.index_capacity)
-            code = next_candidate(base, header, <uint32_t>keys.hashes[i], &slots[i % WINDOW])
+            slots[i % WINDOW] = index_step(slots[i % WINDOW], shard.capacity)
+            code = next_candidate(shard, <uint32_t>keys.hashes[i], &slots[i % WINDOW])
         if outcome < 0:
             return outcome
         if not outcome:

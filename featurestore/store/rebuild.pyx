@@ -1,4 +1,4 @@
-"""New generations: a segment copied into a larger one, one of another layout, or one without its holes.
+"""New generations: a larger index for a segment, and a segment copied into one of another layout or one without its holes.
 
 Readers go on with the old segment until the table publishes the new one. Invariant: the old segment is only read.
 """
@@ -9,8 +9,8 @@ from libc.string cimport memcpy
 
 from featurestore.store.mutation cimport insert_entry, take_block, take_row
 from featurestore.store.segment cimport (
-    ENTRY_FIRST_ROW, HEAP_CLASSES, ROW_EVENT, ROW_FREE, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, UNIT_BYTES, RowShape,
-    Segment, SegmentHeader, block_units, hash_key, heap_at, index_of, key_of, load_i64, load_u32, row_at, shape_of, store_i64, store_u32,
+    ENTRY_FIRST_ROW, ROW_EVENT, ROW_FREE, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, Index, IndexHeader, RowShape, Segment,
+    SegmentHeader, Shard, block_units, hash_key, heap_at, key_of, load_i64, load_u32, row_at, shape_of, store_i64, store_u32,
 )
 
 cdef struct Move:                # one feature, from the old layout to the new
@@ -23,42 +23,35 @@ cdef struct Move:                # one feature, from the old layout to the new
     uint32_t new_part
 
 
-def enlarge(Segment old, Segment new):
-    """Copies a segment as it is into an empty one of the same layout with more room: two copies of memory and a new index."""
-    cdef SegmentHeader *source = old.header
-    cdef SegmentHeader *target = new.header
+def reindex(Segment old, Index index):
+    """Fills an empty, larger index with the entries of a segment's: they carry all it takes, no row is looked at.
+
+    Slots rise with tags in both, so that both are walked in order.
+    """
+    cdef Shard source = old.shard
+    cdef Shard target
     cdef uint64_t slot, entry
-    cdef int k
-    new.commit_rows(source.rows_used)
-    new.commit_heap(source.heap_used)
-    target.rows_used = source.rows_used
-    target.rows_live = source.rows_live
-    target.rows_dead = source.rows_dead
-    target.rows_free = source.rows_free
-    target.row_free_first = source.row_free_first
-    target.heap_used = source.heap_used
-    target.heap_free = source.heap_free
-    for k in range(HEAP_CLASSES):
-        target.heap_free_first[k] = source.heap_free_first[k]
+    target.base = source.base
+    target.entries = <char *>index.header + sizeof(IndexHeader)
+    target.capacity = index.header.capacity
     with nogil:
-        memcpy(new.base + target.rows_offset, old.base + source.rows_offset, source.rows_used * source.row_bytes)
-        memcpy(new.base + target.heap_offset, old.base + source.heap_offset, source.heap_used * UNIT_BYTES)
-        for slot in range(source.index_capacity):
-            entry = (<uint64_t *>index_of(old.base, source))[slot]
+        for slot in range(source.capacity):
+            entry = (<uint64_t *>source.entries)[slot]
             if <uint32_t>entry >= ENTRY_FIRST_ROW:
-                insert_entry(new.base, target, <uint32_t>(entry >> 32), <uint32_t>entry - ENTRY_FIRST_ROW)
+                insert_entry(&target, <uint32_t>(entry >> 32), <uint32_t>entry - ENTRY_FIRST_ROW)
 
 
 def size_of_live(Segment old, old_layout):
     """(rows, heap units) that the live and dead rows of a segment take, without its holes."""
-    cdef SegmentHeader *header = old.header
+    cdef char *base = old.shard.base
+    cdef SegmentHeader *header = <SegmentHeader *>base
     cdef uint64_t number, units = 0, rows = 0
     cdef RowShape shape
     cdef char *row
     shape_of(old_layout, &shape)
     with nogil:
         for number in range(header.rows_used):
-            row = row_at(old.base, header, number)
+            row = row_at(base, header, number)
             if load_i64(row + ROW_WRITTEN) != ROW_FREE:
                 rows += 1
                 if shape.parts:
@@ -72,8 +65,10 @@ def convert(Segment old, old_layout, Segment new, new_layout):
     Features are matched by name and type; one that is new is null, one that is gone is left behind. A row that was being written
     when its writer died (its sequence number is odd) is left behind too. Returns how many were.
     """
-    cdef SegmentHeader *source = old.header
-    cdef SegmentHeader *target = new.header
+    cdef char *old_base = old.shard.base
+    cdef char *new_base = new.shard.base
+    cdef SegmentHeader *source = <SegmentHeader *>old_base
+    cdef SegmentHeader *target = <SegmentHeader *>new_base
     cdef RowShape old_shape, new_shape
     cdef uint64_t number, taken, unit, block_used, key_bytes
     cdef uint32_t k, part, start, end, torn = 0
@@ -90,8 +85,8 @@ def convert(Segment old, old_layout, Segment new, new_layout):
     pairs = [(old_layout.slot_of[slot.name], slot) for slot in new_layout.slots if slot.name in old_layout.slot_of]
     pairs = [(before, after) for before, after in pairs if before.type == after.type]
     rows, units = size_of_live(old, old_layout)
-    new.commit_rows(rows)
-    new.commit_heap(min(units, target.heap_capacity))
+    new.arena.commit_rows(rows)
+    new.arena.commit_heap(min(units, target.heap_capacity))
     cdef uint32_t move_count = len(pairs)
     cdef Move *moves = <Move *>calloc(max(move_count, 1), sizeof(Move))
     cdef Move **move_of_part = <Move **>calloc(max(new_shape.parts, 1), sizeof(Move *))
@@ -106,14 +101,14 @@ def convert(Segment old, old_layout, Segment new, new_layout):
             move_of_part[after.part] = move
     with nogil:
         for number in range(source.rows_used):
-            row = row_at(old.base, source, number)
+            row = row_at(old_base, source, number)
             if load_i64(row + ROW_WRITTEN) == ROW_FREE:
                 continue
             if load_u32(row + ROW_SEQ) & 1:
                 torn += 1
                 continue
-            taken = take_row(new.base, target)
-            fresh = row_at(new.base, target, taken)
+            taken = take_row(new_base, target)
+            fresh = row_at(new_base, target, taken)
             memcpy(fresh, empty_row, new_shape.row_bytes)
             store_i64(fresh + ROW_EVENT, load_i64(row + ROW_EVENT))
             store_i64(fresh + ROW_WRITTEN, load_i64(row + ROW_WRITTEN))
@@ -132,14 +127,14 @@ def convert(Segment old, old_layout, Segment new, new_layout):
             else:
                 target.rows_live += 1
             if old_shape.parts:
-                old_block = heap_at(old.base, source, load_u32(row + ROW_HEAP_UNIT))
+                old_block = heap_at(old_base, source, load_u32(row + ROW_HEAP_UNIT))
             if new_shape.parts:
                 # Parts in their new order; sized first, as the block is taken by its size.
                 block_used = 0
                 for part in range(new_shape.parts):
                     block_used += old_part_bytes(&old_shape, row, &new_shape, part, move_of_part, &start)
-                unit = take_block(new.base, target, block_used) if block_used else 0
-                block = heap_at(new.base, target, unit)
+                unit = take_block(new_base, target, block_used) if block_used else 0
+                block = heap_at(new_base, target, unit)
                 store_u32(fresh + ROW_HEAP_UNIT, <uint32_t>unit)
                 store_u32(fresh + ROW_HEAP_BYTES, <uint32_t>block_used)
                 block_used = 0
@@ -148,8 +143,8 @@ def convert(Segment old, old_layout, Segment new, new_layout):
                     memcpy(block + block_used, old_block + start, end)
                     block_used += end
                     store_u32(fresh + new_shape.ends_offset + 4 * part, <uint32_t>block_used)
-            key = key_of(new.base, target, &new_shape, fresh, &key_bytes)
-            insert_entry(new.base, target, <uint32_t>hash_key(&new_shape, key, key_bytes), taken)
+            key = key_of(new_base, target, &new_shape, fresh, &key_bytes)
+            insert_entry(&new.shard, <uint32_t>hash_key(&new_shape, key, key_bytes), taken)
     free(moves)
     free(move_of_part)
     return torn

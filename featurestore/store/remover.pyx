@@ -13,7 +13,7 @@ from featurestore.store.keys cimport KeyBatch, key_at, shard_of
 from featurestore.store.mutation cimport find_row, give_block, insert_entry, remove_entry, take_block, take_row
 from featurestore.store.reader cimport Snapshot
 from featurestore.store.segment cimport (
-    ROW_EVENT, ROW_FREE, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, RowShape, SegmentHeader, begin_change, block_units,
+    ROW_EVENT, ROW_FREE, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, RowShape, SegmentHeader, Shard, begin_change, block_units,
     end_change, hash_key, heap_at, key_of, load_i64, load_u32, row_at, store_i64, store_u32,
 )
 
@@ -58,6 +58,7 @@ def delete_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, int64_t n
     cdef uint64_t deleted = 0, absent = 0, older = 0, key_hash, key_bytes, slot, number
     cdef int64_t event, stored
     cdef const char *key
+    cdef Shard *shard
     cdef char *base
     cdef char *row
     cdef SegmentHeader *header
@@ -66,14 +67,15 @@ def delete_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, int64_t n
             event = events[i * event_step]
             key_hash = keys.hashes[i]
             key = key_at(keys, i, &key_bytes)
-            base = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
+            shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
+            base = shard.base
             header = <SegmentHeader *>base
-            row = find_row(base, header, &snapshot.shape, <uint32_t>key_hash, key, key_bytes, &slot)
+            row = find_row(shard, &snapshot.shape, <uint32_t>key_hash, key, key_bytes, &slot)
             if row == NULL:
                 absent += 1
                 number = take_row(base, header)
                 bury(snapshot, base, row_at(base, header, number), True, key, key_bytes, event, now)
-                insert_entry(base, header, <uint32_t>key_hash, number)
+                insert_entry(shard, <uint32_t>key_hash, number)
                 header.rows_dead += 1
                 continue
             stored = load_i64(row + ROW_EVENT)
@@ -94,7 +96,8 @@ def delete_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, int64_t n
     return deleted, absent, older
 
 
-cdef bint reclaim_row(Snapshot snapshot, char *base, uint64_t number) noexcept nogil:
+cdef bint reclaim_row(Snapshot snapshot, Shard *shard, uint64_t number) noexcept nogil:
+    cdef char *base = shard.base
     cdef SegmentHeader *header = <SegmentHeader *>base
     cdef RowShape *shape = &snapshot.shape
     cdef char *row = row_at(base, header, number)
@@ -105,10 +108,10 @@ cdef bint reclaim_row(Snapshot snapshot, char *base, uint64_t number) noexcept n
     if shape.parts:
         unit, used_bytes = load_u32(row + ROW_HEAP_UNIT), load_u32(row + ROW_HEAP_BYTES)
     key = key_of(base, header, shape, row, &key_bytes)
-    found = find_row(base, header, shape, <uint32_t>hash_key(shape, key, key_bytes), key, key_bytes, &slot)
+    found = find_row(shard, shape, <uint32_t>hash_key(shape, key, key_bytes), key, key_bytes, &slot)
     if found != row:
         return False
-    remove_entry(base, header, slot)
+    remove_entry(shard, slot)
     begin_change(row + ROW_SEQ)
     store_i64(row + ROW_EVENT, <int64_t>header.row_free_first)
     store_i64(row + ROW_WRITTEN, ROW_FREE)
@@ -129,7 +132,8 @@ cdef bint reclaim_row(Snapshot snapshot, char *base, uint64_t number) noexcept n
 def reclaim_rows(Snapshot snapshot, int shard, uint64_t first_row, uint64_t row_count, int64_t retained_from, int64_t deleted_from):
     """Looks at ``row_count`` rows of a shard from ``first_row`` on, and frees those with an event time before ``retained_from`` and
     those deleted before ``deleted_from`` (us). Returns (freed rows, row to go on from; 0 at the end of the shard)."""
-    cdef char *base = snapshot.bases[shard]
+    cdef Shard *place = &snapshot.shards[shard]
+    cdef char *base = place.base
     cdef SegmentHeader *header = <SegmentHeader *>base
     cdef uint64_t number = first_row, end = min(first_row + row_count, header.rows_used), freed = 0
     cdef char *row
@@ -139,8 +143,8 @@ def reclaim_rows(Snapshot snapshot, int shard, uint64_t first_row, uint64_t row_
             if load_i64(row + ROW_WRITTEN) != ROW_FREE:
                 if load_u32(row + snapshot.shape.bitmap_offset) & 1:
                     if load_i64(row + ROW_WRITTEN) < deleted_from:
-                        freed += reclaim_row(snapshot, base, number)
+                        freed += reclaim_row(snapshot, place, number)
                 elif load_i64(row + ROW_EVENT) < retained_from:
-                    freed += reclaim_row(snapshot, base, number)
+                    freed += reclaim_row(snapshot, place, number)
             number += 1
     return freed, 0 if number >= header.rows_used else number

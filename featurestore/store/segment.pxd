@@ -1,6 +1,10 @@
-# The bytes of a segment, declared once: its header, its index, its rows, its heap; and the inline functions that walk them.
+# The bytes of a segment, declared once: its index, its rows, its heap; and the inline functions that walk them.
 #
-#   file   | header 4 KiB | index: 8 B an entry | rows: row_bytes each | heap: blocks of 16-byte units |
+#   index file   | header 64 B | entries: 8 B each |
+#   arena file   | header 4 KiB | rows: row_bytes each ... | heap: blocks of 16-byte units ... |
+#
+#   The arena's two regions are sparse and much larger than what they hold, so that both grow in place: memory is committed as
+#   it is needed, and only the index is made anew when a shard grows.
 #
 #   entry  | row code u32 (0 never used, 1 removed, else row + 2) | tag u32 (low half of the key's hash) |
 #
@@ -53,8 +57,6 @@ cdef struct SegmentHeader:
     uint32_t format_version
     uint32_t row_bytes
     uint64_t file_bytes
-    uint64_t index_offset
-    uint64_t index_capacity      # entries
     uint64_t rows_offset
     uint64_t rows_capacity
     uint64_t heap_offset
@@ -66,11 +68,24 @@ cdef struct SegmentHeader:
     uint64_t rows_dead           # deleted, kept for the delete window
     uint64_t rows_free
     uint64_t row_free_first      # row + 1; the chain goes on in ROW_EVENT
-    uint64_t entries_removed
     uint64_t heap_used           # units ever handed out
     uint64_t heap_committed_bytes
     uint64_t heap_free           # units in the free lists
     uint32_t heap_free_first[HEAP_CLASSES]  # unit + 1; the chain goes on in the block's first four bytes
+
+cdef struct IndexHeader:
+    uint64_t magic
+    uint32_t format_version
+    uint32_t reserved
+    uint64_t capacity            # entries
+    uint64_t removed             # entries marked so; the writer's
+    uint64_t padding[4]
+
+# One shard as the inner loops see it: a snapshot has an array of them.
+cdef struct Shard:
+    char *base                   # of the arena; its header stands there
+    char *entries
+    uint64_t capacity            # of the index
 
 # What the inner loops need of a layout (see layout.py).
 cdef struct RowShape:
@@ -85,19 +100,41 @@ cdef struct RowShape:
     uint32_t parts               # strings of a row, the key's among them
     uint32_t key_in_heap         # 0 or 1
 
-cdef class Segment:
-    cdef char *base
+cdef class Index:
+    cdef IndexHeader *header
     cdef uint64_t mapped_bytes
     cdef readonly str path
-    cdef readonly bint writable
+
+cdef class Arena:
     cdef SegmentHeader *header
+    cdef uint64_t mapped_bytes
+    cdef readonly str path
 
     cdef int commit_rows(self, uint64_t rows) except -1
     cdef int commit_heap(self, uint64_t units) except -1
     cdef int _commit(self, uint64_t offset, uint64_t *committed, uint64_t wanted, uint64_t capacity) except -1
 
+cdef class Segment:
+    cdef readonly Arena arena
+    cdef readonly Index index
+    cdef Shard shard
+
 cdef void shape_of(object layout, RowShape *shape)
-cdef uint64_t rows_room(SegmentHeader *header) noexcept nogil
+
+
+cdef inline IndexHeader *index_header(Shard *shard) noexcept nogil:
+    return <IndexHeader *>(shard.entries - sizeof(IndexHeader))
+
+
+cdef inline uint64_t rows_room(Shard *shard) noexcept nogil:
+    # New rows that fit: the index is filled to four fifths, and to nine tenths with entries that are marked removed.
+    cdef SegmentHeader *header = <SegmentHeader *>shard.base
+    cdef uint64_t indexed = header.rows_live + header.rows_dead
+    cdef uint64_t marked = indexed + index_header(shard).removed
+    cdef uint64_t rows = header.rows_capacity - header.rows_used + header.rows_free
+    if indexed >= shard.capacity // 10 * 8 or marked >= shard.capacity // 10 * 9:
+        return 0
+    return min(rows, min(shard.capacity // 10 * 8 - indexed, shard.capacity // 10 * 9 - marked))
 
 
 cdef inline uint32_t load_u32(const char *at) noexcept nogil:
@@ -125,10 +162,6 @@ cdef inline uint64_t first_slot(uint32_t tag, uint64_t capacity) noexcept nogil:
     # alternative to the modulo reduction", 2016). Slots rise with tags, so a rebuild that walks the old index in order writes
     # the new one in order.
     return (<uint64_t>tag * capacity) >> 32
-
-
-cdef inline char *index_of(char *base, SegmentHeader *header) noexcept nogil:
-    return base + header.index_offset
 
 
 cdef inline char *row_at(char *base, SegmentHeader *header, uint64_t row) noexcept nogil:

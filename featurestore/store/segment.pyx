@@ -1,4 +1,4 @@
-"""Segments: one shard's memory-mapped file, and the control file that says which segments make up a table.
+"""Segments: a shard's memory-mapped files, and the control file that says which segments make up a table.
 
 Maps, creates and commits memory; what the bytes mean is drawn in ``segment.pxd``. Invariant: memory is committed (backed by
 pages) before anything is stored in it, so that a full ``/dev/shm`` is an error of the call that needed room, never a SIGBUS.
@@ -21,12 +21,15 @@ cdef enum:
     ADVICE_POPULATE_WRITE = 23   # Linux 5.14
     ADVICE_COLLAPSE = 25         # Linux 6.1
 
-cdef uint64_t SEGMENT_MAGIC = 0x31474553_45525446   # "FTRESEG1"
+cdef uint64_t ARENA_MAGIC = 0x314E5241_45525446     # "FTREARN1"
+cdef uint64_t INDEX_MAGIC = 0x31584449_45525446     # "FTREIDX1"
 cdef uint64_t CONTROL_MAGIC = 0x314C5443_45525446   # "FTRECTL1"
 cdef uint32_t SEGMENT_FORMAT = 1
 cdef uint64_t HEADER_BYTES = 4096
 cdef uint64_t PAGE = 4096
 cdef uint64_t HUGE_PAGE = 2 << 20
+cdef uint64_t REGION_BYTES_MIN = 1 << 30             # of address space and of a sparse file; memory is committed as needed
+cdef uint64_t ROWS_MAX = (1 << 32) - ENTRY_FIRST_ROW - 1
 # Rows are committed this far ahead: a share of what is used, within bounds, so that slack stays near 3 % of a table.
 cdef uint64_t COMMIT_STEP_MIN = 16 << 10
 cdef uint64_t COMMIT_STEP_MAX = 8 << 20
@@ -72,90 +75,134 @@ cdef char *map_file(int fd, uint64_t length, bint writable, str path) except NUL
     return aligned
 
 
-cdef class Segment:
-    """One mapped segment. Unmapped when the last reference goes: a reader that holds a snapshot holds its segments."""
+cdef char *create_file(str path, uint64_t length, uint64_t committed) except NULL:
+    """A new sparse file of ``length`` bytes, mapped, the first ``committed`` of them backed by memory."""
+    cdef char *base
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    try:
+        os.ftruncate(fd, length)
+        allocate(fd, 0, committed, path)
+        base = map_file(fd, length, True, path)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+    madvise(base, committed, ADVICE_POPULATE_WRITE)
+    return base
+
+
+cdef char *attach_file(str path, bint writable, uint64_t length_min, uint64_t *length) except NULL:
+    """Maps an existing file whole."""
+    fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+    try:
+        length[0] = os.fstat(fd).st_size
+        if length[0] < length_min:
+            raise FailedPreconditionError(f"{path} is {length[0]} bytes long, expected at least {length_min}: it is damaged")
+        return map_file(fd, length[0], writable, path)
+    finally:
+        os.close(fd)
+
+
+def check_format(path, known, format_version):
+    """Refuses a file that is not ours, or of another format."""
+    if not known:
+        raise FailedPreconditionError(f"{path} is not a file of a feature table, or is damaged")
+    if format_version != SEGMENT_FORMAT:
+        raise FailedPreconditionError(
+            f"{path} has format {format_version}, this version reads {SEGMENT_FORMAT}: use the version that wrote it"
+        )
+
+
+cdef class Index:
+    """A shard's index, mapped. Unmapped when the last reference goes: a reader that holds a snapshot holds its indexes."""
 
     @staticmethod
-    def create(str path, layout, uint64_t rows_capacity, uint64_t heap_capacity_units):
-        """A new, empty segment file. Raises ResourceExhaustedError when there is no room for its index."""
-        cdef Segment self = Segment.__new__(Segment)
-        cdef uint64_t index_capacity = rows_capacity + rows_capacity // 4
-        cdef uint64_t index_bytes = page_up(index_capacity * 8)
-        cdef uint64_t rows_bytes = page_up(rows_capacity * <uint64_t>layout.row_bytes)
-        cdef uint64_t heap_bytes = page_up(heap_capacity_units * UNIT_BYTES)
-        cdef uint64_t length = HEADER_BYTES + index_bytes + rows_bytes + heap_bytes
-        if rows_capacity >= (1 << 32) - ENTRY_FIRST_ROW or index_capacity >= (1 << 32) or heap_capacity_units >= (1 << 32):
-            raise ResourceExhaustedError(
-                f"a shard of {path} would hold {rows_capacity} rows and {heap_capacity_units * UNIT_BYTES} bytes of strings, "
-                "over what its numbers can count: open the store with more shards"
-            )
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        try:
-            os.ftruncate(fd, length)
-            allocate(fd, 0, HEADER_BYTES + index_bytes, path)
-            self.base = map_file(fd, length, True, path)
-        except BaseException:
-            os.unlink(path)
-            raise
-        finally:
-            os.close(fd)
-        self.mapped_bytes = length
+    def create(str path, uint64_t rows):
+        """A new, empty index with room for so many rows. Raises ResourceExhaustedError when there is no memory for it."""
+        cdef Index self = Index.__new__(Index)
+        cdef uint64_t capacity = (rows * 5 // 4 // 10 + 2) * 10
+        if capacity >= (1 << 32):
+            raise ResourceExhaustedError(f"{path} would index {rows} rows, over what it can count: open the store with more shards")
+        self.mapped_bytes = page_up(sizeof(IndexHeader) + capacity * 8)
+        self.header = <IndexHeader *>create_file(path, self.mapped_bytes, self.mapped_bytes)
         self.path = path
-        self.writable = True
-        madvise(self.base, HEADER_BYTES + index_bytes, ADVICE_POPULATE_WRITE)
-        header = self.header = <SegmentHeader *>self.base
-        header.magic = SEGMENT_MAGIC
+        self.header.magic = INDEX_MAGIC
+        self.header.format_version = SEGMENT_FORMAT
+        self.header.capacity = capacity
+        return self
+
+    @staticmethod
+    def attach(str path, bint writable):
+        """Maps an existing index. Raises FailedPreconditionError when the file is not one of this format."""
+        cdef Index self = Index.__new__(Index)
+        self.header = <IndexHeader *>attach_file(path, writable, sizeof(IndexHeader), &self.mapped_bytes)
+        self.path = path
+        check_format(path, self.header.magic == INDEX_MAGIC, self.header.format_version)
+        if sizeof(IndexHeader) + self.header.capacity * 8 > self.mapped_bytes:
+            raise FailedPreconditionError(f"{path} is shorter than its header says: it is damaged")
+        return self
+
+    def __dealloc__(self):
+        if self.header != NULL:
+            munmap(self.header, page_up(self.mapped_bytes))
+
+
+cdef class Arena:
+    """A shard's rows and strings, mapped: sparse regions that grow in place. Unmapped when the last reference goes."""
+
+    @staticmethod
+    def create(str path, layout, uint64_t rows, uint64_t heap_units):
+        """A new, empty arena that can grow to eight times so many rows and heap units, and to a gibibyte of each at least."""
+        cdef Arena self = Arena.__new__(Arena)
+        cdef uint64_t row_bytes = layout.row_bytes
+        cdef uint64_t rows_bytes = page_up(max(REGION_BYTES_MIN, 8 * rows * row_bytes))
+        cdef uint64_t heap_bytes = page_up(max(REGION_BYTES_MIN, 8 * heap_units * UNIT_BYTES)) if layout.parts else 0
+        if rows >= ROWS_MAX or heap_units >= ROWS_MAX:
+            raise ResourceExhaustedError(
+                f"{path} would hold {rows} rows and {heap_units * UNIT_BYTES} bytes of strings, over what its numbers can count: "
+                "open the store with more shards"
+            )
+        self.mapped_bytes = HEADER_BYTES + rows_bytes + heap_bytes
+        header = self.header = <SegmentHeader *>create_file(path, self.mapped_bytes, HEADER_BYTES)
+        self.path = path
+        header.magic = ARENA_MAGIC
         header.format_version = SEGMENT_FORMAT
-        header.row_bytes = layout.row_bytes
-        header.file_bytes = length
-        header.index_offset = HEADER_BYTES
-        header.index_capacity = index_capacity
-        header.rows_offset = HEADER_BYTES + index_bytes
-        header.rows_capacity = rows_capacity
-        header.heap_offset = HEADER_BYTES + index_bytes + rows_bytes
-        header.heap_capacity = heap_capacity_units
+        header.row_bytes = row_bytes
+        header.file_bytes = self.mapped_bytes
+        header.rows_offset = HEADER_BYTES
+        header.rows_capacity = min(rows_bytes // row_bytes, ROWS_MAX)
+        header.heap_offset = HEADER_BYTES + rows_bytes
+        header.heap_capacity = min(heap_bytes // UNIT_BYTES, ROWS_MAX)
         return self
 
     @staticmethod
     def attach(str path, layout, bint writable):
-        """Maps an existing segment. Raises FailedPreconditionError when the file is not one of this layout and format."""
-        cdef Segment self = Segment.__new__(Segment)
-        fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
-        try:
-            length = os.fstat(fd).st_size
-            if length < HEADER_BYTES:
-                raise FailedPreconditionError(f"{path} is {length} bytes long, too short for a segment: it is damaged")
-            self.base = map_file(fd, length, writable, path)
-        finally:
-            os.close(fd)
-        self.mapped_bytes = length
+        """Maps an existing arena. Raises FailedPreconditionError when the file is not one of this layout and format."""
+        cdef Arena self = Arena.__new__(Arena)
+        header = self.header = <SegmentHeader *>attach_file(path, writable, HEADER_BYTES, &self.mapped_bytes)
         self.path = path
-        self.writable = writable
-        header = self.header = <SegmentHeader *>self.base
-        if header.magic != SEGMENT_MAGIC or header.file_bytes != <uint64_t>length:
-            raise FailedPreconditionError(f"{path} is not a segment of a feature table, or is damaged")
-        if header.format_version != SEGMENT_FORMAT:
-            raise FailedPreconditionError(
-                f"{path} has segment format {header.format_version}, this version reads {SEGMENT_FORMAT}: use the version that wrote it"
-            )
+        check_format(path, header.magic == ARENA_MAGIC, header.format_version)
+        if header.file_bytes != self.mapped_bytes:
+            raise FailedPreconditionError(f"{path} is {self.mapped_bytes} bytes long, its header says {header.file_bytes}: it is damaged")
         if header.row_bytes != <uint32_t>layout.row_bytes:
             raise FailedPreconditionError(f"{path} has rows of {header.row_bytes} bytes, the table's have {layout.row_bytes}: it is damaged")
         return self
 
     def __dealloc__(self):
-        if self.base != NULL:
-            munmap(self.base, page_up(self.mapped_bytes))
+        if self.header != NULL:
+            munmap(self.header, page_up(self.mapped_bytes))
 
     cdef int commit_rows(self, uint64_t rows) except -1:
         """Backs the first ``rows`` rows with memory."""
-        cdef SegmentHeader *header = self.header
+        header = self.header
         return self._commit(
             header.rows_offset, &header.rows_committed_bytes, rows * header.row_bytes, header.heap_offset - header.rows_offset
         )
 
     cdef int commit_heap(self, uint64_t units) except -1:
         """Backs the first ``units`` of the heap with memory."""
-        cdef SegmentHeader *header = self.header
+        header = self.header
         return self._commit(
             header.heap_offset, &header.heap_committed_bytes, units * UNIT_BYTES, self.mapped_bytes - header.heap_offset
         )
@@ -174,19 +221,31 @@ cdef class Segment:
             os.close(fd)
         # Only spares a fault a page; older kernels do not know it.
         with nogil:
-            madvise(self.base + offset + committed[0], target - committed[0], ADVICE_POPULATE_WRITE)
+            madvise(<char *>self.header + offset + committed[0], target - committed[0], ADVICE_POPULATE_WRITE)
         committed[0] = target
         return 0
 
+
+cdef class Segment:
+    """One shard: an arena and an index into it. Growth makes another segment of the same arena with a larger index."""
+
+    def __init__(self, Arena arena, Index index):
+        self.arena = arena
+        self.index = index
+        self.shard.base = <char *>arena.header
+        self.shard.entries = <char *>index.header + sizeof(IndexHeader)
+        self.shard.capacity = index.header.capacity
+
     @property
     def memory_bytes(self):
-        """Bytes of memory that back the segment: header, index, and what is committed of rows and heap."""
-        return self.header.rows_offset + self.header.rows_committed_bytes + self.header.heap_committed_bytes
+        """Bytes of memory that back the segment: both headers, the index, and what is committed of rows and heap."""
+        header = self.arena.header
+        return self.index.mapped_bytes + header.rows_offset + header.rows_committed_bytes + header.heap_committed_bytes
 
     @property
     def counts(self):
-        """(live, deleted, free, ever used) rows, then (free, ever used) heap units, then rows and heap capacity."""
-        header = self.header
+        """(live, deleted, free, ever used) rows, then (free, ever used) heap units, then rows and heap capacity of the arena."""
+        header = self.arena.header
         return (
             header.rows_live, header.rows_dead, header.rows_free, header.rows_used,
             header.heap_free, header.heap_used, header.rows_capacity, header.heap_capacity,
@@ -194,36 +253,20 @@ cdef class Segment:
 
     def room(self):
         """(rows, heap bytes) that can be added for certain without growing or committing: for telling whether a write is quick."""
-        header = self.header
+        header = self.arena.header
         committed_rows = header.rows_committed_bytes // header.row_bytes
-        rows = min(committed_rows - header.rows_used, rows_room(header))
+        rows = min(committed_rows - header.rows_used + header.rows_free, rows_room(&self.shard))
         return rows, header.heap_committed_bytes - header.heap_used * UNIT_BYTES
 
     def advise_huge(self):
         """Asks the system to gather committed memory into huge pages now (a table of 10^7 rows is bound by TLB misses)."""
-        cdef uint64_t length = (self.header.rows_offset + self.header.rows_committed_bytes) & ~(HUGE_PAGE - 1)
+        cdef uint64_t length = (self.arena.header.rows_offset + self.arena.header.rows_committed_bytes) & ~(HUGE_PAGE - 1)
         cdef int done = -1
-        if length:
-            with nogil:
-                done = madvise(self.base, length, ADVICE_COLLAPSE)
+        with nogil:
+            madvise(self.index.header, self.index.mapped_bytes & ~(HUGE_PAGE - 1), ADVICE_COLLAPSE)
+            if length:
+                done = madvise(self.shard.base, length, ADVICE_COLLAPSE)
         return done == 0
-
-    def unlink(self):
-        """Takes the file's name away; the memory goes with the last process that maps it."""
-        try:
-            os.unlink(self.path)
-        except FileNotFoundError:
-            pass
-
-
-cdef uint64_t rows_room(SegmentHeader *header) noexcept nogil:
-    # New rows that fit: a quarter more entries than rows, of which removed ones take up to a half of the slack.
-    cdef uint64_t taken = header.rows_used - header.rows_free + header.entries_removed
-    cdef uint64_t entries = header.index_capacity - header.index_capacity // 10
-    cdef uint64_t rows = header.rows_capacity - header.rows_used + header.rows_free
-    if taken >= entries:
-        return 0
-    return min(rows, entries - taken)
 
 
 def allocate(fd, offset, length, path):
@@ -249,7 +292,8 @@ cdef struct ControlHeader:
     uint64_t schema_id   # names schema.<id>.json
     uint64_t clean       # 1 when the owner closed the table
     uint64_t reserved[3]
-    uint64_t generations[4096]  # names shard-<i>.<generation>
+    uint64_t arenas[4096]    # generations: name arena-<shard>.<generation>
+    uint64_t indexes[4096]   # and index-<shard>.<generation>
 
 
 cdef class Control:
@@ -263,7 +307,9 @@ cdef class Control:
 
     @staticmethod
     def create(str path, uint32_t shards):
-        cdef Control self = Control._map(path, True, True)
+        cdef Control self = Control.__new__(Control)
+        self.header = <ControlHeader *>create_file(path, sizeof(ControlHeader), sizeof(ControlHeader))
+        self.path = path
         self.header.magic = CONTROL_MAGIC
         self.header.format_version = SEGMENT_FORMAT
         self.header.shards = shards
@@ -272,30 +318,11 @@ cdef class Control:
     @staticmethod
     def attach(str path, bint writable):
         """Raises FailedPreconditionError when the file is not a control file of this format."""
-        cdef Control self = Control._map(path, writable, False)
-        if self.header.magic != CONTROL_MAGIC or not 1 <= self.header.shards <= 4096:
-            raise FailedPreconditionError(f"{path} is not the control file of a feature table, or is damaged")
-        if self.header.format_version != SEGMENT_FORMAT:
-            raise FailedPreconditionError(
-                f"{path} has format {self.header.format_version}, this version reads {SEGMENT_FORMAT}: use the version that wrote it"
-            )
-        return self
-
-    @staticmethod
-    def _map(str path, bint writable, bint create):
         cdef Control self = Control.__new__(Control)
-        flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
-        fd = os.open(path, flags, 0o640)
-        try:
-            if create:
-                os.ftruncate(fd, sizeof(ControlHeader))
-                allocate(fd, 0, sizeof(ControlHeader), path)
-            elif os.fstat(fd).st_size < <long>sizeof(ControlHeader):
-                raise FailedPreconditionError(f"{path} is too short for a control file: it is damaged")
-            self.header = <ControlHeader *>map_file(fd, sizeof(ControlHeader), writable, path)
-        finally:
-            os.close(fd)
+        cdef uint64_t length
+        self.header = <ControlHeader *>attach_file(path, writable, sizeof(ControlHeader), &length)
         self.path = path
+        check_format(path, self.header.magic == CONTROL_MAGIC and 1 <= self.header.shards <= 4096, self.header.format_version)
         return self
 
     def __dealloc__(self):
@@ -319,22 +346,24 @@ cdef class Control:
     def clean(self, bint value):
         self.header.clean = value
 
-    def publish(self, uint64_t schema_id, generations):
-        """Makes a new set of segments the table, for every reader at one instant."""
+    def publish(self, uint64_t schema_id, arenas, indexes):
+        """Makes a new set of segments, by their generations, the table: for every reader at one instant."""
         begin_change(&self.header.epoch)  # the low half: the epoch stays far below 2^32
         self.header.schema_id = schema_id
-        for shard, generation in enumerate(generations):
-            self.header.generations[shard] = generation
+        for shard, (arena, index) in enumerate(zip(arenas, indexes, strict=True)):
+            self.header.arenas[shard] = arena
+            self.header.indexes[shard] = index
         end_change(&self.header.epoch)
 
     def read(self):
-        """(epoch, schema id, generations), all of one instant. None while the owner is in the middle of a change."""
+        """(epoch, schema id, arenas' and indexes' generations), all of one instant. None in the middle of a change."""
         cdef uint32_t first = atomic_load_acquire_u32(&self.header.epoch)
         if first & 1:
             return None
         schema_id = self.header.schema_id
-        generations = [self.header.generations[shard] for shard in range(self.header.shards)]
+        arenas = [self.header.arenas[shard] for shard in range(self.header.shards)]
+        indexes = [self.header.indexes[shard] for shard in range(self.header.shards)]
         atomic_fence_acquire()
         if atomic_load_relaxed_u32(&self.header.epoch) != first:
             return None
-        return first, schema_id, generations
+        return first, schema_id, arenas, indexes

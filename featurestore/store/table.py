@@ -7,8 +7,9 @@ on one ``Snapshot`` from start to end; a snapshot's segments are never changed i
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,14 +22,14 @@ from featurestore.store.columns import Column, Values, VarColumn
 from featurestore.store.keys import KeyBatch, check_strings, key_batch
 from featurestore.store.layout import RowLayout, Slot
 from featurestore.store.reader import Projection, RowBatch, Snapshot, read_rows
-from featurestore.store.rebuild import convert, enlarge, size_of_live
+from featurestore.store.rebuild import convert, reindex, size_of_live
 from featurestore.store.remover import delete_rows, reclaim_rows
-from featurestore.store.segment import Control, Segment
+from featurestore.store.segment import Arena, Control, Index, Segment
 from featurestore.store.writer import Source, count_new, prepare_write, write_rows
 
 NEVER_US = -(1 << 63)
 FIRST_ROWS = 1_024
-FIRST_HEAP_UNITS = 1_024
+HEAP_HOLES_MIN_UNITS = 4_096
 INLINE_ROWS_MAX = 256
 SHARDS_MAX = 4_096
 _NO_COLUMNS: Mapping[str, Column] = {}
@@ -83,8 +84,12 @@ def _schema_path(directory: Path, schema_id: int) -> Path:
     return directory / f"schema.{schema_id}.json"
 
 
-def _segment_path(directory: Path, shard: int, generation: int) -> str:
-    return str(directory / f"shard-{shard}.{generation}")
+def _arena_path(directory: Path, shard: int, generation: int) -> str:
+    return str(directory / f"arena-{shard}.{generation}")
+
+
+def _index_path(directory: Path, shard: int, generation: int) -> str:
+    return str(directory / f"index-{shard}.{generation}")
 
 
 def _read_schema(directory: Path, schema_id: int) -> tuple[FeatureView, Entity]:
@@ -107,7 +112,8 @@ class TableReader:
         self._control = control
         self._limits = limits
         self._epoch = -1
-        self._generations: list[int] = []
+        self._arenas: list[int] = []
+        self._indexes: list[int] = []
         self._snapshot: Snapshot
 
     @classmethod
@@ -126,20 +132,23 @@ class TableReader:
             published = self._control.read()
             if published is None:
                 continue
-            epoch, schema_id, generations = published
+            epoch, schema_id, arenas, indexes = published
             try:
                 view, entity = _read_schema(self._directory, schema_id)
                 layout = RowLayout.of(view, entity)
                 segments = [
-                    Segment.attach(_segment_path(self._directory, shard, generation), layout, writable)
-                    for shard, generation in enumerate(generations)
+                    Segment(
+                        Arena.attach(_arena_path(self._directory, shard, arena), layout, writable),
+                        Index.attach(_index_path(self._directory, shard, index), writable),
+                    )
+                    for shard, (arena, index) in enumerate(zip(arenas, indexes, strict=True))
                 ]
             except FileNotFoundError:
                 if self._control.epoch == epoch:
                     raise
                 continue
             self._take(view, entity, Snapshot(layout, schema_id, segments))
-            self._epoch, self._generations = epoch, list(generations)
+            self._epoch, self._arenas, self._indexes = epoch, arenas, indexes
             return
         raise FailedPreconditionError(f"{self._directory} is left in the middle of a change by an owner that died: recover it")
 
@@ -166,7 +175,7 @@ class TableReader:
         """Which features to read, resolved once and used for many reads.
 
         Fixed-width features come out packed in the order given: row-major, ``row_bytes`` a row without padding; or,
-        ``columnar``, column after column, feature k from byte ``rows * offsets[k]``. Strings and bytes come out apart, in order.
+        ``columnar``, column after column, feature k from byte ``rows * offsets[k]``. Strings come out apart, in order.
         ``null_bits[k]`` is feature k's bit in a row of the null bitmap (k by default), which has ``null_row_bytes`` a row.
         Raises NotFoundError for a feature the view does not have.
         """
@@ -231,7 +240,7 @@ class TableReader:
             memory_bytes=sum(segment.memory_bytes for segment in snapshot.segments),
             row_bytes=snapshot.layout.row_bytes,
             shards=len(snapshot.segments),
-            generation=max(self._generations),
+            generation=max(self._arenas) + max(self._indexes) - 1,
         )
 
 
@@ -241,7 +250,6 @@ class _Cursor:
 
     shard: int = 0
     row: int = 0
-    freed: dict[int, int] = field(default_factory=dict)
 
 
 class Table(TableReader):
@@ -263,16 +271,18 @@ class Table(TableReader):
             raise InvalidArgumentError.of("shards", shards, f"a power of two from 1 to {SHARDS_MAX}")
         directory.mkdir(parents=True)
         layout = RowLayout.of(view, entity)
-        segments: list[Segment] = []
         table = cls(directory, Control.create(str(directory / "control"), shards), limits, delete_window_us)
-        heap_units = FIRST_HEAP_UNITS if layout.parts else 0
-        segments.extend(
-            Segment.create(_segment_path(directory, shard, 1), layout, FIRST_ROWS, heap_units) for shard in range(shards)
-        )
+        segments = [
+            Segment(
+                Arena.create(_arena_path(directory, shard, 1), layout, FIRST_ROWS, 0),
+                Index.create(_index_path(directory, shard, 1), FIRST_ROWS),
+            )
+            for shard in range(shards)
+        ]
+        table._arenas, table._indexes = [1] * shards, [1] * shards
         table._write_schema(1, view, entity)
         table._take(view, entity, Snapshot(layout, 1, segments))
-        table._generations = [1] * shards
-        table._control.publish(1, table._generations)
+        table._control.publish(1, table._arenas, table._indexes)
         return table
 
     @classmethod
@@ -282,12 +292,12 @@ class Table(TableReader):
         table._refresh(writable=True)
         dropped = 0
         if not table._control.clean:
-            dropped = table._rebuild(range(len(table._generations)), table._snapshot.layout)
+            dropped = table._rebuild(range(len(table._arenas)), table._snapshot.layout)
         table._control.clean = False
-        current = {_segment_path(directory, shard, generation) for shard, generation in enumerate(table._generations)}
-        for path in directory.glob("shard-*"):
+        current = {path for segment in table._snapshot.segments for path in (segment.arena.path, segment.index.path)}
+        for path in [*directory.glob("arena-*"), *directory.glob("index-*")]:
             if str(path) not in current:
-                path.unlink()
+                path.unlink()  # of a generation that its owner died before it could publish
         return table, dropped
 
     def _current(self) -> Snapshot:
@@ -311,7 +321,8 @@ class Table(TableReader):
 
         ``event_timestamps_us``: int64 of n, or of 1 for all. ``columns``: feature name to values of n; features left out keep
         what they hold. ``now_us`` is kept as the time of writing. The whole batch is checked, and all room made, before the
-        first row is written. Raises InvalidArgumentError, NotFoundError (a feature), ResourceExhaustedError (a limit, or memory).
+        first row is written. Raises InvalidArgumentError, NotFoundError (a feature), or
+        ResourceExhaustedError (a limit, memory).
         """
         while True:
             layout = self._snapshot.layout
@@ -411,31 +422,21 @@ class Table(TableReader):
     # --------------------------------------------------------------------------------------------------------- generations
 
     def _grow(self, wanting: Sequence[tuple[int, int, int]]) -> None:
-        """Gives shards room for so many more rows and heap units: a new generation of each."""
+        """Gives shards room for so many more rows and heap units: a larger index, and a new arena where the old one is full."""
         layout = self._snapshot.layout
         grown: dict[int, Segment] = {}
-        try:
+        with self._unlinked_on_error(grown):
             for shard, rows, units in wanting:
                 old = self._snapshot.segments[shard]
-                _, _, free, used, heap_free, heap_used, rows_capacity, heap_capacity = old.counts
-                needed = used - free + rows
-                if needed > rows_capacity * 9 // 10:
-                    rows_capacity = max(2 * rows_capacity, needed + needed // 4)
-                holes = heap_free > heap_used // 4 or free > used // 4
-                if holes:
-                    heap_used = size_of_live(old, layout)[1]
-                if heap_used + units > heap_capacity * 9 // 10:
-                    heap_capacity = max(2 * heap_capacity, (heap_used + units) * 5 // 4)
-                new = self._new_segment(shard, layout, rows_capacity, heap_capacity)
-                grown[shard] = new
-                if holes:
-                    convert(old, layout, new, layout)
+                live, dead, free, used, _, heap_used, rows_capacity, heap_capacity = old.counts
+                if used - free + rows > rows_capacity or heap_used + units > heap_capacity:
+                    grown[shard] = self._new_segment(shard, layout, live + dead + rows, size_of_live(old, layout)[1] + units)
+                    convert(old, layout, grown[shard], layout)
                 else:
-                    enlarge(old, new)
-        except BaseException:
-            for segment in grown.values():
-                segment.unlink()
-            raise
+                    needed = live + dead + rows
+                    index = Index.create(self._index_file(shard), max(2 * (live + dead), needed + needed // 4, FIRST_ROWS))
+                    grown[shard] = Segment(old.arena, index)
+                    reindex(old, index)
         self._publish(grown)
 
     def _rebuild(self, shards: Sequence[int], layout: RowLayout, schema: tuple[FeatureView, Entity] | None = None) -> int:
@@ -443,25 +444,45 @@ class Table(TableReader):
         rebuilt: dict[int, Segment] = {}
         dropped = 0
         before = self._snapshot.layout
-        try:
+        with self._unlinked_on_error(rebuilt):
             for shard in shards:
                 old = self._snapshot.segments[shard]
-                rows, units = size_of_live(old, before)
-                rows_capacity = max(FIRST_ROWS, rows + rows // 4)
-                heap_capacity = max(FIRST_HEAP_UNITS, units + units // 4) if layout.parts else 0
-                rebuilt[shard] = self._new_segment(shard, layout, rows_capacity, heap_capacity)
+                rebuilt[shard] = self._new_segment(shard, layout, *size_of_live(old, before))
                 dropped += convert(old, before, rebuilt[shard], layout)
-        except BaseException:
-            for segment in rebuilt.values():
-                segment.unlink()
-            raise
         self._publish(rebuilt, layout, schema)
         return dropped
 
-    def _new_segment(self, shard: int, layout: RowLayout, rows_capacity: int, heap_capacity: int) -> Segment:
-        path = _segment_path(self._directory, shard, self._generations[shard] + 1)
+    def _new_segment(self, shard: int, layout: RowLayout, rows: int, heap_units: int) -> Segment:
+        path = _arena_path(self._directory, shard, self._arenas[shard] + 1)
         Path(path).unlink(missing_ok=True)  # left by an owner that died before it could publish
-        return Segment.create(path, layout, rows_capacity, heap_capacity)
+        arena = Arena.create(path, layout, rows, heap_units)
+        try:
+            return Segment(arena, Index.create(self._index_file(shard), max(FIRST_ROWS, rows + rows // 4)))
+        except BaseException:
+            Path(path).unlink()
+            raise
+
+    def _index_file(self, shard: int) -> str:
+        path = _index_path(self._directory, shard, self._indexes[shard] + 1)
+        Path(path).unlink(missing_ok=True)
+        return path
+
+    @contextmanager
+    def _unlinked_on_error(self, replaced: Mapping[int, Segment]) -> Iterator[None]:
+        """Takes the files of segments that will not be published away when there was no memory for all of them."""
+        try:
+            yield
+        except BaseException:
+            for shard, segment in replaced.items():
+                self._unlink_other_than(segment, self._snapshot.segments[shard])
+            raise
+
+    @staticmethod
+    def _unlink_other_than(gone: Segment, kept: Segment) -> None:
+        if gone.arena is not kept.arena:
+            Path(gone.arena.path).unlink(missing_ok=True)
+        if gone.index is not kept.index:
+            Path(gone.index.path).unlink(missing_ok=True)
 
     def _publish(
         self, replaced: Mapping[int, Segment], layout: RowLayout | None = None, schema: tuple[FeatureView, Entity] | None = None
@@ -471,7 +492,8 @@ class Table(TableReader):
         segments = list(before.segments)
         for shard, segment in replaced.items():
             segments[shard] = segment
-            self._generations[shard] += 1
+            self._arenas[shard] += segment.arena is not before.segments[shard].arena
+            self._indexes[shard] += segment.index is not before.segments[shard].index
         schema_id = before.schema_id
         view, entity = self.view, self.entity
         if schema is not None:
@@ -479,9 +501,9 @@ class Table(TableReader):
             view, entity = schema
             self._write_schema(schema_id, view, entity)
         self._take(view, entity, Snapshot(layout or before.layout, schema_id, segments))
-        self._control.publish(schema_id, self._generations)
-        for shard in replaced:
-            before.segments[shard].unlink()
+        self._control.publish(schema_id, self._arenas, self._indexes)
+        for shard, segment in replaced.items():
+            self._unlink_other_than(before.segments[shard], segment)
         if schema is not None:
             _schema_path(self._directory, before.schema_id).unlink(missing_ok=True)
         self._cursor = _Cursor()
@@ -502,13 +524,14 @@ class Table(TableReader):
                 if before.get(feature.name, feature.type) != feature.type:
                     raise FailedPreconditionError(
                         f"feature {feature.name!r} of view {self.view.name!r} cannot change its type from "
-                        f"{before[feature.name]} to {feature.type} while it holds rows: add a feature of another name, load it, and drop the old one"
+                        f"{before[feature.name]} to {feature.type} while it holds rows: add a feature of another name, "
+                        "load it, and drop the old one"
                     )
             layout = RowLayout.of(view, entity)
             if layout == self._snapshot.layout:
                 self._publish({}, schema=(view, entity))
             else:
-                self._rebuild(range(len(self._generations)), layout, (view, entity))
+                self._rebuild(range(len(self._arenas)), layout, (view, entity))
 
     # ------------------------------------------------------------------------------------------------------------- upkeep
 
@@ -522,7 +545,7 @@ class Table(TableReader):
         try:
             retained_from = now_us - self._retention_us if self._retention_us else NEVER_US
             freed = 0
-            for _ in range(len(self._generations)):
+            for _ in range(len(self._snapshot.segments)):
                 shard = self._cursor.shard
                 segment = self._snapshot.segments[shard]
                 if self._retention_us or segment.counts[1]:
@@ -532,10 +555,10 @@ class Table(TableReader):
                     freed += gone
                     rows_max -= (self._cursor.row or segment.counts[3]) - start
                 if self._cursor.row == 0:
-                    self._cursor.shard = (shard + 1) % len(self._generations)
+                    self._cursor.shard = (shard + 1) % len(self._snapshot.segments)
                     _, _, free, used, heap_free, heap_used, *_ = segment.counts
                     if (free > used // 2 and used > FIRST_ROWS) or (
-                        heap_free > heap_used // 2 and heap_used > FIRST_HEAP_UNITS
+                        heap_free > heap_used // 2 and heap_used > HEAP_HOLES_MIN_UNITS
                     ):
                         following = self._cursor.shard
                         self._rebuild([shard], self._snapshot.layout)

@@ -17,8 +17,8 @@ from featurestore.store.keys cimport KeyBatch, key_at, shard_of
 from featurestore.store.mutation cimport find_row, give_block, insert_entry, take_block, take_row
 from featurestore.store.reader cimport CopyRun, Snapshot, next_candidate
 from featurestore.store.segment cimport (
-    ENTRY_FIRST_ROW, ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, RowShape, Segment, SegmentHeader, begin_change,
-    block_units, end_change, first_slot, heap_at, index_of, load_i64, load_u32, prefetch_read, prefetch_write, row_at, rows_room,
+    ENTRY_FIRST_ROW, ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, RowShape, Segment, SegmentHeader, Shard, begin_change,
+    block_units, end_change, first_slot, heap_at, load_i64, load_u32, prefetch_read, prefetch_write, row_at, rows_room,
     store_i64, store_u32,
 )
 
@@ -118,21 +118,19 @@ cdef void measure_need(Snapshot snapshot, KeyBatch keys, Source source, Need *ne
     cdef uint32_t k
     cdef uint64_t key_hash, key_bytes, slot, block_bytes, ahead
     cdef const char *key
-    cdef char *base
+    cdef Shard *shard
     cdef char *row
     cdef Need *need
-    cdef SegmentHeader *header
     for i in range(keys.rows):
         if i + 16 < keys.rows:
             ahead = keys.hashes[i + 16]
-            base = snapshot.bases[shard_of(ahead, snapshot.shard_bits)]
-            header = <SegmentHeader *>base
-            prefetch_read(index_of(base, header) + first_slot(<uint32_t>ahead, header.index_capacity) * 8)
+            shard = &snapshot.shards[shard_of(ahead, snapshot.shard_bits)]
+            prefetch_read(shard.entries + first_slot(<uint32_t>ahead, shard.capacity) * 8)
         key_hash = keys.hashes[i]
         key = key_at(keys, i, &key_bytes)
-        base = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
         need = &needs[shard_of(key_hash, snapshot.shard_bits)]
-        row = find_row(base, <SegmentHeader *>base, &snapshot.shape, <uint32_t>key_hash, key, key_bytes, &slot)
+        shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
+        row = find_row(shard, &snapshot.shape, <uint32_t>key_hash, key, key_bytes, &slot)
         if row == NULL:
             need.new_rows += 1
         if snapshot.shape.parts == 0:
@@ -162,7 +160,7 @@ def prepare_write(Snapshot snapshot, KeyBatch keys, Source source):
             needs[shard_of(keys.hashes[i], snapshot.shard_bits)].batch_rows += 1
         for shard in range(shards):
             needs[shard].new_rows = needs[shard].batch_rows
-            if needs[shard].batch_rows > rows_room(<SegmentHeader *>snapshot.bases[shard]):
+            if needs[shard].batch_rows > rows_room(&snapshot.shards[shard]):
                 enough = False
         if not enough:  # only then is it worth looking which keys are new
             for shard in range(shards):
@@ -171,21 +169,21 @@ def prepare_write(Snapshot snapshot, KeyBatch keys, Source source):
                 measure_need(snapshot, keys, source, needs)
         wanting = []
         for shard in range(shards):
-            header = <SegmentHeader *>snapshot.bases[shard]
+            header = <SegmentHeader *>snapshot.shards[shard].base
             need = &needs[shard]
-            if need.new_rows > rows_room(header) or header.heap_used + need.heap_units > header.heap_capacity:
+            if need.new_rows > rows_room(&snapshot.shards[shard]) or header.heap_used + need.heap_units > header.heap_capacity:
                 wanting.append((shard, need.new_rows, need.heap_units))
         if wanting:
             return wanting
         for shard in range(shards):
-            header = <SegmentHeader *>snapshot.bases[shard]
+            header = <SegmentHeader *>snapshot.shards[shard].base
             need = &needs[shard]
             if need.new_rows > header.rows_free:
-                (<Segment>snapshot.segments[shard]).commit_rows(
+                (<Segment>snapshot.segments[shard]).arena.commit_rows(
                     min(header.rows_used + need.new_rows - header.rows_free, header.rows_capacity)
                 )
             if need.heap_units:
-                (<Segment>snapshot.segments[shard]).commit_heap(header.heap_used + need.heap_units)
+                (<Segment>snapshot.segments[shard]).arena.commit_heap(header.heap_used + need.heap_units)
         return wanting
     finally:
         free(needs)
@@ -274,16 +272,17 @@ cdef uint64_t gather_block(
 
 
 cdef void apply_row(
-    Snapshot snapshot, Source source, char *base, const char *image, Py_ssize_t i, uint32_t tag, const char *key, uint64_t key_bytes,
+    Snapshot snapshot, Source source, Shard *shard, const char *image, Py_ssize_t i, uint32_t tag, const char *key, uint64_t key_bytes,
     int64_t event, int64_t now, char *block, uint32_t *ends, uint64_t *counts,
 ) noexcept nogil:
+    cdef char *base = shard.base
     cdef SegmentHeader *header = <SegmentHeader *>base
     cdef RowShape *shape = &snapshot.shape
     cdef uint64_t slot, number = 0, new_bytes = 0, new_unit = 0, old_unit = 0, old_bytes = 0
     cdef uint32_t k, word
     cdef int64_t stored
     cdef bint fresh = False, alive, strings
-    cdef char *row = find_row(base, header, shape, tag, key, key_bytes, &slot)
+    cdef char *row = find_row(shard, shape, tag, key, key_bytes, &slot)
     if row != NULL:
         stored = load_i64(row + ROW_EVENT)
         alive = not load_u32(row + shape.bitmap_offset) & 1
@@ -332,7 +331,7 @@ cdef void apply_row(
         memcpy(row + shape.ends_offset, ends, 4 * shape.parts)
     end_change(row + ROW_SEQ)
     if fresh:
-        insert_entry(base, header, tag, number)
+        insert_entry(shard, tag, number)
     elif strings and block_units(new_bytes) != block_units(old_bytes):
         give_block(base, header, old_unit, old_bytes)
 
@@ -350,9 +349,8 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
     cdef uint32_t k, offset
     cdef uint32_t code
     cdef const char *key
-    cdef char *base
+    cdef Shard *shard
     cdef char *row
-    cdef SegmentHeader *header
     cdef char *block = NULL
     cdef uint32_t *ends = NULL
     cdef char *images = <char *>malloc(block_rows * image_bytes)
@@ -373,18 +371,16 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
                 count = min(block_rows, keys.rows - start)
                 for j in range(count):
                     key_hash = keys.hashes[start + j]
-                    base = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
-                    header = <SegmentHeader *>base
-                    prefetch_read(index_of(base, header) + first_slot(<uint32_t>key_hash, header.index_capacity) * 8)
+                    shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
+                    prefetch_read(shard.entries + first_slot(<uint32_t>key_hash, shard.capacity) * 8)
                 fill_images(source, shape, images, image_bytes, start, count)
                 for j in range(count):
                     key_hash = keys.hashes[start + j]
-                    base = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
-                    header = <SegmentHeader *>base
-                    slot = first_slot(<uint32_t>key_hash, header.index_capacity)
-                    code = next_candidate(base, header, <uint32_t>key_hash, &slot)
+                    shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
+                    slot = first_slot(<uint32_t>key_hash, shard.capacity)
+                    code = next_candidate(shard, <uint32_t>key_hash, &slot)
                     if code:
-                        row = row_at(base, header, code - ENTRY_FIRST_ROW)
+                        row = row_at(shard.base, <SegmentHeader *>shard.base, code - ENTRY_FIRST_ROW)
                         offset = 0
                         while offset < shape.row_bytes:
                             prefetch_write(row + offset)
@@ -393,9 +389,9 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
                     i = start + j
                     key_hash = keys.hashes[i]
                     key = key_at(keys, i, &key_bytes)
-                    base = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
+                    shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
                     apply_row(
-                        snapshot, source, base, images + j * image_bytes, i, <uint32_t>key_hash, key, key_bytes,
+                        snapshot, source, shard, images + j * image_bytes, i, <uint32_t>key_hash, key, key_bytes,
                         events[i * event_step], now, block, ends, counts,
                     )
                 start += count
@@ -412,7 +408,7 @@ cdef uint64_t longest_block(Snapshot snapshot, KeyBatch keys, Source source) noe
     cdef uint32_t k
     cdef uint64_t longest = 0, strings, key_hash, key_bytes, slot
     cdef const char *key
-    cdef char *base
+    cdef Shard *shard
     cdef char *row
     cdef bint keeps = False
     for k in range(snapshot.shape.key_in_heap, snapshot.shape.parts):
@@ -426,8 +422,8 @@ cdef uint64_t longest_block(Snapshot snapshot, KeyBatch keys, Source source) noe
                 strings += source.columns[k].offsets[i + 1] - source.columns[k].offsets[i]
         if keeps:
             key_hash = keys.hashes[i]
-            base = snapshot.bases[shard_of(key_hash, snapshot.shard_bits)]
-            row = find_row(base, <SegmentHeader *>base, &snapshot.shape, <uint32_t>key_hash, key, key_bytes, &slot)
+            shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
+            row = find_row(shard, &snapshot.shape, <uint32_t>key_hash, key, key_bytes, &slot)
             if row != NULL:
                 strings += load_u32(row + ROW_HEAP_BYTES)
         longest = max(longest, strings)

@@ -218,7 +218,7 @@ class StoreMachine(RuleBasedStateMachine):
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards start so small that growth, compaction and full heaps come all the time."""
     monkeypatch.setattr("featurestore.store.table.FIRST_ROWS", 16)
-    monkeypatch.setattr("featurestore.store.table.FIRST_HEAP_UNITS", 16)
+    monkeypatch.setattr("featurestore.store.table.HEAP_HOLES_MIN_UNITS", 16)
 
 
 @pytest.mark.timeout(300)

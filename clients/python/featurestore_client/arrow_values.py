@@ -132,7 +132,11 @@ def _variable(name: str, array: Any, data_type: DataType) -> FlatValues:
     if not (texts or (binaries and data_type.scalar == "bytes")):
         raise InvalidArgumentError.of(name, f"an Arrow array of {kind}", f"values of {data_type}")
     if types.is_string_view(kind) or types.is_binary_view(kind) or types.is_fixed_size_binary(kind):
-        array = array.cast(pa.large_binary() if binaries else pa.large_string())
+        try:
+            array = array.cast(pa.large_binary() if binaries else pa.large_string())
+        except pa.ArrowNotImplementedError:  # the view types came to Arrow before their casts
+            expected = f"values of {data_type}: this version of pyarrow cannot lay them out anew"
+            raise InvalidArgumentError.of(name, f"an Arrow array of {kind}", expected) from None
     rows = len(array)
     large = types.is_large_string(array.type) or types.is_large_binary(array.type)
     width = 8 if large else 4

@@ -16,7 +16,7 @@ from featurestore_client.definitions import ApplyResult, Document
 from featurestore_client.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from featurestore_client.ingestion import WINDOW, IngestOptions, IngestProgress, ingest
 from featurestore_client.reads import Selections
-from featurestore_client.retry import Attempts, RetryPolicy, checked_timeout
+from featurestore_client.retry import Attempts, Deadline, RetryPolicy, checked_timeout
 from featurestore_client.transport import GET_FEATURES, Transport
 
 TIMEOUT_S = 10.0
@@ -191,9 +191,11 @@ class Client:
 
     def view_schema(self, name: str, *, project: str = "default", timeout_s: float | None = None) -> ViewSchema:
         """The types of a view's join keys and features, for ``featurestore_client.columns``; asked of the server each time."""
-        view = self.describe_feature_view(name, project=project, timeout_s=timeout_s)["feature_view"]
-        entity = self.describe_entity(view["entity"], project=project, timeout_s=timeout_s)["entity"]
-        schema = calls.view_schema(view, entity)
+        deadline = self._deadline(timeout_s)
+        described = self.describe_feature_view(name, project=project, timeout_s=deadline.left_s())
+        view = described["feature_view"]
+        owner = self.describe_entity(view["entity"], project=project, timeout_s=deadline.left_s())
+        schema = calls.view_schema(view, owner["entity"])
         self._views[project, name] = schema
         return schema
 
@@ -201,26 +203,32 @@ class Client:
 
     def _of_view(self, view: str, project: str, timeout_s: float | None, make: Callable[[ViewSchema], Call[Answer]]) -> Answer:
         """Runs a call that needs the view's schema; once more by a fresh one where a remembered one may have led it astray."""
+        deadline = self._deadline(timeout_s)
         remembered = self._views.get((project, view))
-        if remembered is None:
-            return self._run(make(self.view_schema(view, project=project, timeout_s=timeout_s)), timeout_s)
-        try:
-            return self._run(make(remembered), timeout_s)
-        except (InvalidArgumentError, NotFoundError):
-            self._views.pop((project, view), None)
-            fresh = self.view_schema(view, project=project, timeout_s=timeout_s)
-            if fresh == remembered:
-                raise
-        return self._run(make(fresh), timeout_s)
+        if remembered is not None:
+            try:
+                return self._run(make(remembered), deadline.left_s())
+            except (InvalidArgumentError, NotFoundError):
+                self._views.pop((project, view), None)
+                fresh = self.view_schema(view, project=project, timeout_s=deadline.left_s())
+                if fresh == remembered:
+                    raise
+        else:
+            fresh = self.view_schema(view, project=project, timeout_s=deadline.left_s())
+        return self._run(make(fresh), deadline.left_s())
+
+    def _deadline(self, timeout_s: float | None) -> Deadline:
+        return Deadline(self._timeout_s if timeout_s is None else checked_timeout(timeout_s))
 
     def _run(self, call: Call[Answer], timeout_s: float | None) -> Answer:
         return call.decode(self._unary(call.method_path, call.request, timeout_s, repeatable=call.repeatable))
 
     def _unary(self, method_path: str, request: bytes, timeout_s: float | None, *, repeatable: bool) -> bytes:
-        attempts = Attempts(self._retry, self._timeout_s if timeout_s is None else timeout_s, repeatable=repeatable)
+        timeout_s = self._timeout_s if timeout_s is None else checked_timeout(timeout_s)
+        attempts = Attempts(self._retry, timeout_s, repeatable=repeatable)
         while True:
             try:
-                return self._transport.unary(method_path, request, timeout_s=attempts.remaining_s())
+                return self._transport.unary(method_path, request, timeout_s=attempts.left_s())
             except UnavailableError as error:
                 delay_s = attempts.delay_after(error)
             time.sleep(delay_s)

@@ -26,26 +26,39 @@ class RetryPolicy:
         return random.uniform(0.1, 1.0) * ceiling_s  # noqa: S311
 
 
+class Deadline:
+    """When a method that may take several calls is to end."""
+
+    __slots__ = ("_ends_s",)
+
+    def __init__(self, timeout_s: float) -> None:
+        self._ends_s = time.monotonic() + timeout_s
+
+    def left_s(self) -> float:
+        """What is left of it; never 0, so that a call that comes too late ends as one that took too long."""
+        return max(1e-6, self._ends_s - time.monotonic())
+
+
 class Attempts:
     """The attempts of one call within its deadline."""
 
-    __slots__ = ("_deadline_s", "_failures", "_policy", "_repeatable")
+    __slots__ = ("_deadline", "_failures", "_policy", "_repeatable")
 
     def __init__(self, policy: RetryPolicy, timeout_s: float, *, repeatable: bool) -> None:
         self._policy = policy
         self._repeatable = repeatable
         self._failures = 0
-        self._deadline_s = time.monotonic() + timeout_s
+        self._deadline = Deadline(timeout_s)
 
-    def remaining_s(self) -> float:
+    def left_s(self) -> float:
         """What is left of the deadline."""
-        return self._deadline_s - time.monotonic()
+        return self._deadline.left_s()
 
     def delay_after(self, error: UnavailableError) -> float:
         """How long to wait before the next attempt. Raises the error where there is none."""
         self._failures += 1
         delay_s = self._policy.delay_s(self._failures)
-        if not self._repeatable or self._failures >= self._policy.attempts_max or delay_s >= self.remaining_s():
+        if not self._repeatable or self._failures >= self._policy.attempts_max or delay_s >= self.left_s():
             raise error
         return delay_s
 

@@ -145,6 +145,24 @@ def test_a_stalled_call_ends_at_its_deadline(server: Any, connect: Connect) -> N
         over.set()
 
 
+def test_a_deadline_covers_all_calls_of_a_method(server: Any, connect: Connect) -> None:
+    server.describes({"carrier": "string"}, {"delay": "float32"})
+    over = threading.Event()
+    for method in ("DescribeFeatureView", "DescribeEntity", "WriteFeatures"):
+        answer = server.handlers.get(method, lambda _request, _context: b"")
+        server.handlers[method] = lambda request, context, answer=answer: over.wait(0.3) or answer(request, context)
+    started_s = time.monotonic()
+    with pytest.raises(DeadlineExceededError):
+        connect(server.address).write("delays", {"carrier": ["AA"]}, timeout_s=0.5)
+    assert time.monotonic() - started_s < 0.8
+
+
+def test_a_timeout_must_be_one(server: Any, connect: Connect) -> None:
+    for timeout_s in (0, -1, "5"):
+        with pytest.raises(InvalidArgumentError, match="timeout_s: got"):
+            connect(server.address).list_tables(timeout_s=timeout_s)
+
+
 class Failing:
     """Refuses the first calls with UNAVAILABLE, then answers."""
 

@@ -99,6 +99,9 @@ def test_lists_arrive(type_text: str, nulls: bool) -> None:
 @pytest.mark.parametrize("nulls", [True, False])
 def test_arrow_arrays_arrive_whole_sliced_and_chunked(type_text: str, arrow_type: pa.DataType, nulls: bool) -> None:
     values = [value for value in SAMPLES[type_text] * 3 if nulls or value is not None]
+    views = pa.types.is_string_view(arrow_type) or pa.types.is_binary_view(arrow_type)
+    if views and int(pa.__version__.split(".")[0]) < 20:
+        pytest.skip("this pyarrow has the view types without their casts")
     array = pa.array(values, arrow_type) if not pa.types.is_dictionary(arrow_type) else pa.array(values).dictionary_encode()
     assert feature(array, type_text) == values
     for start, length in ((0, 0), (1, 9), (3, 8), (8, 10), (9, 1), (5, len(values) - 5)):

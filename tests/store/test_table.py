@@ -1,0 +1,331 @@
+"""What a table promises beyond what the dict model covers: limits, memory, files, errors."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from featurestore import Entity, FeatureView, Field, JoinKey
+from featurestore.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    FeatureStoreError,
+    InvalidArgumentError,
+    NotFoundError,
+    ResourceExhaustedError,
+)
+from featurestore.store import Column, Limits, Store, TableReader, VarColumn
+from tests.store.oracle import var_column
+
+USER = Entity(name="user", join_keys=[JoinKey(name="user_id")])
+NAMED = Entity(name="named", join_keys=[JoinKey(name="name", type="string")])
+NOW = np.array([1_000], np.int64)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def store(directory: Path) -> Iterator[Store]:
+    with Store.open(
+        directory, shards=4, limits=Limits(key_bytes_max=40, value_bytes_max=5_000, batch_rows_max=50_000)
+    ) as opened:
+        yield opened
+
+
+def view(*features: str, entity: str = "user", **options: Any) -> FeatureView:
+    fields = [Field(name=f"f{i}", type=kind) for i, kind in enumerate(features)]
+    return FeatureView(name="v", entity=entity, features=fields, **options)
+
+
+def floats(*values: float) -> Column:
+    return Column(np.array(values, np.float32))
+
+
+def read(table: TableReader, keys: Any, features: list[str], **options: Any) -> Any:
+    return table.read([keys], table.projection(features), now_us=options.pop("now_us", 1_000), **options)
+
+
+def ids(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int64)
+
+
+def test_shard_and_place_of_a_key_are_the_same_on_every_run(directory: Path) -> None:
+    # Which shard a key falls into shows in the row counts; these are of the first run ever.
+    with Store.open(directory, shards=4) as store:
+        table = store.create_table(view("float32"), USER)
+        table.write([np.arange(1_000)], NOW, {"f0": Column(np.zeros(1_000, np.float32))}, now_us=0)
+        assert [segment.counts[0] for segment in table._snapshot.segments] == [249, 258, 248, 245]
+        named = store.create_table(FeatureView(name="n", entity="named", features=view("float32").features), NAMED)
+        keys = var_column([f"user-{i}".encode() for i in range(1_000)])
+        named.write([keys], NOW, {"f0": Column(np.zeros(1_000, np.float32))}, now_us=0)
+        assert [segment.counts[0] for segment in named._snapshot.segments] == [245, 251, 265, 239]
+
+
+def test_memory_reported_is_what_the_file_system_holds(store: Store, directory: Path) -> None:
+    table = store.create_table(view("float32[50]", "string"), USER)
+    rng = np.random.default_rng(1)
+    for first in range(0, 200_000, 20_000):
+        keys = np.arange(first, first + 20_000)
+        columns = {
+            "f0": Column(rng.random((20_000, 50), np.float32)),
+            "f1": Column(var_column([b"x" * (int(k) % 60) for k in keys])),
+        }
+        table.write([keys], NOW, columns, now_us=0)
+    held = sum(path.stat().st_blocks * 512 for path in (directory / "segments" / "default.v").glob("[ai]*-*"))
+    assert abs(table.stats().memory_bytes - held) <= 0.01 * held
+
+
+def test_replaced_strings_and_deleted_rows_are_used_again(store: Store) -> None:
+    table = store.create_table(view("float32", "string"), USER)
+    keys = np.arange(20_000)
+
+    def fill(seed: int) -> None:
+        lengths = np.random.default_rng(seed).integers(1, 200, len(keys))
+        table.write(
+            [keys],
+            ids(seed),
+            {"f0": Column(np.zeros(len(keys), np.float32)), "f1": Column(var_column([b"y" * int(n) for n in lengths]))},
+            now_us=seed,
+        )
+
+    for seed in range(1, 4):
+        fill(seed)
+    steady = table.stats().memory_bytes
+    for seed in range(4, 24):
+        fill(seed)
+        table.delete([np.ascontiguousarray(keys[::2])], ids(seed), now_us=seed)
+        for _ in range(8):
+            table.reclaim(now_us=seed + 86_400_000_001, rows_max=100_000)
+    fill(100)
+    assert table.stats().rows == len(keys)
+    assert table.stats().memory_bytes <= 1.5 * steady
+
+
+def test_ttl_answers_expired_and_the_value_only_on_request(store: Store) -> None:
+    table = store.create_table(view("float32", ttl=timedelta(microseconds=100)), USER)
+    table.write([ids(1)], ids(1_000), {"f0": floats(5)}, now_us=0)
+    fresh = read(table, ids(1), ["f0"], now_us=1_100)
+    assert (fresh.statuses, np.frombuffer(fresh.values, np.float32)[0]) == (None, 5)
+    old = read(table, ids(1), ["f0"], now_us=1_101)
+    assert old.statuses == b"\x03"
+    assert np.isnan(np.frombuffer(old.values, np.float32)[0])
+    asked = read(table, ids(1), ["f0"], now_us=1_101, expired_values=True)
+    assert (asked.statuses, np.frombuffer(asked.values, np.float32)[0]) == (b"\x03", 5)
+
+
+def test_several_views_fill_one_matrix(store: Store) -> None:
+    table = store.create_table(view("float32", "float32"), USER)
+    table.write([ids(1, 2)], NOW, {"f0": floats(1, 2), "f1": floats(3, 4)}, now_us=0)
+    out = np.full((3, 4), -1, np.float32)
+    nulls = bytearray(3)
+    projection = table.projection(["f1", "f0"], null_bits=[2, 3], null_row_bytes=1)
+    batch = table.read([ids(2, 9, 1)], projection, now_us=0, out=out, out_offset=8, out_stride=16, nulls_out=nulls)
+    assert batch.values is None
+    assert out[:, :2].tolist() == [[-1, -1]] * 3
+    assert out[[0, 2], 2:].tolist() == [[4, 2], [3, 1]]
+    assert np.isnan(out[1, 2:]).all()
+    assert batch.statuses == b"\x00\x02\x00"
+
+
+WRONG: list[tuple[Any, Any, Any, type[FeatureStoreError], str]] = [
+    (
+        [np.zeros(2, np.int32)],
+        NOW,
+        {},
+        InvalidArgumentError,
+        "user_id: got 'int32 of shape (2,)', expected a contiguous int64 array",
+    ),
+    ([], NOW, {}, InvalidArgumentError, "keys: got '0 columns', expected one for each join key: user_id"),
+    ([ids(1)], NOW, {"f9": floats(1)}, NotFoundError, "'f9' does not exist: expected one of 'f0', 'f1'"),
+    ([ids(1)], NOW, {"f0": floats(1, 2)}, InvalidArgumentError, "f0: got '2 values', expected 1, one for each key"),
+    (
+        [ids(1)],
+        NOW,
+        {"f0": Column(np.zeros(1))},
+        InvalidArgumentError,
+        "f0: got 'float64 of shape (1,)', expected a contiguous array of float32",
+    ),
+    (
+        [ids(1, 2)],
+        ids(1, 2, 3),
+        {},
+        InvalidArgumentError,
+        "event_timestamps_us: got '3 values', expected 2, one for each key, or 1",
+    ),
+    ([ids(1)], NOW, {"f1": floats(1)}, InvalidArgumentError, "f1: got 'ndarray', expected strings or bytes"),
+    (
+        [ids(1)],
+        NOW,
+        {"f1": Column(var_column([b"x" * 5_001]))},
+        ResourceExhaustedError,
+        "bytes of a value of f1: got 5001, at most 5000",
+    ),
+    ([np.arange(50_001)], NOW, {}, ResourceExhaustedError, "rows of a batch: got 50001, at most 50000 is allowed"),
+    (
+        [ids(1)],
+        NOW,
+        {"f1": Column(VarColumn(np.zeros(4, np.uint8), np.array([0, 5], np.int32)))},
+        InvalidArgumentError,
+        "offsets that never fall and stay within 4 bytes",
+    ),
+    (
+        [ids(1, 2)],
+        NOW,
+        {"f1": Column(VarColumn(np.zeros(4, np.uint8), np.array([0, 3, 2], np.int32)))},
+        InvalidArgumentError,
+        "f1.offsets: got 'row 1'",
+    ),
+    (
+        [ids(*range(9))],
+        NOW,
+        {"f0": Column(np.zeros(9, np.float32), np.zeros(1, np.uint8))},
+        InvalidArgumentError,
+        "2 bytes of bits",
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "events", "columns", "error", "message"), WRONG)
+def test_a_wrong_batch_is_refused_whole(
+    store: Store, keys: Any, events: Any, columns: Any, error: type[FeatureStoreError], message: str
+) -> None:
+    table = store.create_table(view("float32", "string"), USER)
+    with pytest.raises(error) as raised:
+        table.write(keys, events, columns, now_us=0)
+    assert message in str(raised.value)
+    assert table.stats().rows == 0
+
+
+def test_rows_and_bytes_over_the_limit_are_refused_before_anything_is_written(directory: Path) -> None:
+    with Store.open(directory, shards=1, limits=Limits(rows_max=10)) as store:
+        table = store.create_table(view("float32"), USER)
+        table.write([np.arange(8)], NOW, {}, now_us=0)
+        with pytest.raises(ResourceExhaustedError, match="rows of view 'v': got 11, at most 10"):
+            table.write([np.arange(11)], NOW, {"f0": Column(np.ones(11, np.float32))}, now_us=0)
+        assert table.stats().rows == 8
+        assert table.write([np.arange(10)], NOW, {}, now_us=0).inserted == 2
+    shutil.rmtree(directory / "segments")
+    with Store.open(directory, shards=1, limits=Limits(bytes_max=1_000_000)) as store:
+        table = store.create_table(view("float32[100]"), USER)
+        with pytest.raises(ResourceExhaustedError, match="memory of all tables, in bytes"):
+            table.write([np.arange(3_000)], NOW, {}, now_us=0)
+        assert table.stats().rows == 0
+        assert table.write([np.arange(100)], NOW, {}, now_us=0).inserted == 100
+
+
+def test_full_memory_is_an_error_and_reads_go_on(directory: Path) -> None:
+    mount = directory / "small"
+    mount.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(mount)], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("needs the right to mount a small tmpfs")
+    try:
+        with Store.open(mount, shards=1) as store:
+            table = store.create_table(view("float32[200]"), USER)
+
+            def fill() -> None:
+                for first in range(0, 100_000, 500):
+                    keys = np.arange(first, first + 500)
+                    values = np.repeat(keys, 200).reshape(-1, 200).astype(np.float32)
+                    table.write([keys], NOW, {"f0": Column(values)}, now_us=0)
+
+            with pytest.raises(ResourceExhaustedError, match=r"memory for segments is full: .* bytes left, .* --shm-size"):
+                fill()
+            rows = table.stats().rows
+            assert rows > 0
+            assert rows % 500 == 0
+            got = np.frombuffer(read(table, np.arange(rows), ["f0"]).values, np.float32).reshape(rows, 200)
+            assert (got == np.arange(rows)[:, None]).all()
+            assert table.write([np.arange(rows)], NOW, {}, now_us=0).equal == rows
+    finally:
+        subprocess.run(["umount", "--lazy", str(mount)], check=True)
+
+
+def test_key_longer_than_the_limit_is_refused(store: Store) -> None:
+    table = store.create_table(view("float32", entity="named"), NAMED)
+    with pytest.raises(ResourceExhaustedError, match="bytes of a value of name: got 41, at most 40"):
+        table.write([var_column([b"k" * 41])], NOW, {}, now_us=0)
+
+
+def test_changing_a_type_or_the_keys_is_refused_with_the_way_out(store: Store) -> None:
+    store.create_table(view("float32"), USER)
+    with pytest.raises(FailedPreconditionError, match="add a feature of another name, load it, and drop the old one"):
+        store.alter_table(view("float64"), USER)
+    with pytest.raises(FailedPreconditionError, match="make a new view of the new entity"):
+        store.alter_table(view("float32"), NAMED)
+
+
+def test_a_projection_made_before_a_schema_change_goes_on(store: Store) -> None:
+    table = store.create_table(view("float32", "float32"), USER)
+    table.write([ids(1)], NOW, {"f0": floats(1), "f1": floats(2)}, now_us=0)
+    projection = table.projection(["f1"])
+    wider = FeatureView(
+        name="v", entity="user", features=[Field(name="g", type="string"), *view("float32", "float32").features]
+    )
+    store.alter_table(wider, USER)
+    assert np.frombuffer(table.read([ids(1)], projection, now_us=0).values or b"", np.float32).tolist() == [2]
+    store.alter_table(view("float32"), USER)
+    with pytest.raises(NotFoundError, match="feature 'f1' does not exist"):
+        table.read([ids(1)], projection, now_us=0)
+
+
+def test_a_directory_has_one_owner_and_says_who(store: Store, directory: Path) -> None:
+    with pytest.raises(FailedPreconditionError, match=f"is held by process {os.getpid()}"):
+        Store.open(directory)
+
+
+def test_a_killed_owner_leaves_its_rows_and_no_lock(directory: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; import numpy as np\n"
+        "from tests.store.test_table import *\n"
+        "store = Store.open(Path(sys.argv[1]), shards=4); table = store.create_table(view('float32', 'string'), USER)\n"
+        "keys = np.arange(5000); texts = var_column([str(k).encode() for k in keys.tolist()])\n"
+        "table.write([keys], NOW, {'f0': Column(keys.astype(np.float32)), 'f1': Column(texts)}, now_us=0)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(directory)], check=False)
+    with Store.open(directory) as store:
+        table = store.table("default", "v")
+        assert table.stats().rows == 5_000
+        batch = read(table, np.arange(5_000), ["f0", "f1"])
+        assert np.frombuffer(batch.values, np.float32).tolist() == list(range(5_000))
+        assert batch.var[0][0] == b"".join(str(k).encode() for k in range(5_000))
+
+
+def test_create_twice_and_drop(store: Store) -> None:
+    store.create_table(view("float32"), USER)
+    with pytest.raises(AlreadyExistsError):
+        store.create_table(view("float32"), USER)
+    store.drop_table("default", "v")
+    with pytest.raises(NotFoundError):
+        store.table("default", "v")
+    assert store.create_table(view("int64"), USER).stats().rows == 0
+
+
+@pytest.mark.parametrize("damage", ["magic", "format", "short"])
+def test_a_damaged_segment_is_refused_with_its_name(directory: Path, damage: str) -> None:
+    with Store.open(directory, shards=1) as store:
+        store.create_table(view("float32"), USER)
+    segment = next((directory / "segments" / "default.v").glob("arena-0.*"))
+    with segment.open("r+b") as file:
+        if damage == "short":
+            file.truncate(100)
+        else:
+            file.seek(0 if damage == "magic" else 8)
+            file.write(b"\xff\xff")
+    with pytest.raises(FailedPreconditionError, match="arena-0"):
+        Store.open(directory)
