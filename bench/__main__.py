@@ -42,7 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
         _print(report)
         _finish(report, given.json, given.plot)
     else:
-        _run(given.case, settings, given.json, given.plot)
+        try:
+            _run(given.case, settings, given.json, given.plot)
+        except options.SettingsError as error:
+            parser.error(str(error))
     return 0
 
 

@@ -54,6 +54,10 @@ def _option(
     return field(default=default, metadata=metadata)
 
 
+class SettingsError(ValueError):
+    """Settings contradict each other, or the server that they name."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """One run's settings. Times are in seconds, sizes in rows."""

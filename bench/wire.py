@@ -16,6 +16,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from bench.dataset import Strings
+from bench.settings import SettingsError
 
 SERVICE = "/featurestore.v1.FeatureStore/"
 GET_FEATURES = SERVICE + "GetFeatures"
@@ -38,12 +39,12 @@ Features = Mapping[str, npt.NDArray[Any] | Strings]
 
 
 def address(url: str) -> str:
-    """``host:port`` of ``grpc://host:port``. Raises ValueError for another scheme."""
+    """``host:port`` of ``grpc://host:port``. Raises SettingsError for another scheme."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url
     if scheme != "grpc" or not rest:
-        raise ValueError(f"server: got {url!r}, expected grpc://host:port")
+        raise SettingsError(f"server: got {url!r}, expected grpc://host:port")
     return rest.rstrip("/")
 
 

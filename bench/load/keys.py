@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.dataset import Dataset, Indices, Strings
+from bench.settings import SettingsError
 from bench.wire import Keys
 
 
@@ -29,7 +30,7 @@ def of_range(types: Mapping[str, str], count: int, text: str) -> KeySource:
     try:
         text.format(0)
     except (ValueError, IndexError, KeyError):
-        raise ValueError(f"key_format: got {text!r}, expected one place for a number, such as user_{{:08d}}") from None
+        raise SettingsError(f"key_format: got {text!r}, expected one place for a number, such as user_{{:08d}}") from None
 
     def columns(indices: Indices) -> Keys:
         return {
@@ -45,9 +46,9 @@ def of_file(types: Mapping[str, str], path: Path) -> KeySource:
     lines = [line.split("\t") for line in path.read_text().splitlines() if line]
     for number, line in enumerate(lines, 1):
         if len(line) != len(types):
-            raise ValueError(f"{path} line {number}: got {len(line)} parts, expected {len(types)} ({', '.join(types)})")
+            raise SettingsError(f"{path} line {number}: got {len(line)} parts, expected {len(types)} ({', '.join(types)})")
     if not lines:
-        raise ValueError(f"{path}: got no keys, expected one a line")
+        raise SettingsError(f"{path}: got no keys, expected one a line")
     parts = list(zip(*lines, strict=True))
     integers = {
         name: np.array(values, np.int64) for (name, kind), values in zip(types.items(), parts, strict=True) if kind != "string"

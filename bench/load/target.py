@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import numpy as np
 import numpy.typing as npt
 from featurestore_client.wire import featurestore_raw_pb2 as raw
@@ -17,7 +18,7 @@ from bench import wire
 from bench.dataset import Dataset, Indices, Strings
 from bench.load import keys
 from bench.server_process import FeaturestoreServer
-from bench.settings import Settings
+from bench.settings import Settings, SettingsError
 from featurestore.model import DataType, FeatureService
 
 LOAD_ROWS = 10_000
@@ -57,10 +58,17 @@ class Target:
 
 
 def find(settings: Settings) -> Target:
-    """The target on a running server. Raises ValueError for settings that contradict each other or the server."""
+    """The target on a running server. Raises SettingsError for settings that contradict each other or the server."""
+    try:
+        return _find(settings)
+    except grpc.RpcError as error:
+        raise SettingsError(f"{settings.server} answers {error.code().name}: {error.details()}") from None
+
+
+def _find(settings: Settings) -> Target:
     host_port = wire.address(settings.server)
     if bool(settings.service) == bool(settings.features):
-        raise ValueError("with --server, give either --service NAME or --features view:feature,view:feature")
+        raise SettingsError("with --server, give either --service NAME or --features view:feature,view:feature")
     selected = wire.selection(settings.project, settings.service, settings.features)
     with wire.Channel(host_port) as channel:
         types = _key_types(channel, settings)
@@ -87,11 +95,11 @@ def _key_types(channel: wire.Channel, settings: Settings) -> dict[str, str]:
 
 def _view_types(channel: wire.Channel, settings: Settings, types: Mapping[str, str]) -> dict[str, str]:
     if not settings.view:
-        raise ValueError("--write-share needs --view, the feature view to write to")
+        raise SettingsError("--write-share needs --view, the feature view to write to")
     view = _view(channel, settings.project, settings.view)
     entity = _entity_types(channel, settings.project, view.entity)
     if entity != types:
-        raise ValueError(f"--view {settings.view} has join keys {entity}, expected those of the reads, {dict(types)}")
+        raise SettingsError(f"--view {settings.view} has join keys {entity}, expected those of the reads, {dict(types)}")
     return {feature.name: feature.type for feature in view.features}
 
 

@@ -4,13 +4,18 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from featurestore_client.wire import featurestore_raw_pb2 as raw
 
-from bench.load import keys
+from bench import wire
+from bench.dataset import Dataset
+from bench.load import keys, target
 from bench.load.client import Client, Stage
+from bench.settings import Settings, SettingsError
 
 STALL_S = 0.4
 PATH = "/test.Stalling/read"
@@ -84,3 +89,33 @@ def test_zipf_makes_few_keys_popular_and_uniform_makes_none() -> None:
     assert share_of_most_popular(0.0) == pytest.approx(0.01, abs=0.005)
     # Of 1 / k over 1,000 keys the first ten have 2.93 / 7.49.
     assert share_of_most_popular(1.0) == pytest.approx(0.391, abs=0.02)
+
+
+def test_any_running_server_is_driven_by_its_public_api(tmp_path: Path) -> None:
+    dataset = Dataset(500)
+    key_file = tmp_path / "keys.txt"
+    key_file.write_text("".join(f"{key}\n" for key in dataset.integer_keys(np.arange(50)).tolist()))
+    with target.own_server(dataset, tmp_path) as server:
+        url = f"grpc://{server.target.address}"
+        by_service = target.find(Settings(server=url, service=target.SERVICE, key_count=20))
+        assert (by_service.features, by_service.source.count) == (50, 20)
+
+        features = ("bench_floats:f00", "bench_floats:f49")
+        settings = Settings(server=url, features=features, key_file=str(key_file), view="bench_floats", write_share=0.5)
+        found = target.find(settings)
+        assert (found.features, found.source.count) == (2, 50)
+        with wire.Channel(found.address) as channel:
+            request = wire.read_request(found.selected, found.source.columns(np.array([3, 49])))
+            answer = raw.GetFeaturesResponse.FromString(channel.send(wire.GET_FEATURES, request))
+            expected = dataset.chunk(np.array([3, 49])).floats[:, [0, 49]]
+            assert np.array_equal(np.frombuffer(answer.matrix.float32s, np.float32), expected.reshape(-1))
+            written = channel.send(wire.WRITE_FEATURES, found.write_requests(50, 1, seed=1)[0])
+            counts = raw.WriteFeaturesResponse.FromString(written).counts
+            assert (counts.rows, counts.inserted, counts.older) == (50, 0, 0)
+
+        with pytest.raises(SettingsError, match="either --service NAME or --features"):
+            target.find(Settings(server=url))
+        with pytest.raises(SettingsError, match="NOT_FOUND.*'bench_v1'"):
+            target.find(Settings(server=url, service="bench_v2"))
+        with pytest.raises(SettingsError, match="--write-share needs --view"):
+            target.find(Settings(server=url, service=target.SERVICE, write_share=0.1))
