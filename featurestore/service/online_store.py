@@ -59,6 +59,7 @@ class OnlineStore:
         self._workers = ThreadPoolExecutor(2, "featurestore-work")
         self._under_way: set[asyncio.Task[Any]] = set()
         self._unsettled = False
+        self._memory_bytes_seen = 0
 
     @classmethod
     def open(
@@ -255,7 +256,17 @@ class OnlineStore:
                 await gates.enter_async_context(self._apply_gate)
                 await self._hold_changed_tables(gates, self._registry.current)
                 await self._settle()
+        await self._gather_pages()
         return await self.reclaim(rows_max)
+
+    async def _gather_pages(self) -> None:
+        # Not while a load is under way: it needs the processor, and its pages will be more.
+        memory_bytes = await self._in_thread(self.store.memory_bytes)
+        if memory_bytes == self._memory_bytes_seen:
+            for table in self.store.tables():
+                if await self._in_turn(self._gate(table), table.gather_pages):
+                    return
+        self._memory_bytes_seen = memory_bytes
 
     async def maintain(self, reclaim_rows_per_s: int) -> None:
         """Keeps up until cancelled, looking at no more than so many rows of a table a second."""

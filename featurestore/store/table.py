@@ -31,6 +31,7 @@ NEVER_US = -(1 << 63)
 FIRST_ROWS = 1_024
 HEAP_HOLES_MIN_UNITS = 4_096
 INLINE_ROWS_MAX = 256
+HUGE_PAGE_BYTES = 2 << 20
 SHARDS_MAX = 4_096
 _NO_COLUMNS: Mapping[str, Column] = {}
 
@@ -263,6 +264,7 @@ class Table(TableReader):
         self._write_lock = threading.Lock()
         self._delete_window_us = delete_window_us
         self._cursor = _Cursor()
+        self._gathered: dict[int, int] = {}
         self._memory_of_all: Callable[[], int] = lambda: self.stats().memory_bytes
 
     @classmethod
@@ -494,7 +496,9 @@ class Table(TableReader):
         segments = list(before.segments)
         for shard, segment in replaced.items():
             segments[shard] = segment
-            self._arenas[shard] += segment.arena is not before.segments[shard].arena
+            if segment.arena is not before.segments[shard].arena:
+                self._arenas[shard] += 1
+                self._gathered.pop(shard, None)
             self._indexes[shard] += segment.index is not before.segments[shard].index
         schema_id = before.schema_id
         view, entity = self.view, self.entity
@@ -571,11 +575,19 @@ class Table(TableReader):
         finally:
             self._write_lock.release()
 
-    def advise_huge(self) -> bool:
-        """Asks for huge pages behind what the table holds now: worth it after a bulk load. False where the system has none."""
-        with self._write_lock:
-            answers = [segment.advise_huge() for segment in self._snapshot.segments]
-            return all(answers)
+    def gather_pages(self) -> bool:
+        """One bounded step towards huge pages: asks for them behind the next shard that has grown since it was last asked for.
+
+        Returns whether there was one. Worth it once a load is over: a large table is bound by cache and TLB misses, and the
+        pages that it was loaded into are small ones. Readers may wait for about a millisecond for a page on the move.
+        """
+        for shard, segment in enumerate(self._snapshot.segments):
+            grown = segment.memory_bytes - self._gathered.get(shard, 0)
+            if grown >= HUGE_PAGE_BYTES and 4 * grown >= segment.memory_bytes:
+                self._gathered[shard] = segment.memory_bytes
+                segment.advise_huge()
+                return True
+        return False
 
     def close(self) -> None:
         """Marks the table as left in good order."""

@@ -188,7 +188,7 @@ def prepare_write(Snapshot snapshot, KeyBatch keys, Source source, bint deleting
             need.new_rows = need.batch_rows
             if need.new_rows > rows_room(&snapshot.shards[shard]):
                 measured = True
-            elif need.new_rows > header.rows_used // 16 and (
+            elif need.new_rows > header.rows_used // 64 and (
                 (header.rows_used + need.new_rows) * header.row_bytes > header.rows_committed_bytes
             ):
                 measured = True
