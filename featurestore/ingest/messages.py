@@ -225,5 +225,6 @@ def _halved(batch: pa.RecordBatch, start: int, stop: int) -> Iterator[tuple[int,
 
 def wire_bytes(batch: pa.RecordBatch) -> int:
     """About what a batch takes in a message: as in memory, but a byte for each bool."""
-    bools = sum(pa.types.is_boolean(kind) for kind in batch.schema.types)
-    return sum(int(column.nbytes) for column in batch.columns) + bools * batch.num_rows
+    bools = sum(1 for kind in batch.schema.types if pa.types.is_boolean(kind))
+    size: int = batch.nbytes + batch.num_rows * bools
+    return size

@@ -35,10 +35,8 @@ class TimeFormat:
         if self.text is not None and self.text not in UNITS and "%" not in self.text:
             expected = "s, ms, us or ns for numbers, or a pattern such as %d/%m/%Y %H:%M"
             raise InvalidArgumentError.of("--timestamp-format", self.text, expected)
-        if self.timezone == "UTC":
-            return  # the database of time zones takes long to open
         try:
-            pc.assume_timezone(pa.array([0], MICROSECONDS), self.timezone)
+            pc.assume_timezone(pa.nulls(1, MICROSECONDS), self.timezone)
         except pa.ArrowInvalid as error:
             raise InvalidArgumentError.of("--timezone", self.timezone, "a name such as UTC or America/New_York") from error
 
@@ -63,8 +61,16 @@ def read_times(array: pa.Array, written: TimeFormat, number_unit: str | None) ->
         return _in_zone(array.cast(MICROSECONDS), written.timezone, _NO_ROWS)
     if types.is_integer(kind) or types.is_floating(kind):
         return _numbers(array, written.unit or number_unit or "us")
+    if types.is_string_view(kind):
+        array = array.cast(pa.string())
     if written.unit is not None:
         return _number_texts(array, written.unit)
+    if written.text is None:
+        # First without a look at blanks: making a scalar of a Python value imports pandas, where it is installed.
+        try:
+            return _in_zone(array.cast(MICROSECONDS), written.timezone, _NO_ROWS)
+        except pa.ArrowInvalid:
+            pass
     texts = pc.utf8_trim_whitespace(array)
     texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, texts.type), texts)
     return _iso(texts, written.timezone) if written.text is None else _patterned(texts, written.text, written.timezone)
@@ -147,10 +153,6 @@ def _number_texts(array: pa.Array, unit: str) -> tuple[pa.Array, Rows]:
 
 def _iso(texts: pa.Array, timezone: str) -> tuple[pa.Array, Rows]:
     """ISO 8601, with or without a zone, row by row."""
-    try:
-        return _in_zone(texts.cast(MICROSECONDS), timezone, _NO_ROWS)
-    except pa.ArrowInvalid:
-        pass
     # Digits behind the microsecond are cut, as they are from binary nanoseconds.
     texts = pc.replace_substring_regex(texts, r"(\.\d{6})\d+", r"\1")
     texts = pc.replace_substring_regex(texts, r" ?UTC$", "Z")

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from featurestore.errors import DeadlineExceededError
 
+TOO_LATE = "the deadline had passed before the work was begun; nothing was done"
+
 
 class CallContext:
     """Who calls, with which metadata, and until when (``deadline``: of ``time.monotonic``; None: the caller waits forever)."""
@@ -19,4 +21,4 @@ class CallContext:
     def check_deadline(self) -> None:
         """Raises DeadlineExceededError when nobody waits for the answer any more: asked before work is begun."""
         if self.deadline is not None and time.monotonic() >= self.deadline:
-            raise DeadlineExceededError("the deadline had passed before the work was begun; nothing was done")
+            raise DeadlineExceededError(TOO_LATE)

@@ -5,9 +5,13 @@ a read costs decoding two small fields, one call of the store, and handing its b
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from featurestore.errors import InvalidArgumentError, ResourceExhaustedError
 from featurestore.model import DEFAULT_PROJECT, FEATURES_MAX
@@ -20,7 +24,10 @@ from featurestore.service.keys import length_of
 from featurestore.service.online_store import now_us
 from featurestore.service.plan_cache import PlanCache
 from featurestore.store import DeleteCounts, WriteCounts
-from featurestore.store.columns import Values
+from featurestore.store.columns import Column, Values
+
+QUICK_REQUEST_BYTES = 128 << 10
+"""A larger write takes so long to decode and check that a worker thread does it, while the event loop goes on."""
 
 
 class PreparedRead:
@@ -49,6 +56,36 @@ class PreparedWrite:
         self.features = readers_of(plan.features)
 
 
+class _Batch(NamedTuple):
+    """Rows to write, decoded and checked."""
+
+    plan: WritePlan
+    keys: Sequence[Values]
+    event_timestamps_us: npt.NDArray[np.int64]
+    columns: Mapping[str, Column]
+    rows: int
+
+
+class _IngestStream:
+    """What the messages of a stream have in common."""
+
+    def __init__(self) -> None:
+        self.project = self.view = ""
+        self.sequence = 0
+
+    def go_on(self, request: wire.IngestFeaturesRequest) -> None:
+        """Takes the next message's names and sequence, or refuses those that do not follow from the ones before it."""
+        project, view = request.project or self.project or DEFAULT_PROJECT, request.view or self.view
+        if self.view and (project, view) != (self.project, self.view):
+            expected = f"{self.project}.{self.view}, as in the first message"
+            raise InvalidArgumentError.of("view", f"{project}.{view}", expected)
+        if self.sequence and request.sequence <= self.sequence:
+            raise InvalidArgumentError.of(
+                "sequence", request.sequence, f"above {self.sequence}, the one before it in the stream"
+            )
+        self.project, self.view, self.sequence = project, view, request.sequence
+
+
 class FeatureMethods:
     """The handlers of the four methods over one service."""
 
@@ -66,7 +103,7 @@ class FeatureMethods:
         plan = prepared.plan
         keys, rows = self._service.align(plan, read_keys(request.keys, prepared.join_keys, "keys"))
         if rows > plan.quick_rows_max:
-            return self._service.in_reader_thread(partial(self._answer, prepared, keys, rows, request.known_schema_id, context))
+            return self._service.beside_the_loop(partial(self._answer, prepared, keys, rows, request.known_schema_id, context))
         return _encode(prepared, plan.read(keys, rows, now_us=now_us()), request.known_schema_id)
 
     def _answer(
@@ -96,11 +133,25 @@ class FeatureMethods:
 
     def write(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """WriteFeatures. Inline for few rows."""
-        request = parse(wire.WriteFeaturesRequest, data)
-        counts = self._write(self._prepared(request.project, request.view), request.batch, context)
+        if len(data) > QUICK_REQUEST_BYTES:
+            return self._write_long(data, context)
+        counts = self._write(self._decode_write(data), context)
         if isinstance(counts, WriteCounts):
             return _written(counts)
         return _then_written(counts)
+
+    async def _write_long(self, data: bytes, context: CallContext) -> bytes:
+        batch = await self._service.beside_the_loop(partial(self._decode_write, data))
+        counts = self._write(batch, context)
+        return _written(counts if isinstance(counts, WriteCounts) else await counts)
+
+    def _decode_write(self, data: bytes) -> _Batch:
+        request = parse(wire.WriteFeaturesRequest, data)
+        return _decode_batch(request.batch, self._prepared(request.project, request.view))
+
+    def _write(self, batch: _Batch, context: CallContext) -> WriteCounts | Awaitable[WriteCounts]:
+        plan, keys, times, columns, rows = batch
+        return self._service.write(plan, keys, times, columns, rows=rows, begin=context.check_deadline)
 
     def _prepared(self, project: str, view: str) -> PreparedWrite:
         return self._writes.get((project or DEFAULT_PROJECT, view))
@@ -110,14 +161,6 @@ class FeatureMethods:
         if not view:
             raise InvalidArgumentError.of("view", "", "the name of a feature view")
         return PreparedWrite(self._service.write_plan(checked_name("project", project), checked_name("view", view)))
-
-    def _write(
-        self, prepared: PreparedWrite, batch: wire.WriteBatch, context: CallContext
-    ) -> WriteCounts | Awaitable[WriteCounts]:
-        keys, rows = _keys_of_rows(batch.keys, prepared, "batch.keys")
-        columns = read_features(batch.features, prepared.features, rows, "batch.features")
-        times = read_event_timestamps(batch.event_timestamps_us, rows, now_us(), "batch.event_timestamps_us")
-        return self._service.write(prepared.plan, keys, times, columns, rows=rows, begin=context.check_deadline)
 
     def delete(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """DeleteFeatures. Inline for few rows."""
@@ -131,35 +174,44 @@ class FeatureMethods:
         return _then_deleted(counts)
 
     async def ingest(self, requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
-        """IngestFeatures: acknowledges each batch once it is applied. The next message comes in while one is being written."""
-        project, view, sequence = "", "", 0
+        """IngestFeatures: acknowledges each batch once it is applied. The next one is decoded while one is being written."""
+        stream = _IngestStream()
         total = WriteCounts(0, 0, 0, 0, 0)
-        incoming = asyncio.ensure_future(_next(requests))
+        incoming = asyncio.ensure_future(self._next_batch(requests, stream))
         try:
-            while (data := await incoming) is not None:
-                incoming = asyncio.ensure_future(_next(requests))
-                request = parse(wire.IngestFeaturesRequest, data)
-                if request.view and view and (request.view, request.project or project) != (view, project):
-                    raise InvalidArgumentError.of(
-                        "view", f"{request.project}.{request.view}", f"{project}.{view}, as in the first message"
-                    )
-                project, view = request.project or project, request.view or view
-                if request.sequence <= sequence and sequence:
-                    raise InvalidArgumentError.of(
-                        "sequence", request.sequence, f"above {sequence}, the one before it in the stream"
-                    )
-                sequence = request.sequence
-                counts = self._write(self._prepared(project, view), request.batch, context)
+            while (following := await incoming) is not None:
+                sequence, batch = following
+                incoming = asyncio.ensure_future(self._next_batch(requests, stream))
+                counts = self._write(batch, context)
                 if not isinstance(counts, WriteCounts):
                     counts = await counts
                 total = WriteCounts(*(before + now for before, now in zip(total, counts, strict=True)))
                 yield wire.IngestFeaturesResponse(sequence=sequence, counts=_counts(total)).SerializeToString()
         finally:
             incoming.cancel()
+            await asyncio.wait((incoming,))
+            if not incoming.cancelled():
+                incoming.exception()  # seen: the stream has ended for another reason before it mattered
+
+    async def _next_batch(self, requests: AsyncIterator[bytes], stream: _IngestStream) -> tuple[int, _Batch] | None:
+        data = await anext(requests, None)
+        if data is None:
+            return None
+        if len(data) > QUICK_REQUEST_BYTES:
+            return await self._service.beside_the_loop(partial(self._decode_ingest, data, stream))
+        return self._decode_ingest(data, stream)
+
+    def _decode_ingest(self, data: bytes, stream: _IngestStream) -> tuple[int, _Batch]:
+        request = parse(wire.IngestFeaturesRequest, data)
+        stream.go_on(request)
+        return request.sequence, _decode_batch(request.batch, self._prepared(stream.project, stream.view))
 
 
-async def _next(requests: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(requests, None)
+def _decode_batch(batch: wire.WriteBatch, prepared: PreparedWrite) -> _Batch:
+    keys, rows = _keys_of_rows(batch.keys, prepared, "batch.keys")
+    columns = read_features(batch.features, prepared.features, rows, "batch.features")
+    times = read_event_timestamps(batch.event_timestamps_us, rows, now_us(), "batch.event_timestamps_us")
+    return _Batch(prepared.plan, keys, times, columns, rows)
 
 
 def _keys_of_rows(columns: Sequence[wire.Column], prepared: PreparedWrite, field: str) -> tuple[list[Values], int]:

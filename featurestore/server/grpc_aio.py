@@ -11,8 +11,8 @@ import grpc
 import grpc.aio
 
 from featurestore.address import Address
-from featurestore.errors import FailedPreconditionError
-from featurestore.server.context import CallContext
+from featurestore.errors import DeadlineExceededError, FailedPreconditionError
+from featurestore.server.context import TOO_LATE, CallContext
 from featurestore.server.failure import failure_of
 from featurestore.server.methods import Method, Methods, StreamHandler, StreamMethod, UnaryHandler
 
@@ -28,8 +28,16 @@ class _GrpcCallContext(CallContext):
     def __init__(self, call: Any) -> None:
         self._call = call
         self._metadata: Mapping[str, str] | None = None
-        left_s = call.time_remaining()
-        self.deadline = None if left_s is None else time.monotonic() + left_s
+
+    @property
+    def deadline(self) -> float | None:  # type: ignore[override]
+        left_s = self._call.time_remaining()
+        return None if left_s is None else time.monotonic() + left_s
+
+    def check_deadline(self) -> None:
+        left_s = self._call.time_remaining()
+        if left_s is not None and left_s <= 0:
+            raise DeadlineExceededError(TOO_LATE)
 
     @property
     def peer(self) -> str:  # type: ignore[override]

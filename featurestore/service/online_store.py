@@ -56,9 +56,10 @@ class OnlineStore:
         self._gates: dict[int, asyncio.Lock] = {}
         self._apply_gate = asyncio.Lock()
         self._writers = ThreadPoolExecutor(4, "featurestore-write")
-        self._readers = ThreadPoolExecutor(2, "featurestore-read")
+        self._workers = ThreadPoolExecutor(2, "featurestore-work")
         self._under_way: set[asyncio.Task[Any]] = set()
         self._unsettled = False
+        self._memory_bytes_seen = 0
 
     @classmethod
     def open(
@@ -97,7 +98,7 @@ class OnlineStore:
         while self._under_way:
             await asyncio.wait(self._under_way)
         self._writers.shutdown()
-        self._readers.shutdown()
+        self._workers.shutdown()
         self.store.close()
 
     # ------------------------------------------------------------------------------------------------------------ reading
@@ -116,9 +117,9 @@ class OnlineStore:
             )
         return keys, rows
 
-    async def in_reader_thread(self, call: Callable[[], _Result]) -> _Result:
-        """Runs a long read beside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+    async def beside_the_loop(self, call: Callable[[], _Result]) -> _Result:
+        """Runs something long that writes nothing, in a worker thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._workers, call)
 
     # ------------------------------------------------------------------------------------------------------------ writing
 
@@ -249,13 +250,23 @@ class OnlineStore:
         return freed
 
     async def keep_up(self, rows_max: int) -> int:
-        """One step of what runs in the background: old rows, and drops that could not be done yet. Returns rows freed."""
+        """One step of the background work: old rows, and drops that could not be done yet. Returns how many rows went."""
         if self._unsettled:
             async with AsyncExitStack() as gates:
                 await gates.enter_async_context(self._apply_gate)
                 await self._hold_changed_tables(gates, self._registry.current)
                 await self._settle()
+        await self._gather_pages()
         return await self.reclaim(rows_max)
+
+    async def _gather_pages(self) -> None:
+        # Not while a load is under way: it needs the processor, and its pages will be more.
+        memory_bytes = await self._in_thread(self.store.memory_bytes)
+        if memory_bytes == self._memory_bytes_seen:
+            for table in self.store.tables():
+                if await self._in_turn(self._gate(table), table.gather_pages):
+                    return
+        self._memory_bytes_seen = memory_bytes
 
     async def maintain(self, reclaim_rows_per_s: int) -> None:
         """Keeps up until cancelled, looking at no more than so many rows of a table a second."""

@@ -38,7 +38,7 @@ class PlanCache(Generic[Key, Plan]):
             if isinstance(key, bytes) and len(key) > KEY_BYTES_MAX:
                 return plan
             if len(plans) >= self._plans_max:
-                plans.pop(next(iter(plans)), None)  # the oldest; a hostile flood costs others a recompile at most
+                plans.pop(next(iter(list(plans))), None)  # the oldest: a flood of others costs a plan its making again
             plans[key] = plan
         return plan
 

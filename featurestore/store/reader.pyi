@@ -45,4 +45,5 @@ def read_rows(
     out_offset: int,
     out_stride: int,
     nulls_out: bytearray | None,
+    string_bytes_max: int,
 ) -> RowBatch: ...

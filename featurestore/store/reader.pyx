@@ -31,6 +31,7 @@ cdef enum:
     EXPIRED = 3
     NO_MEMORY = -1
     STUCK = -2
+    TOO_MUCH = -3
 
 cdef class Snapshot:
     """The segments of a table at one instant, and their layout. Readers hold one while they read; growth makes another."""
@@ -133,6 +134,7 @@ cdef struct Gather:                # strings of a batch, row by row, until they 
     char *data
     uint64_t used
     uint64_t capacity
+    uint64_t bytes_max
     uint64_t *starts               # of each row's strings in data
     uint32_t *lengths              # rows x parts
 
@@ -211,6 +213,8 @@ cdef int copy_strings(
         end = load_u32(row + shape.ends_offset + 4 * part)
         if end < start or end > block_bytes:
             return 1
+        if strings.used + (end - start) > strings.bytes_max:
+            return TOO_MUCH
         if strings.used + (end - start) > strings.capacity:
             capacity = 2 * (strings.used + (end - start)) + 4096
             grown = <char *>realloc(strings.data, capacity)
@@ -275,7 +279,7 @@ cdef int copy_row(
                 return NO_MEMORY
             atomic_fence_acquire()
             if atomic_load_relaxed_u32(row + ROW_SEQ) == first:
-                return outcome if torn == 0 else STUCK
+                return outcome if torn == 0 else TOO_MUCH if torn == TOO_MUCH else STUCK
         spins += 1
         if spins > SPINS_MAX:
             return STUCK
@@ -407,7 +411,7 @@ cdef list strings_by_column(Projection projection, Gather *strings, Py_ssize_t r
 
 def read_rows(
     Snapshot snapshot, KeyBatch keys, Projection projection, int64_t expired_before, bint expired_values, bint event_timestamps,
-    out, uint64_t out_offset, uint64_t out_stride, nulls_out,
+    out, uint64_t out_offset, uint64_t out_stride, nulls_out, uint64_t string_bytes_max,
 ):
     """Reads a batch. See ``Table.read``; ``expired_before``: rows of an earlier event time (us) are EXPIRED."""
     cdef Py_ssize_t rows = keys.rows, i
@@ -445,6 +449,7 @@ def read_rows(
             if target.statuses == NULL:
                 raise MemoryError
         if projection.part_count:
+            target.strings.bytes_max = string_bytes_max
             target.strings.starts = <uint64_t *>malloc(max(rows, 1) * 8)
             target.strings.lengths = <uint32_t *>malloc(max(rows, 1) * 4 * projection.part_count)
             if target.strings.starts == NULL or target.strings.lengths == NULL:
@@ -456,6 +461,10 @@ def read_rows(
                 outcome = read_all(snapshot, keys, projection, &target)
         if outcome == NO_MEMORY:
             raise MemoryError
+        if outcome == TOO_MUCH:
+            raise ResourceExhaustedError(
+                f"the strings of this read take more than {string_bytes_max} bytes (read_bytes_max): read fewer rows at a time"
+            )
         if outcome == STUCK:
             raise InternalError("a row stayed half-written: its writer died, and the owner has not repaired it yet")
         if projection.part_count:

@@ -31,6 +31,7 @@ NEVER_US = -(1 << 63)
 FIRST_ROWS = 1_024
 HEAP_HOLES_MIN_UNITS = 4_096
 INLINE_ROWS_MAX = 256
+HUGE_PAGE_BYTES = 2 << 20
 SHARDS_MAX = 4_096
 _NO_COLUMNS: Mapping[str, Column] = {}
 
@@ -49,6 +50,8 @@ class Limits:
     """Bytes of one string or bytes value."""
     batch_rows_max: int = 1_000_000
     """Rows of one write, delete or read."""
+    read_bytes_max: int = 256 << 20
+    """Bytes of all strings of one read."""
 
 
 class WriteCounts(NamedTuple):
@@ -222,6 +225,7 @@ class TableReader:
             out_offset,
             out_stride,
             nulls_out,
+            self._limits.read_bytes_max,
         )
 
     def _recompile(self, projection: Projection, layout: RowLayout) -> Projection:
@@ -260,6 +264,7 @@ class Table(TableReader):
         self._write_lock = threading.Lock()
         self._delete_window_us = delete_window_us
         self._cursor = _Cursor()
+        self._gathered: dict[int, int] = {}
         self._memory_of_all: Callable[[], int] = lambda: self.stats().memory_bytes
 
     @classmethod
@@ -350,7 +355,7 @@ class Table(TableReader):
                     continue
                 if batch.rows == 0:
                     return DeleteCounts(0, 0, 0)
-                self._make_room(batch, Source(layout, _NO_COLUMNS))
+                self._make_room(batch, Source(layout, _NO_COLUMNS), deleting=True)
                 return DeleteCounts(*delete_rows(self._snapshot, batch, events, now_us))
 
     def writes_inline(self, rows: int) -> bool:
@@ -391,8 +396,7 @@ class Table(TableReader):
                     f"{name}.validity", f"{len(validity)} bytes of {validity.dtype}", f"{(rows + 7) // 8} bytes of bits"
                 )
 
-    def _make_room(self, batch: KeyBatch, source: Source) -> None:
-        stats = None
+    def _make_room(self, batch: KeyBatch, source: Source, *, deleting: bool = False) -> None:
         if self._limits.rows_max < sum(sum(segment.counts[:2]) for segment in self._snapshot.segments) + batch.rows:
             stats = self.stats()
             total = stats.rows + stats.deleted_rows + count_new(self._snapshot, batch, source)
@@ -402,10 +406,10 @@ class Table(TableReader):
                 )
         if self._limits.bytes_max is not None:
             self._check_memory(batch, source)
-        wanting = prepare_write(self._snapshot, batch, source)
+        wanting = prepare_write(self._snapshot, batch, source, deleting)
         while wanting:
             self._grow(wanting)
-            wanting = prepare_write(self._snapshot, batch, source)
+            wanting = prepare_write(self._snapshot, batch, source, deleting)
 
     def _check_memory(self, batch: KeyBatch, source: Source) -> None:
         assert self._limits.bytes_max is not None
@@ -492,7 +496,9 @@ class Table(TableReader):
         segments = list(before.segments)
         for shard, segment in replaced.items():
             segments[shard] = segment
-            self._arenas[shard] += segment.arena is not before.segments[shard].arena
+            if segment.arena is not before.segments[shard].arena:
+                self._arenas[shard] += 1
+                self._gathered.pop(shard, None)
             self._indexes[shard] += segment.index is not before.segments[shard].index
         schema_id = before.schema_id
         view, entity = self.view, self.entity
@@ -569,11 +575,19 @@ class Table(TableReader):
         finally:
             self._write_lock.release()
 
-    def advise_huge(self) -> bool:
-        """Asks for huge pages behind what the table holds now: worth it after a bulk load. False where the system has none."""
-        with self._write_lock:
-            answers = [segment.advise_huge() for segment in self._snapshot.segments]
-            return all(answers)
+    def gather_pages(self) -> bool:
+        """One bounded step towards huge pages: asks for them behind the next shard that has grown since it was last asked for.
+
+        Returns whether there was one. Worth it once a load is over: a large table is bound by cache and TLB misses, and the
+        pages that it was loaded into are small ones. Readers may wait for about a millisecond for a page on the move.
+        """
+        for shard, segment in enumerate(self._snapshot.segments):
+            grown = segment.memory_bytes - self._gathered.get(shard, 0)
+            if grown >= HUGE_PAGE_BYTES and 4 * grown >= segment.memory_bytes:
+                self._gathered[shard] = segment.memory_bytes
+                segment.advise_huge()
+                return True
+        return False
 
     def close(self) -> None:
         """Marks the table as left in good order."""

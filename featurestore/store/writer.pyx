@@ -111,15 +111,35 @@ cdef struct Need:
     uint64_t heap_units
 
 
-cdef void measure_need(Snapshot snapshot, KeyBatch keys, Source source, Need *needs) noexcept nogil:
-    # The rows that are new, and a bound of the heap units that each shard may hand out. A key that is twice in the batch
-    # counts twice: too much room does no harm.
+cdef uint64_t block_bytes_after(Source source, RowShape *shape, Py_ssize_t i, const char *old_row, uint64_t key_bytes) noexcept nogil:
+    # What gather_block will lay into the block of row i: the key, what is written, and of an old row that is alive the rest.
+    cdef uint32_t part, start
+    cdef uint64_t total = 0
+    cdef SourceColumn *column
+    for part in range(shape.parts):
+        column = source.part_columns[part]
+        if part == 0 and shape.key_in_heap:
+            total += key_bytes
+        elif column != NULL:
+            if column.validity == NULL or column.validity[i // 8] >> (i % 8) & 1:
+                total += column.offsets[i + 1] - column.offsets[i]
+        elif old_row != NULL:
+            start = load_u32(old_row + shape.ends_offset + 4 * (part - 1)) if part else 0
+            total += load_u32(old_row + shape.ends_offset + 4 * part) - start
+    return total
+
+
+cdef void measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint deleting, Need *needs) noexcept nogil:
+    # The rows that are new, and the heap units of blocks that must be of another size. A key that is twice in the batch counts
+    # as often as it stands there. That is enough: a block that is taken without being counted is one of the size that its row
+    # had at first, and so follows one of that size which the row gave back.
     cdef Py_ssize_t i
-    cdef uint32_t k
-    cdef uint64_t key_hash, key_bytes, slot, block_bytes, ahead
+    cdef uint64_t key_hash, key_bytes, slot, after, ahead
     cdef const char *key
     cdef Shard *shard
+    cdef RowShape *shape = &snapshot.shape
     cdef char *row
+    cdef bint alive
     cdef Need *need
     for i in range(keys.rows):
         if i + 16 < keys.rows:
@@ -130,43 +150,53 @@ cdef void measure_need(Snapshot snapshot, KeyBatch keys, Source source, Need *ne
         key = key_at(keys, i, &key_bytes)
         need = &needs[shard_of(key_hash, snapshot.shard_bits)]
         shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
-        row = find_row(shard, &snapshot.shape, <uint32_t>key_hash, key, key_bytes, &slot)
+        row = find_row(shard, shape, <uint32_t>key_hash, key, key_bytes, &slot)
         if row == NULL:
             need.new_rows += 1
-        if snapshot.shape.parts == 0:
+        if shape.parts == 0:
             continue
-        block_bytes = key_bytes if snapshot.shape.key_in_heap else 0
-        if row != NULL:
-            block_bytes += load_u32(row + ROW_HEAP_BYTES)  # parts that are not written are kept
-        for k in range(source.column_count):
-            if source.columns[k].offsets != NULL:
-                block_bytes += source.columns[k].offsets[i + 1] - source.columns[k].offsets[i]
-        need.heap_units += block_units(block_bytes)
+        alive = row != NULL and not load_u32(row + shape.bitmap_offset) & 1
+        if deleting:
+            after = block_units(key_bytes if shape.key_in_heap else 0)
+        elif alive and not source.strings:
+            continue
+        else:
+            after = block_units(block_bytes_after(source, shape, i, row if alive else NULL, key_bytes))
+        if row == NULL or after != block_units(load_u32(row + ROW_HEAP_BYTES)):
+            need.heap_units += after
 
 
-def prepare_write(Snapshot snapshot, KeyBatch keys, Source source):
+def prepare_write(Snapshot snapshot, KeyBatch keys, Source source, bint deleting):
     """Makes sure of room for the batch. Returns [] when all is committed, else (shard, rows, heap units) wanted of each shard
     that must grow first. Raises ResourceExhaustedError when memory is full; nothing has been written then."""
     cdef Py_ssize_t i
     cdef int shard, shards = 1 << snapshot.shard_bits
     cdef SegmentHeader *header
     cdef Need *need
-    cdef bint enough = snapshot.shape.parts == 0
+    cdef bint measured = snapshot.shape.parts > 0
     cdef Need *needs = <Need *>calloc(shards, sizeof(Need))
     if needs == NULL:
         raise MemoryError
     try:
         for i in range(keys.rows):
             needs[shard_of(keys.hashes[i], snapshot.shard_bits)].batch_rows += 1
+        # To look which keys are new costs a fifth of the write, so it is done where it matters: where the batch as a whole may
+        # not fit, or would commit much for rows that may be there already.
         for shard in range(shards):
-            needs[shard].new_rows = needs[shard].batch_rows
-            if needs[shard].batch_rows > rows_room(&snapshot.shards[shard]):
-                enough = False
-        if not enough:  # only then is it worth looking which keys are new
+            header = <SegmentHeader *>snapshot.shards[shard].base
+            need = &needs[shard]
+            need.new_rows = need.batch_rows
+            if need.new_rows > rows_room(&snapshot.shards[shard]):
+                measured = True
+            elif need.new_rows > header.rows_used // 64 and (
+                (header.rows_used + need.new_rows) * header.row_bytes > header.rows_committed_bytes
+            ):
+                measured = True
+        if measured:
             for shard in range(shards):
                 needs[shard].new_rows = 0
             with nogil:
-                measure_need(snapshot, keys, source, needs)
+                measure_need(snapshot, keys, source, deleting, needs)
         wanting = []
         for shard in range(shards):
             header = <SegmentHeader *>snapshot.shards[shard].base
@@ -197,7 +227,7 @@ def count_new(Snapshot snapshot, KeyBatch keys, Source source):
     if needs == NULL:
         raise MemoryError
     with nogil:
-        measure_need(snapshot, keys, source, needs)
+        measure_need(snapshot, keys, source, True, needs)
         for shard in range(shards):
             total += needs[shard].new_rows
     free(needs)
@@ -403,28 +433,23 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
 
 
 cdef uint64_t longest_block(Snapshot snapshot, KeyBatch keys, Source source) noexcept nogil:
-    # A bound of the strings of any one row of the batch, those kept among them.
+    # The strings of the longest row of the batch, those that are kept among them.
     cdef Py_ssize_t i
-    cdef uint32_t k
-    cdef uint64_t longest = 0, strings, key_hash, key_bytes, slot
+    cdef uint32_t part
+    cdef uint64_t longest = 0, key_bytes, slot
     cdef const char *key
-    cdef Shard *shard
     cdef char *row
     cdef bint keeps = False
-    for k in range(snapshot.shape.key_in_heap, snapshot.shape.parts):
-        if source.part_columns[k] == NULL:
+    for part in range(snapshot.shape.key_in_heap, snapshot.shape.parts):
+        if source.part_columns[part] == NULL:
             keeps = True
     for i in range(keys.rows):
         key = key_at(keys, i, &key_bytes)
-        strings = key_bytes
-        for k in range(source.column_count):
-            if source.columns[k].offsets != NULL:
-                strings += source.columns[k].offsets[i + 1] - source.columns[k].offsets[i]
+        row = NULL
         if keeps:
-            key_hash = keys.hashes[i]
-            shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
-            row = find_row(shard, &snapshot.shape, <uint32_t>key_hash, key, key_bytes, &slot)
-            if row != NULL:
-                strings += load_u32(row + ROW_HEAP_BYTES)
-        longest = max(longest, strings)
+            row = find_row(
+                &snapshot.shards[shard_of(keys.hashes[i], snapshot.shard_bits)], &snapshot.shape, <uint32_t>keys.hashes[i],
+                key, key_bytes, &slot,
+            )
+        longest = max(longest, block_bytes_after(source, &snapshot.shape, i, row, key_bytes))
     return longest

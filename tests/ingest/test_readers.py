@@ -38,10 +38,16 @@ JSON_LINES = "".join(
 MANY = RejectLimit(1_000_000)
 
 
-def write_zip(path: Path) -> None:
+def text_of(table: pa.Table) -> bytes:
+    text = io.BytesIO()
+    arrow_csv.write_csv(table, text)
+    return text.getvalue()
+
+
+def write_zip(path: Path, data: bytes = TEXT.encode()) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("README.txt", "about")
-        archive.writestr("data/part.csv", TEXT)
+        archive.writestr("data/part.csv", data)
 
 
 def write_arrow_stream(path: Path) -> None:
@@ -260,7 +266,7 @@ def test_a_json_array_says_how_to_make_lines_of_it(tmp_path, load_files):
 # ---------------------------------------------------------------------------------------------------------------- bounded
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.csv", "a.jsonl"])
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.csv", "a.csv.gz", "a.zip", "a.jsonl"])
 def test_reading_on_from_any_place_yields_what_followed_it(name, tmp_path, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 256)
     monkeypatch.setattr(columnar, "CHUNK_BYTES", 1)
@@ -270,6 +276,8 @@ def test_reading_on_from_any_place_yields_what_followed_it(name, tmp_path, monke
         "a.parquet": lambda: pq.write_table(table, path, row_group_size=150),
         "a.arrow": lambda: feather.write_feather(table, str(path), chunksize=130, compression="lz4"),
         "a.csv": lambda: arrow_csv.write_csv(table, path),
+        "a.csv.gz": lambda: path.write_bytes(gzip.compress(text_of(table))),
+        "a.zip": lambda: write_zip(path, text_of(table)),
         "a.jsonl": lambda: path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist())),
     }[name]()
     (source,) = find_sources([str(path)])

@@ -286,7 +286,7 @@ def test_ingest_acknowledges_each_batch_in_order_with_counts_so_far(store):
 
 def test_ingest_keeps_what_was_acknowledged_before_a_mistake(store):
     messages = [ingest_message(1, [1], view="users"), ingest_message(2, [2], view="airports")]
-    with pytest.raises(InvalidArgumentError, match=r"view: got '.airports', expected .users, as in the first message"):
+    with pytest.raises(InvalidArgumentError, match=r"view: got .default.airports., expected default.users"):
         store.stream(PREFIX + "IngestFeatures", messages)
     with pytest.raises(InvalidArgumentError, match="sequence: got 3, expected above 3"):
         store.stream(PREFIX + "IngestFeatures", [ingest_message(3, [1], view="users"), ingest_message(3, [2])])
@@ -498,6 +498,19 @@ def test_rows_of_a_write_are_limited_before_anything_is_written(make_local):
     with pytest.raises(ResourceExhaustedError, match="got 4, at most 3"):
         local.call(write("users", users(1, 2, 3, 4)))
     assert [table.rows for table in local.call(public.ListTablesRequest()).tables] == [0, 0, 0, 0]
+
+
+def test_memory_that_is_too_small_is_told_before_anything_is_written(make_local):
+    local = make_local(bytes_max=1 << 20)
+    local.call(
+        public.ApplyRequest(
+            definitions=public.Definitions(entities=DEFINITIONS.entities[:1], feature_views=DEFINITIONS.feature_views[:1])
+        )
+    )
+    with pytest.raises(ResourceExhaustedError, match=r"memory of all tables, in bytes: got .* raise bytes_max"):
+        write_users(local, range(100_000), a=range(100_000))
+    assert local.call(public.ListTablesRequest()).tables[0].rows == 0
+    write_users(local, [1], a=[1])
 
 
 def test_a_key_that_stands_for_many_rows_cannot_take_all_memory(make_local):

@@ -257,12 +257,6 @@ def test_reads_go_on_while_the_schema_changes(channel):
     call(channel, public.ApplyRequest(definitions=DEFINITIONS))
 
 
-def test_a_deadline_that_has_passed_is_told(channel):
-    with pytest.raises(grpc.RpcError) as raised:
-        call(channel, read(1), timeout=1e-6)
-    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-
-
 # ---------------------------------------------------------------------------------------------------------------- security
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featurestore.errors import FailedPreconditionError, NotFoundError, ResourceExhaustedError
+from featurestore.errors import DeadlineExceededError, FailedPreconditionError, NotFoundError, ResourceExhaustedError
 from featurestore.registry import Definitions, Registry
 from featurestore.service import OnlineStore, Selection
 from featurestore.service.plan_cache import PlanCache
@@ -151,6 +151,20 @@ async def test_reads_go_on_and_writes_wait_while_a_table_is_changed(online, monk
     values = read(online, "first:a", "first:b", "first:c")
     assert values[:2] == [5, 2]
     assert np.isnan(values[2])
+
+
+async def test_a_write_whose_caller_gave_up_while_it_waited_is_not_done(online):
+    await online.apply(definitions(view("first", "a")))
+    plan = online.write_plan("default", "first")
+
+    def given_up() -> None:
+        raise DeadlineExceededError("too late")
+
+    rows = 5_000  # more than is written at once
+    columns = {"a": floats(*range(rows))}
+    with pytest.raises(DeadlineExceededError):
+        await online.write(plan, keys(*range(rows)), np.array([1]), columns, rows=rows, begin=given_up)
+    assert online.store.table("default", "first").stats().rows == 0
 
 
 async def test_a_plan_made_before_a_change_still_reads(online):

@@ -1,0 +1,100 @@
+"""The client's transport without a network: the same client, the same answers, the same errors."""
+
+import threading
+
+import featurestore_client.errors as client_errors
+import numpy as np
+import pytest
+from featurestore_client import Client
+
+from featurestore.server.in_process import InProcessTransport
+from featurestore.server.methods import PREFIX
+from featurestore.server.wire import featurestore_pb2 as public
+
+DEFINITIONS = public.Definitions(
+    entities=[{"name": "user", "join_keys": [{"name": "user_id", "type": "int64"}]}],
+    feature_views=[{"name": "users", "entity": "user", "features": [{"name": "a", "type": "float32"}]}],
+)
+
+
+@pytest.fixture
+def transport(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATURESTORE_SEGMENTS", str(tmp_path / "segments"))
+    transport = InProcessTransport.open(tmp_path / "store")
+    transport.unary(PREFIX + "Apply", public.ApplyRequest(definitions=DEFINITIONS).SerializeToString(), timeout_s=10)
+    yield transport
+    transport.close()
+
+
+def test_the_client_works_on_a_directory(transport):
+    client = Client(transport)
+    client.write("users", {"user_id": [1, 2], "a": [0.5, 1.5]})
+    batch = client.get(["users:a"], {"user_id": [2, 1]})
+    assert batch.to_numpy().tolist() == [[1.5], [0.5]]
+    count = 50_000  # more than goes inline
+    client.write("users", {"user_id": np.arange(count), "a": np.arange(count, dtype=np.float32)})
+    assert client.get(["users:a"], {"user_id": [count - 1]}).to_numpy().tolist() == [[count - 1]]
+    with pytest.raises(client_errors.NotFoundError, match="expected one like 'users'") as raised:
+        client.get(["user:a"], {"user_id": [1]})
+    assert raised.value.violations[0].field == "feature view"
+
+
+def message(sequence: int, keys: list[int], view: str = "users") -> bytes:
+    batch = public.WriteBatch(keys=[{"name": "user_id", "int64s": keys}], features=[{"name": "a", "float32s": keys}])
+    return public.IngestFeaturesRequest(view=view, sequence=sequence, batch=batch).SerializeToString()
+
+
+def test_a_stream_is_answered_while_it_is_open(transport):
+    answered = threading.Semaphore(0)
+
+    def requests():
+        for sequence in (1, 2, 3):
+            yield message(sequence, [sequence])
+            assert answered.acquire(timeout=10)  # the next one comes only after the answer to this
+
+    seen = []
+    for data in transport.stream(PREFIX + "IngestFeatures", requests(), timeout_s=30):
+        seen.append(public.IngestFeaturesResponse.FromString(data).sequence)
+        answered.release()
+    assert seen == [1, 2, 3]
+
+
+def test_what_the_callers_own_iterator_raises_comes_back_as_it_is(transport):
+    def requests():
+        yield message(1, [1])
+        raise KeyError("the file ended early")
+
+    answers = transport.stream(PREFIX + "IngestFeatures", requests(), timeout_s=30)
+    assert public.IngestFeaturesResponse.FromString(next(answers)).sequence == 1
+    with pytest.raises(KeyError, match="the file ended early"):
+        next(answers)
+
+
+def test_a_mistake_in_a_stream_is_the_clients_error(transport):
+    answers = transport.stream(PREFIX + "IngestFeatures", iter([message(1, [1]), message(1, [2])]), timeout_s=30)
+    next(answers)
+    with pytest.raises(client_errors.InvalidArgumentError, match="sequence"):
+        next(answers)
+
+
+def test_leaving_a_stream_early_ends_it(transport):
+    answers = transport.stream(PREFIX + "IngestFeatures", iter([message(n, [n]) for n in range(1, 100)]), timeout_s=30)
+    next(answers)
+    answers.close()
+    transport.unary(PREFIX + "ListTables", b"", timeout_s=10)
+
+
+def test_time_that_is_up_is_told(transport):
+    with pytest.raises(client_errors.DeadlineExceededError):
+        transport.unary(PREFIX + "ListTables", b"", timeout_s=0)
+
+
+def test_a_directory_that_another_holds_is_told(transport, tmp_path):
+    with pytest.raises(client_errors.FailedPreconditionError, match="is held by process"):
+        InProcessTransport.open(tmp_path / "store")
+
+
+def test_a_closed_transport_says_so(transport):
+    transport.close()
+    with pytest.raises(client_errors.UnavailableError, match="closed"):
+        transport.unary(PREFIX + "ListTables", b"", timeout_s=10)
