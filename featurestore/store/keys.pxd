@@ -10,6 +10,8 @@ cdef class KeyBatch:
 
     cdef int _hash(self) except -1
 
+cpdef KeyBatch key_batch(object layout, list join_keys, object columns, int64_t key_bytes_max)
+
 
 cdef inline const char *key_at(KeyBatch keys, Py_ssize_t i, uint64_t *key_bytes) noexcept nogil:
     if keys.stride:

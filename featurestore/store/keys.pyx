@@ -6,7 +6,7 @@ key is a column after the other: eight bytes for an int64, a four-byte length an
 
 from libc.stdlib cimport malloc, free
 from libc.string cimport memcpy
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from featurestore.model import Scalar
 from featurestore.store.columns import VarColumn
 from featurestore.store.segment cimport hash_bytes, hash_int64, load_i64
 
-cdef object INT64 = np.dtype("<i8")
 cdef object INT32 = np.dtype("<i4")
 cdef object UINT8 = np.dtype("u1")
 
@@ -57,7 +56,7 @@ cdef const char *buffer_address(object array) except? NULL:
     return address
 
 
-def key_batch(layout, join_keys, columns, key_bytes_max):
+cpdef KeyBatch key_batch(object layout, list join_keys, object columns, int64_t key_bytes_max):
     """Keys from one column a join key, in the entity's order. Raises InvalidArgumentError or ResourceExhaustedError.
 
     ``columns``: int64 arrays of n, or VarColumns of n. ``join_keys``: their names, for the errors.
@@ -69,10 +68,8 @@ def key_batch(layout, join_keys, columns, key_bytes_max):
     if len(columns) == 1:
         column = columns[0]
         if scalars[0] is Scalar.INT64:
-            check_int64(join_keys[0], column)
-            keys.rows = len(column)
+            keys.base = int64_values(join_keys[0], column, &keys.rows)
             keys.stride = 8
-            keys.base = buffer_address(column) if keys.rows else NULL
             keys._held = column
         else:
             check_strings(join_keys[0], column, key_bytes_max)
@@ -82,11 +79,12 @@ def key_batch(layout, join_keys, columns, key_bytes_max):
             keys._held = column
         keys._hash()
         return keys
+    cdef Py_ssize_t count
     rows = {}
     for name, scalar, column in zip(join_keys, scalars, columns, strict=True):
         if scalar is Scalar.INT64:
-            check_int64(name, column)
-            rows[name] = len(column)
+            int64_values(name, column, &count)
+            rows[name] = count
         else:
             check_strings(name, column, key_bytes_max)
             rows[name] = len(column.offsets) - 1
@@ -144,10 +142,22 @@ cdef int encode_composite(KeyBatch keys, scalars, columns, key_bytes_max) except
     return 0
 
 
-def check_int64(name, column):
-    if not isinstance(column, np.ndarray) or column.dtype != INT64 or column.ndim != 1 or not column.flags.c_contiguous:
+cdef const char *int64_values(name, column, Py_ssize_t *rows) except? NULL:
+    # The check and the address in one: this is on the way of every read. The caller holds the array.
+    cdef Py_buffer view
+    cdef bint right
+    try:
+        PyObject_GetBuffer(column, &view, PyBUF_ND | PyBUF_FORMAT)
+    except (BufferError, TypeError, ValueError):
+        right = False
+    else:
+        right = view.ndim == 1 and view.itemsize == 8 and view.format[0] in (b"l", b"q") and view.format[1] == 0
+        rows[0] = view.shape[0] if view.ndim == 1 else 0
+        PyBuffer_Release(&view)
+    if not right:
         got = f"{column.dtype} of shape {column.shape}" if isinstance(column, np.ndarray) else type(column).__name__
         raise InvalidArgumentError.of(name, got, "a contiguous int64 array, one value a row")
+    return <const char *>view.buf
 
 
 def check_strings(name, column, bytes_max):

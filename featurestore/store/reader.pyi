@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from featurestore.store.keys import KeyBatch
+from featurestore.store.columns import Values
 from featurestore.store.layout import RowLayout
 from featurestore.store.segment import Segment
 
@@ -36,7 +36,10 @@ class RowBatch:
 
 def read_rows(
     snapshot: Snapshot,
-    keys: KeyBatch,
+    join_keys: list[str],
+    key_columns: Sequence[Values],
+    key_bytes_max: int,
+    rows_max: int,
     projection: Projection,
     expired_before: int,
     expired_values: bool,

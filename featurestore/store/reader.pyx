@@ -11,7 +11,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from featurestore.errors import InternalError, NotFoundError, ResourceExhaustedError
-from featurestore.store.keys cimport KeyBatch, key_at, shard_of
+from featurestore.store.keys cimport KeyBatch, key_at, key_batch, shard_of
 from featurestore.store.segment cimport (
     ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, UNIT_BYTES, Segment, SegmentHeader, atomic_fence_acquire, atomic_load_acquire_u32,
     atomic_load_relaxed_u32, first_slot, heap_at, key_equals, load_i64, load_u32, prefetch_read, row_at, shape_of, spin_pause,
@@ -410,10 +410,11 @@ cdef list strings_by_column(Projection projection, Gather *strings, Py_ssize_t r
 
 
 def read_rows(
-    Snapshot snapshot, KeyBatch keys, Projection projection, int64_t expired_before, bint expired_values, bint event_timestamps,
+    Snapshot snapshot, list join_keys, key_columns, int64_t key_bytes_max, Py_ssize_t rows_max, Projection projection, int64_t expired_before, bint expired_values, bint event_timestamps,
     out, uint64_t out_offset, uint64_t out_stride, nulls_out, uint64_t string_bytes_max,
 ):
     """Reads a batch. See ``Table.read``; ``expired_before``: rows of an earlier event time (us) are EXPIRED."""
+    cdef KeyBatch keys = key_batch(snapshot.layout, join_keys, key_columns, key_bytes_max)
     cdef Py_ssize_t rows = keys.rows, i
     cdef RowBatch batch = RowBatch.__new__(RowBatch)
     cdef Target target
@@ -423,6 +424,8 @@ def read_rows(
     cdef int outcome
     cdef uint8_t *merged
     memset(&target, 0, sizeof(target))
+    if rows > rows_max:
+        raise ResourceExhaustedError.of("rows of a read", rows, rows_max, "read in smaller batches")
     assert projection.layout is snapshot.layout, "a projection belongs to the layout it was made from"
     target.expired_before = expired_before
     target.expired_values = expired_values

@@ -208,15 +208,13 @@ class TableReader:
         snapshot = self._current()
         if projection.layout is not snapshot.layout:
             projection = self._recompile(projection, snapshot.layout)
-        batch = key_batch(snapshot.layout, self._join_keys, keys, self._limits.key_bytes_max)
-        if batch.rows > self._limits.batch_rows_max:
-            raise ResourceExhaustedError.of(
-                "rows of a read", batch.rows, self._limits.batch_rows_max, "read in smaller batches"
-            )
         expired_before = now_us - self._ttl_us if self._ttl_us else NEVER_US
         return read_rows(
             snapshot,
-            batch,
+            self._join_keys,
+            keys,
+            self._limits.key_bytes_max,
+            self._limits.batch_rows_max,
             projection,
             expired_before,
             expired_values,

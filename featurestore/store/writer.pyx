@@ -23,7 +23,7 @@ from featurestore.store.segment cimport (
 )
 
 cdef enum:
-    BLOCK = 64
+    BLOCK = 128                    # rows whose misses overlap; they and their images fit in the first-level cache
     IMAGE_BYTES_MAX = 128 << 10   # of a block; wider rows make smaller blocks
 
 cdef struct SourceColumn:
@@ -134,18 +134,18 @@ cdef void measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint del
     # as often as it stands there. That is enough: a block that is taken without being counted is one of the size that its row
     # had at first, and so follows one of that size which the row gave back.
     cdef Py_ssize_t i
-    cdef uint64_t key_hash, key_bytes, slot, after, ahead
+    cdef uint64_t key_hash, key_bytes, slot, after
     cdef const char *key
     cdef Shard *shard
     cdef RowShape *shape = &snapshot.shape
     cdef char *row
     cdef bint alive
     cdef Need *need
+    prefetch_entries(snapshot, keys, 0, 2 * BLOCK)
     for i in range(keys.rows):
-        if i + 16 < keys.rows:
-            ahead = keys.hashes[i + 16]
-            shard = &snapshot.shards[shard_of(ahead, snapshot.shard_bits)]
-            prefetch_read(shard.entries + first_slot(<uint32_t>ahead, shard.capacity) * 8)
+        if i % BLOCK == 0:
+            prefetch_entries(snapshot, keys, i + 2 * BLOCK, BLOCK)
+            prefetch_rows(snapshot, keys, i + BLOCK if i else 0, BLOCK if i else 2 * BLOCK, 64)
         key_hash = keys.hashes[i]
         key = key_at(keys, i, &key_bytes)
         need = &needs[shard_of(key_hash, snapshot.shard_bits)]
@@ -366,6 +366,34 @@ cdef void apply_row(
         give_block(base, header, old_unit, old_bytes)
 
 
+cdef void prefetch_entries(Snapshot snapshot, KeyBatch keys, Py_ssize_t start, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef Shard *shard
+    for i in range(start, min(start + count, keys.rows)):
+        shard = &snapshot.shards[shard_of(keys.hashes[i], snapshot.shard_bits)]
+        prefetch_read(shard.entries + first_slot(<uint32_t>keys.hashes[i], shard.capacity) * 8)
+
+
+cdef void prefetch_rows(Snapshot snapshot, KeyBatch keys, Py_ssize_t start, Py_ssize_t count, uint32_t row_bytes) noexcept nogil:
+    # The first row_bytes of each row.
+    cdef Py_ssize_t i
+    cdef uint64_t slot
+    cdef uint32_t code, offset
+    cdef Shard *shard
+    cdef char *row
+    for i in range(start, min(start + count, keys.rows)):
+        shard = &snapshot.shards[shard_of(keys.hashes[i], snapshot.shard_bits)]
+        slot = first_slot(<uint32_t>keys.hashes[i], shard.capacity)
+        code = next_candidate(shard, <uint32_t>keys.hashes[i], &slot)
+        if code:
+            row = row_at(shard.base, <SegmentHeader *>shard.base, code - ENTRY_FIRST_ROW)
+            offset = 0
+            while offset < row_bytes:
+                prefetch_write(row + offset)
+                offset += 64
+            prefetch_write(row + row_bytes - 1)
+
+
 def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source source, int64_t now):
     """Writes a prepared batch. Returns (inserted, updated, equal, older)."""
     cdef uint64_t counts[4]
@@ -375,12 +403,9 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
     cdef Py_ssize_t start, count, j, i
     cdef const int64_t *events = <const int64_t *><size_t>event_timestamps_us.ctypes.data
     cdef Py_ssize_t event_step = 0 if len(event_timestamps_us) == 1 else 1
-    cdef uint64_t key_hash, key_bytes, slot, longest = 0, row_strings
-    cdef uint32_t k, offset
-    cdef uint32_t code
+    cdef uint64_t key_hash, key_bytes, longest = 0
     cdef const char *key
     cdef Shard *shard
-    cdef char *row
     cdef char *block = NULL
     cdef uint32_t *ends = NULL
     cdef char *images = <char *>malloc(block_rows * image_bytes)
@@ -397,24 +422,13 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
                 raise MemoryError
         with nogil:
             start = 0
+            prefetch_entries(snapshot, keys, 0, block_rows)
             while start < keys.rows:
                 count = min(block_rows, keys.rows - start)
-                for j in range(count):
-                    key_hash = keys.hashes[start + j]
-                    shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
-                    prefetch_read(shard.entries + first_slot(<uint32_t>key_hash, shard.capacity) * 8)
+                # The rows are on their way while the images are made, and the next block's entries while rows are written.
+                prefetch_rows(snapshot, keys, start, count, shape.row_bytes)
                 fill_images(source, shape, images, image_bytes, start, count)
-                for j in range(count):
-                    key_hash = keys.hashes[start + j]
-                    shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
-                    slot = first_slot(<uint32_t>key_hash, shard.capacity)
-                    code = next_candidate(shard, <uint32_t>key_hash, &slot)
-                    if code:
-                        row = row_at(shard.base, <SegmentHeader *>shard.base, code - ENTRY_FIRST_ROW)
-                        offset = 0
-                        while offset < shape.row_bytes:
-                            prefetch_write(row + offset)
-                            offset += 64
+                prefetch_entries(snapshot, keys, start + count, block_rows)
                 for j in range(count):
                     i = start + j
                     key_hash = keys.hashes[i]
