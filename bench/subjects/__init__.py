@@ -64,8 +64,9 @@ class Subject(ABC):
         """Writes rows when nothing is timed."""
         self.write(self.batch(chunk))
 
-    def settle(self) -> None:
-        """Does what it does by itself in service, in the quiet after a load, before it is timed."""
+    def settle(self) -> bool:
+        """Does a step of what it does by itself in service, in the quiet after a load. False when nothing is left to do."""
+        return False
 
     def outside_bytes(self) -> int:
         """Memory it takes outside the private memory of its process."""

@@ -70,9 +70,8 @@ class FeaturestoreTable(Subject):
         keys, event_timestamps_us, columns = batch
         self._table.write(keys, event_timestamps_us, columns, now_us=self._now_us)
 
-    def settle(self) -> None:
-        while self._table.gather_pages():  # the server's upkeep calls it once a table is quiet
-            pass
+    def settle(self) -> bool:
+        return self._table.gather_pages()  # the server's upkeep calls it once a table is quiet
 
     def outside_bytes(self) -> int:
         return footprint.file_bytes(self.directory / "segments")
