@@ -129,10 +129,11 @@ cdef uint64_t block_bytes_after(Source source, RowShape *shape, Py_ssize_t i, co
     return total
 
 
-cdef void measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint deleting, Need *needs) noexcept nogil:
-    # The rows that are new, and the heap units of blocks that must be of another size. A key that is twice in the batch counts
-    # as often as it stands there. That is enough: a block that is taken without being counted is one of the size that its row
-    # had at first, and so follows one of that size which the row gave back.
+cdef int measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint deleting, Need *needs) noexcept nogil:
+    # The rows that are new, and the heap units of blocks that must be of another size. -1 without memory for telling new keys
+    # apart: they are, by their hashes (two keys of one 64-bit hash would take a row of the slack that is always committed).
+    # A key that is twice in the batch counts its blocks twice. That is enough: a block that is taken without being counted is
+    # one of the size that its row had at first, and so follows one of that size which the row gave back.
     cdef Py_ssize_t i
     cdef uint64_t key_hash, key_bytes, slot, after
     cdef const char *key
@@ -141,6 +142,12 @@ cdef void measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint del
     cdef char *row
     cdef bint alive
     cdef Need *need
+    cdef uint64_t places = 16
+    while places < <uint64_t>keys.rows * 2:
+        places *= 2
+    cdef uint64_t *seen = <uint64_t *>calloc(places, 8)
+    if seen == NULL:
+        return -1
     prefetch_entries(snapshot, keys, 0, 2 * BLOCK)
     for i in range(keys.rows):
         if i % BLOCK == 0:
@@ -152,7 +159,12 @@ cdef void measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint del
         shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
         row = find_row(shard, shape, <uint32_t>key_hash, key, key_bytes, &slot)
         if row == NULL:
-            need.new_rows += 1
+            slot = key_hash & (places - 1)
+            while seen[slot] != 0 and seen[slot] != key_hash:
+                slot = (slot + 1) & (places - 1)
+            if seen[slot] == 0:
+                seen[slot] = key_hash
+                need.new_rows += 1
         if shape.parts == 0:
             continue
         alive = row != NULL and not load_u32(row + shape.bitmap_offset) & 1
@@ -164,13 +176,15 @@ cdef void measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint del
             after = block_units(block_bytes_after(source, shape, i, row if alive else NULL, key_bytes))
         if row == NULL or after != block_units(load_u32(row + ROW_HEAP_BYTES)):
             need.heap_units += after
+    free(seen)
+    return 0
 
 
 def prepare_write(Snapshot snapshot, KeyBatch keys, Source source, bint deleting):
     """Makes sure of room for the batch. Returns [] when all is committed, else (shard, rows, heap units) wanted of each shard
     that must grow first. Raises ResourceExhaustedError when memory is full; nothing has been written then."""
     cdef Py_ssize_t i
-    cdef int shard, shards = 1 << snapshot.shard_bits
+    cdef int shard, outcome, shards = 1 << snapshot.shard_bits
     cdef SegmentHeader *header
     cdef Need *need
     cdef bint measured = snapshot.shape.parts > 0
@@ -196,7 +210,9 @@ def prepare_write(Snapshot snapshot, KeyBatch keys, Source source, bint deleting
             for shard in range(shards):
                 needs[shard].new_rows = 0
             with nogil:
-                measure_need(snapshot, keys, source, deleting, needs)
+                outcome = measure_need(snapshot, keys, source, deleting, needs)
+            if outcome < 0:
+                raise MemoryError
         wanting = []
         for shard in range(shards):
             header = <SegmentHeader *>snapshot.shards[shard].base
@@ -220,17 +236,19 @@ def prepare_write(Snapshot snapshot, KeyBatch keys, Source source, bint deleting
 
 
 def count_new(Snapshot snapshot, KeyBatch keys, Source source):
-    """How many keys of the batch have no row yet (one that is there twice counts twice)."""
-    cdef int shard, shards = 1 << snapshot.shard_bits
+    """How many keys of the batch have no row yet."""
+    cdef int shard, outcome, shards = 1 << snapshot.shard_bits
     cdef uint64_t total = 0
     cdef Need *needs = <Need *>calloc(shards, sizeof(Need))
     if needs == NULL:
         raise MemoryError
     with nogil:
-        measure_need(snapshot, keys, source, True, needs)
+        outcome = measure_need(snapshot, keys, source, True, needs)
         for shard in range(shards):
             total += needs[shard].new_rows
     free(needs)
+    if outcome < 0:
+        raise MemoryError
     return total
 
 

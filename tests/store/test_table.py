@@ -276,6 +276,7 @@ def test_overwriting_few_rows_many_times_takes_no_more_memory(store: Store) -> N
     columns = {"f0": Column(var_column([b"text" * (i % 5) for i in range(3_000)])), "f1": Column(np.zeros(3_000, np.float32))}
     table.write([keys], NOW, columns, now_us=0)
     before = table.stats().memory_bytes
+    assert before < 600_000
     for event in range(2_000, 2_100):
         table.write([keys], ids(event), columns, now_us=0)
     assert (table.stats().rows, table.stats().memory_bytes) == (3, before)
