@@ -13,6 +13,9 @@ from featurestore.store.segment cimport (
     SegmentHeader, Shard, block_units, hash_key, heap_at, key_of, load_i64, load_u32, row_at, shape_of, store_i64, store_u32,
 )
 
+cdef enum:
+    WRITTEN_ONCE = 2             # the sequence number of a row that is at rest and holds something
+
 cdef struct Move:                # one feature, from the old layout to the new
     uint32_t old_bit
     uint32_t new_bit
@@ -63,7 +66,7 @@ def convert(Segment old, old_layout, Segment new, new_layout):
     """Copies each row into an empty segment of another layout (or the same, leaving holes behind).
 
     Features are matched by name and type; one that is new is null, one that is gone is left behind. A row that was being written
-    when its writer died (its sequence number is odd) is left behind too. Returns how many were.
+    when its writer died (its sequence number is odd, or 0 where it never was whole) is left behind too. Returns how many were.
     """
     cdef char *old_base = old.shard.base
     cdef char *new_base = new.shard.base
@@ -104,12 +107,13 @@ def convert(Segment old, old_layout, Segment new, new_layout):
             row = row_at(old_base, source, number)
             if load_i64(row + ROW_WRITTEN) == ROW_FREE:
                 continue
-            if load_u32(row + ROW_SEQ) & 1:
+            if load_u32(row + ROW_SEQ) & 1 or load_u32(row + ROW_SEQ) == 0:
                 torn += 1
                 continue
             taken = take_row(new_base, target)
             fresh = row_at(new_base, target, taken)
             memcpy(fresh, empty_row, new_shape.row_bytes)
+            store_u32(fresh + ROW_SEQ, WRITTEN_ONCE)
             store_i64(fresh + ROW_EVENT, load_i64(row + ROW_EVENT))
             store_i64(fresh + ROW_WRITTEN, load_i64(row + ROW_WRITTEN))
             memcpy(fresh + new_shape.key_offset, row + old_shape.key_offset, new_shape.key_bytes)

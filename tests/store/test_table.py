@@ -27,6 +27,7 @@ from tests.store.oracle import var_column
 
 USER = Entity(name="user", join_keys=[JoinKey(name="user_id")])
 NAMED = Entity(name="named", join_keys=[JoinKey(name="name", type="string")])
+ROWS_USED_OFFSET = 56  # in an arena's header: see SegmentHeader in segment.pxd
 NOW = np.array([1_000], np.int64)
 
 
@@ -331,6 +332,19 @@ def test_a_killed_owner_leaves_its_rows_and_no_lock(directory: Path) -> None:
         batch = read(table, np.arange(5_000), ["f0", "f1"])
         assert np.frombuffer(batch.values, np.float32).tolist() == list(range(5_000))
         assert batch.var[0][0] == b"".join(str(k).encode() for k in range(5_000))
+
+
+def test_a_row_handed_out_but_never_written_is_no_row_after_a_crash(directory: Path) -> None:
+    store = Store.open(directory, shards=1)
+    table = store.create_table(view("float32"), USER)
+    table.write([ids(1, 2)], NOW, {"f0": floats(1, 2)}, now_us=0)
+    os.close(store._lock)  # dies without closing, and in the middle of taking a third row
+    with (directory / "segments" / "default.v" / "arena-0.1").open("r+b") as arena:
+        arena.seek(ROWS_USED_OFFSET)
+        arena.write((3).to_bytes(8, "little"))
+    with Store.open(directory) as again:
+        assert again.table("default", "v").stats().rows == 2
+        assert read(again.table("default", "v"), ids(0, 1, 2), ["f0"]).statuses == b"\x02\x00\x00"
 
 
 def test_create_twice_and_drop(store: Store) -> None:
