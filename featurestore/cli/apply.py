@@ -54,7 +54,7 @@ def apply(
     """
     if as_json and not (yes or dry_run):
         raise typer.BadParameter("--json cannot ask: add --yes to apply, or --dry-run to see the plan")
-    from featurestore.registry import survey  # noqa: PLC0415
+    from featurestore.registry import survey
 
     loaded = survey(path)
     if loaded.violations:
@@ -89,10 +89,10 @@ def _somebody_is_there() -> bool:
 
 def _raise_mistakes(loaded: "Loaded", connection: Connection, prune: bool) -> NoReturn:
     """Raises the mistakes of the files, together with what the store has to say about the rest of the definitions."""
-    from featurestore_client.errors import FeatureStoreError  # noqa: PLC0415
+    from featurestore_client.errors import FeatureStoreError
 
-    from featurestore.errors import InvalidArgumentError  # noqa: PLC0415
-    from featurestore.registry import sentences  # noqa: PLC0415
+    from featurestore.errors import InvalidArgumentError
+    from featurestore.registry import sentences
 
     violations = list(loaded.violations)
     try:
@@ -111,10 +111,10 @@ def _follows(loaded: "Loaded", violation: "Violation") -> bool:
 
 def _with_places(loaded: "Loaded", call: Any) -> "ApplyResult":
     """Calls the store; its violations come back with the file and line of the object."""
-    from featurestore_client import errors  # noqa: PLC0415
+    from featurestore_client import errors
 
-    from featurestore.errors import FailedPreconditionError, InvalidArgumentError  # noqa: PLC0415
-    from featurestore.registry import sentences  # noqa: PLC0415
+    from featurestore.errors import FailedPreconditionError, InvalidArgumentError
+    from featurestore.registry import sentences
 
     try:
         result: ApplyResult = call()
@@ -128,7 +128,7 @@ def _with_places(loaded: "Loaded", call: Any) -> "ApplyResult":
 
 
 def _placed(loaded: "Loaded", violations: Any) -> "list[Violation]":
-    from featurestore.errors import Violation  # noqa: PLC0415
+    from featurestore.errors import Violation
 
     places = {str(key): str(origin) for key, origin in loaded.origins.items()}
     return [

@@ -21,7 +21,7 @@ def config(
     featurestore config
     FEATURESTORE_LISTEN=127.0.0.1:7401 featurestore config --config featurestore.toml --json
     """
-    from featurestore.settings import Settings, load_settings  # noqa: PLC0415  so that `featurestore --help` is quick
+    from featurestore.settings import Settings, load_settings
 
     settings, sources = load_settings(flags, config)
     values = settings.model_dump(mode="json")  # keys of the API come out as asterisks

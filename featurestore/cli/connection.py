@@ -34,12 +34,12 @@ class Connection:
     def open(self) -> "Client":
         """A client of the server or the directory; to be used as a context manager."""
         if self.directory is not None:
-            from featurestore_client import Client  # noqa: PLC0415  commands that fail earlier do without
+            from featurestore_client import Client
 
-            from featurestore.server.in_process import InProcessTransport  # noqa: PLC0415
+            from featurestore.server.in_process import InProcessTransport
 
             return Client(InProcessTransport.open(self.directory))
-        from featurestore_client import connect  # noqa: PLC0415
+        from featurestore_client import connect
 
         return connect(
             self.server,

@@ -124,7 +124,7 @@ def _typed(given: Mapping[str, list[str]], types: Mapping[str, str]) -> Keys:
 
 
 def _rows(batch: "FeatureBatch", keys: Keys) -> list[dict[str, Any]]:
-    from featurestore_client import ValueStatus  # noqa: PLC0415
+    from featurestore_client import ValueStatus
 
     columns, statuses, times = batch.to_dict(), batch.statuses, batch.event_timestamps
     rows = []

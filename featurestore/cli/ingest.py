@@ -146,7 +146,7 @@ def ingest(
         raise typer.BadParameter("expected --dry-run or --resume, and not both")
     if delimiter is not None and len(delimiter) != 1:
         raise typer.BadParameter(f"--delimiter: got {delimiter!r}, expected one character")
-    from featurestore.ingest import Format, Load, LoadOptions, Naming, RejectLimit, TimeFormat, find_sources, naming_of  # noqa: PLC0415
+    from featurestore.ingest import Format, Load, LoadOptions, Naming, RejectLimit, TimeFormat, find_sources, naming_of
 
     with connection.open() as client:
         defined, entity, table_rows = _definitions(client, view, project)
@@ -185,7 +185,7 @@ def ingest(
 
 def _definitions(client: "Client", view: str, project: str) -> "tuple[FeatureView, Entity, int]":
     """The view, its entity, and how many rows it has."""
-    from featurestore.model import Entity, FeatureView  # noqa: PLC0415
+    from featurestore.model import Entity, FeatureView
 
     described = client.describe_feature_view(view, project=project)
     defined = FeatureView.model_validate(described["feature_view"])
@@ -235,7 +235,7 @@ def _note_checkpoint(load: "Load", place: Path | None, *, resume: bool) -> None:
 
 
 def _lost(place: Path | None) -> Exception:
-    from featurestore.errors import FailedPreconditionError  # noqa: PLC0415
+    from featurestore.errors import FailedPreconditionError
 
     return FailedPreconditionError(
         f"--resume: by the checkpoint {str(place)!r} rows were written, but the view has none: the server has lost them. "
@@ -254,10 +254,10 @@ def _going_on(rows: int, place: Path | None) -> str:
 
 
 def _run(load: "Load", client: "Client | None", title: str, place: Path | None) -> "Summary":
-    from featurestore_client.errors import FeatureStoreError as ClientError  # noqa: PLC0415
+    from featurestore_client.errors import FeatureStoreError as ClientError
 
-    from featurestore.cli.progress import ShownProgress  # noqa: PLC0415
-    from featurestore.errors import FeatureStoreError  # noqa: PLC0415
+    from featurestore.cli.progress import ShownProgress
+    from featurestore.errors import FeatureStoreError
 
     try:
         with _stopped_by_signals(load), ShownProgress(title, load.resumed_counts.read) as shown:

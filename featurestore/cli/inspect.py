@@ -235,8 +235,8 @@ def _join_keys(keys: Sequence[Entry]) -> str:
 
 
 def _duration(text: str | None) -> str:
-    from featurestore.model import parse_duration  # noqa: PLC0415
-    from featurestore.registry import duration_text  # noqa: PLC0415
+    from featurestore.model import parse_duration
+    from featurestore.registry import duration_text
 
     value = parse_duration(text or None)
     return duration_text(value) if value else "-"

@@ -25,7 +25,7 @@ _COMMANDS = {
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from featurestore import __version__  # noqa: PLC0415
+        from featurestore import __version__
 
         typer.echo(f"featurestore {__version__}")
         raise typer.Exit
@@ -74,7 +74,7 @@ def main() -> None:
 
 def sentence_of(error: Exception) -> str | None:
     """What to tell the user; None for an error that is a defect of ours."""
-    from featurestore.errors import FeatureStoreError  # noqa: PLC0415
+    from featurestore.errors import FeatureStoreError
 
     if isinstance(error, FeatureStoreError):
         return error.message

@@ -19,9 +19,9 @@ def serve(*, flags: dict[str, Any], config: ConfigOption = None) -> None:
     featurestore serve --listen 0.0.0.0:7400 --tls-certificate server.pem --tls-key server.key --api-keys-file keys.txt
     featurestore serve --config featurestore.toml --log-format json
     """
-    from featurestore.server.logs import configure_logs  # noqa: PLC0415  so that `featurestore --help` is quick
-    from featurestore.server.run import run_server  # noqa: PLC0415
-    from featurestore.settings import load_settings  # noqa: PLC0415
+    from featurestore.server.logs import configure_logs
+    from featurestore.server.run import run_server
+    from featurestore.settings import load_settings
 
     settings, _ = load_settings(flags, config)
     configure_logs(settings.log_format, settings.log_level)
