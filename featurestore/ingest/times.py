@@ -66,9 +66,14 @@ def read_times(array: pa.Array, written: TimeFormat, number_unit: str | None) ->
     if written.unit is not None:
         return _number_texts(array, written.unit)
     if written.text is None:
-        # First without a look at blanks: making a scalar of a Python value imports pandas, where it is installed.
+        # First as they mostly are: all without a zone, or all with one. Besides being quick, it makes no scalar of a Python
+        # value, which imports pandas where that is installed: a second of its own.
         try:
             return _in_zone(array.cast(MICROSECONDS), written.timezone, _NO_ROWS)
+        except pa.ArrowInvalid:
+            pass
+        try:
+            return array.cast(pa.timestamp("us", "UTC")).view(MICROSECONDS), _NO_ROWS
         except pa.ArrowInvalid:
             pass
     texts = pc.utf8_trim_whitespace(array)
