@@ -21,9 +21,9 @@ from featurestore.ingest.times import MICROSECONDS, Rows
 from featurestore.ingest.where import Where
 from featurestore.model import DataType, Scalar
 
-MESSAGE_BYTES = 1 << 20
-"""About what the batch of one message takes on the wire."""
-MESSAGE_BYTES_MAX = 2 << 20
+MESSAGE_BYTES = 3 << 20
+"""What the batch of one message takes on the wire at most, where no strings are longer than on average."""
+MESSAGE_BYTES_MAX = 7 << 19
 """More than this only for a single row; well below what the client would cut once more, for a batch is to be one message."""
 NOTHING = pa.record_batch([], schema=pa.schema([]))
 _TIMESTAMP = DataType(scalar=Scalar.TIMESTAMP)
@@ -203,10 +203,10 @@ def _shown(value: object) -> str | None:
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
-    """Where to cut a batch so that a piece takes about ``MESSAGE_BYTES``."""
+    """Where to cut a batch, evenly, so that a piece takes no more than ``MESSAGE_BYTES``."""
     rows = batch.num_rows
     if rows:
-        step = max(1, int(rows * MESSAGE_BYTES / max(wire_bytes(batch), 1)))
+        step = -(-rows // -(-max(wire_bytes(batch), 1) // MESSAGE_BYTES))
         is_even = not any(pa.types.is_string(kind) or pa.types.is_binary(kind) for kind in batch.schema.types)
         for start in range(0, rows, step):
             stop = min(rows, start + step)

@@ -132,7 +132,7 @@ class Client:
         """Writes any amount of rows to a view, over one stream.
 
         ``data`` is an Arrow table or record batch reader, a pandas frame, a mapping of columns, or an iterable of any of them,
-        with the columns of ``write``. It is cut into batches of about a megabyte (or of ``batch_rows``), of which at most
+        with the columns of ``write``. It is cut into batches of about 3 MB (or of ``batch_rows``), of which at most
         ``window`` are under way. ``progress`` is called, in this thread, as they are acknowledged. A server that went away is
         waited for, and what it had not acknowledged is sent again; ``timeout_s`` is the longest time without an
         acknowledgement. Where that fails, the error carries ``acknowledged_sequence``: with the same data,

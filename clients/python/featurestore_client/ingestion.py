@@ -29,9 +29,10 @@ from featurestore_client.retry import RetryPolicy
 from featurestore_client.transport import INGEST_FEATURES, AsyncTransport, Transport
 from featurestore_client.wire import featurestore_raw_pb2 as wire
 
-MESSAGE_BYTES = 1 << 20
-"""What a message is cut to: large enough that its own cost vanishes, small enough that a window of them is no burden."""
-MESSAGE_BYTES_MAX = 3 << 20
+MESSAGE_BYTES = 3 << 20
+"""What a message is cut to: a column costs each message, and both ends, as much as some thousand values, so the larger the
+better; the window of them is the memory that it takes."""
+MESSAGE_BYTES_MAX = 4_000_000
 """Cut once more above this, where strings were longer than guessed: below the 4 MiB that gRPC peers take by default."""
 WINDOW = 8
 

@@ -81,13 +81,13 @@ def test_every_kind_of_data_arrives_whole_and_in_order(server: Any, sink: Sink, 
     assert sink.sequences == list(range(1, len(sink.sequences) + 1))
 
 
-def test_batches_are_about_a_megabyte(server: Any, sink: Sink, connect: Connect) -> None:
+def test_batches_are_about_three_megabytes(server: Any, sink: Sink, connect: Connect) -> None:
     sizes: list[int] = []
     sink.before = lambda request, _context: sizes.append(request.ByteSize())
     connect(server.address).ingest("delays", table(200_000))
     assert sink.rows == list(range(200_000))
-    assert max(sizes) < 1_100_000
-    assert sum(size > 900_000 for size in sizes) == len(sizes) - 1
+    assert max(sizes) < 3_200_000
+    assert sum(size > 2_800_000 for size in sizes) == len(sizes) - 1
 
 
 def test_long_strings_are_cut_further(server: Any, sink: Sink, connect: Connect) -> None:
