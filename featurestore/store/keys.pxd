@@ -10,6 +10,7 @@ cdef class KeyBatch:
 
     cdef int _hash(self) except -1
 
+cdef KeyBatch int64_keys(str name, object column)
 cpdef KeyBatch key_batch(object layout, list join_keys, object columns, int64_t key_bytes_max)
 
 

@@ -8,6 +8,11 @@ cdef class Snapshot:
     cdef readonly tuple segments
     cdef readonly object layout
     cdef readonly uint64_t schema_id
+    cdef list join_keys
+    cdef bint one_int64_key
+    cdef int64_t key_bytes_max
+    cdef Py_ssize_t rows_max
+    cdef uint64_t string_bytes_max
     cdef Shard *shards
     cdef int shard_bits
     cdef RowShape shape

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -7,11 +8,21 @@ from featurestore.store.columns import Values
 from featurestore.store.layout import RowLayout
 from featurestore.store.segment import Segment
 
+class ReadLimits(Protocol):
+    @property
+    def key_bytes_max(self) -> int: ...
+    @property
+    def batch_rows_max(self) -> int: ...
+    @property
+    def read_bytes_max(self) -> int: ...
+
 class Snapshot:
     segments: tuple[Segment, ...]
     layout: RowLayout
     schema_id: int
-    def __init__(self, layout: RowLayout, schema_id: int, segments: Sequence[Segment]) -> None: ...
+    def __init__(
+        self, layout: RowLayout, schema_id: int, segments: Sequence[Segment], join_keys: Sequence[str], limits: ReadLimits
+    ) -> None: ...
 
 class Projection:
     features: tuple[str, ...]
@@ -36,10 +47,7 @@ class RowBatch:
 
 def read_rows(
     snapshot: Snapshot,
-    join_keys: list[str],
     key_columns: Sequence[Values],
-    key_bytes_max: int,
-    rows_max: int,
     projection: Projection,
     expired_before: int,
     expired_values: bool,
@@ -48,5 +56,4 @@ def read_rows(
     out_offset: int,
     out_stride: int,
     nulls_out: bytearray | None,
-    string_bytes_max: int,
 ) -> RowBatch: ...

@@ -11,7 +11,8 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from featurestore.errors import InternalError, NotFoundError, ResourceExhaustedError
-from featurestore.store.keys cimport KeyBatch, key_at, key_batch, shard_of
+from featurestore.model import Scalar
+from featurestore.store.keys cimport KeyBatch, int64_keys, key_at, key_batch, shard_of
 from featurestore.store.segment cimport (
     ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, UNIT_BYTES, Segment, SegmentHeader, atomic_fence_acquire, atomic_load_acquire_u32,
     atomic_load_relaxed_u32, first_slot, heap_at, key_equals, load_i64, load_u32, prefetch_read, row_at, shape_of, spin_pause,
@@ -34,9 +35,17 @@ cdef enum:
     TOO_MUCH = -3
 
 cdef class Snapshot:
-    """The segments of a table at one instant, and their layout. Readers hold one while they read; growth makes another."""
+    """The segments of a table at one instant, their layout, and the limits of reads.
 
-    def __init__(self, layout, uint64_t schema_id, segments):
+    Readers hold one while they read; growth makes another.
+    """
+
+    def __init__(self, layout, uint64_t schema_id, segments, join_keys, limits):
+        self.join_keys = list(join_keys)
+        self.one_int64_key = layout.key_scalars == (Scalar.INT64,)
+        self.key_bytes_max = limits.key_bytes_max
+        self.rows_max = limits.batch_rows_max
+        self.string_bytes_max = limits.read_bytes_max
         self.segments = tuple(segments)
         self.layout = layout
         self.schema_id = schema_id
@@ -410,11 +419,15 @@ cdef list strings_by_column(Projection projection, Gather *strings, Py_ssize_t r
 
 
 def read_rows(
-    Snapshot snapshot, list join_keys, key_columns, int64_t key_bytes_max, Py_ssize_t rows_max, Projection projection, int64_t expired_before, bint expired_values, bint event_timestamps,
-    out, uint64_t out_offset, uint64_t out_stride, nulls_out, uint64_t string_bytes_max,
+    Snapshot snapshot, key_columns, Projection projection, int64_t expired_before, bint expired_values, bint event_timestamps,
+    out, uint64_t out_offset, uint64_t out_stride, nulls_out,
 ):
     """Reads a batch. See ``Table.read``; ``expired_before``: rows of an earlier event time (us) are EXPIRED."""
-    cdef KeyBatch keys = key_batch(snapshot.layout, join_keys, key_columns, key_bytes_max)
+    cdef KeyBatch keys
+    if snapshot.one_int64_key and len(key_columns) == 1:
+        keys = int64_keys(snapshot.join_keys[0], key_columns[0])
+    else:
+        keys = key_batch(snapshot.layout, snapshot.join_keys, key_columns, snapshot.key_bytes_max)
     cdef Py_ssize_t rows = keys.rows, i
     cdef RowBatch batch = RowBatch.__new__(RowBatch)
     cdef Target target
@@ -424,8 +437,8 @@ def read_rows(
     cdef int outcome
     cdef uint8_t *merged
     memset(&target, 0, sizeof(target))
-    if rows > rows_max:
-        raise ResourceExhaustedError.of("rows of a read", rows, rows_max, "read in smaller batches")
+    if rows > snapshot.rows_max:
+        raise ResourceExhaustedError.of("rows of a read", rows, snapshot.rows_max, "read in smaller batches")
     assert projection.layout is snapshot.layout, "a projection belongs to the layout it was made from"
     target.expired_before = expired_before
     target.expired_values = expired_values
@@ -452,7 +465,7 @@ def read_rows(
             if target.statuses == NULL:
                 raise MemoryError
         if projection.part_count:
-            target.strings.bytes_max = string_bytes_max
+            target.strings.bytes_max = snapshot.string_bytes_max
             target.strings.starts = <uint64_t *>malloc(max(rows, 1) * 8)
             target.strings.lengths = <uint32_t *>malloc(max(rows, 1) * 4 * projection.part_count)
             if target.strings.starts == NULL or target.strings.lengths == NULL:
@@ -466,7 +479,7 @@ def read_rows(
             raise MemoryError
         if outcome == TOO_MUCH:
             raise ResourceExhaustedError(
-                f"the strings of this read take more than {string_bytes_max} bytes (read_bytes_max): read fewer rows at a time"
+                f"the strings of this read take more than {snapshot.string_bytes_max} bytes (read_bytes_max): read fewer rows at a time"
             )
         if outcome == STUCK:
             raise InternalError("a row stayed half-written: its writer died, and the owner has not repaired it yet")

@@ -150,10 +150,13 @@ class TableReader:
                 if self._control.epoch == epoch:
                     raise
                 continue
-            self._take(view, entity, Snapshot(layout, schema_id, segments))
+            self._take(view, entity, self._snapshot_of(layout, schema_id, segments, entity))
             self._epoch, self._arenas, self._indexes = epoch, arenas, indexes
             return
         raise FailedPreconditionError(f"{self._directory} is left in the middle of a change by an owner that died: recover it")
+
+    def _snapshot_of(self, layout: RowLayout, schema_id: int, segments: Sequence[Segment], entity: Entity) -> Snapshot:
+        return Snapshot(layout, schema_id, segments, [key.name for key in entity.join_keys], self._limits)
 
     def _take(self, view: FeatureView, entity: Entity, snapshot: Snapshot) -> None:
         self.view, self.entity = view, entity
@@ -211,10 +214,7 @@ class TableReader:
         expired_before = now_us - self._ttl_us if self._ttl_us else NEVER_US
         return read_rows(
             snapshot,
-            self._join_keys,
             keys,
-            self._limits.key_bytes_max,
-            self._limits.batch_rows_max,
             projection,
             expired_before,
             expired_values,
@@ -223,7 +223,6 @@ class TableReader:
             out_offset,
             out_stride,
             nulls_out,
-            self._limits.read_bytes_max,
         )
 
     def _recompile(self, projection: Projection, layout: RowLayout) -> Projection:
@@ -284,7 +283,7 @@ class Table(TableReader):
         ]
         table._arenas, table._indexes = [1] * shards, [1] * shards
         table._write_schema(1, view, entity)
-        table._take(view, entity, Snapshot(layout, 1, segments))
+        table._take(view, entity, table._snapshot_of(layout, 1, segments, entity))
         table._control.publish(1, table._arenas, table._indexes)
         return table
 
@@ -504,7 +503,7 @@ class Table(TableReader):
             schema_id += 1
             view, entity = schema
             self._write_schema(schema_id, view, entity)
-        self._take(view, entity, Snapshot(layout or before.layout, schema_id, segments))
+        self._take(view, entity, self._snapshot_of(layout or before.layout, schema_id, segments, entity))
         self._control.publish(schema_id, self._arenas, self._indexes)
         for shard, segment in replaced.items():
             self._unlink_other_than(before.segments[shard], segment)
