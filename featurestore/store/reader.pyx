@@ -418,6 +418,15 @@ cdef list strings_by_column(Projection projection, Gather *strings, Py_ssize_t r
     return columns
 
 
+cdef bint any_set(const uint8_t *bits, Py_ssize_t length) noexcept nogil:
+    # A bitmap made for a torn copy's nulls may have none left once the row was read whole.
+    cdef Py_ssize_t i
+    for i in range(length):
+        if bits[i]:
+            return True
+    return False
+
+
 def read_rows(
     Snapshot snapshot, key_columns, Projection projection, int64_t expired_before, bint expired_values, bint event_timestamps,
     out, uint64_t out_offset, uint64_t out_stride, nulls_out,
@@ -492,7 +501,7 @@ def read_rows(
                 if target.statuses[i] != PRESENT:
                     batch.statuses = PyBytes_FromStringAndSize(<char *>target.statuses, rows)
                     break
-        if target.nulls != NULL:
+        if target.nulls != NULL and any_set(target.nulls, rows * <Py_ssize_t>projection.null_row_bytes):
             batch.nulls = PyBytes_FromStringAndSize(<char *>target.nulls, rows * <Py_ssize_t>projection.null_row_bytes)
             if nulls_out is not None:
                 PyObject_GetBuffer(nulls_out, &nulls_view, PyBUF_WRITABLE)
