@@ -77,8 +77,8 @@ def _kernel(report: Report) -> Any:
     for panel in panels[len(cases) + 1 :]:
         panel.set_visible(False)
     text = "Reads: median time of a call, shorter is better. Writes: rows a second, longer is better. Bars on log scales."
-    figure.text(0.01, 0.962, text, fontsize=10, color="#374151", ha="left", va="top")
-    return _titled(figure, "The kernel beside its peers: " + _rows(report), top=0.965)
+    figure.text(0.01, 0.952, text, fontsize=10, color="#374151", ha="left", va="top")
+    return _titled(figure, "The kernel beside its peers: " + _rows(report), top=0.95)
 
 
 def _memory(report: Report) -> Any:
