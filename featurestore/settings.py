@@ -55,7 +55,9 @@ class Settings(BaseSettings):
     message_bytes_max: int = Field(64 << 20, ge=1 << 10, le=2**31 - 1, description="bytes of one request message")
 
     read_rows_max: int = Field(10_000, ge=1, le=10_000_000, description="rows of one GetFeatures request")
-    read_bytes_max: int = Field(256 << 20, ge=1 << 10, le=2**31 - 1, description="bytes of fixed-width values of one answer")
+    read_bytes_max: int = Field(
+        256 << 20, ge=1 << 10, le=2**31 - 1, description="bytes of one answer: of its numbers, and of its strings"
+    )
     batch_rows_max: int = Field(1_000_000, ge=1, description="rows of one write or delete")
     rows_max: int = Field(200_000_000, ge=1, description="rows of all tables")
     bytes_max: int | None = Field(

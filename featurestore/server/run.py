@@ -44,7 +44,7 @@ def open_service(settings: Settings) -> OnlineStore:
             key_bytes_max=settings.key_bytes_max,
             value_bytes_max=settings.value_bytes_max,
             batch_rows_max=settings.batch_rows_max,
-            read_bytes_max=settings.read_bytes_max,
+            read_string_bytes_max=settings.read_bytes_max,
         ),
         limits=ServiceLimits(read_rows_max=settings.read_rows_max, read_bytes_max=settings.read_bytes_max),
         shards=settings.shards,

@@ -45,7 +45,7 @@ cdef class Snapshot:
         self.one_int64_key = layout.key_scalars == (Scalar.INT64,)
         self.key_bytes_max = limits.key_bytes_max
         self.rows_max = limits.batch_rows_max
-        self.string_bytes_max = limits.read_bytes_max
+        self.string_bytes_max = limits.read_string_bytes_max
         self.segments = tuple(segments)
         self.layout = layout
         self.schema_id = schema_id

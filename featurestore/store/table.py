@@ -50,7 +50,7 @@ class Limits:
     """Bytes of one string or bytes value."""
     batch_rows_max: int = 1_000_000
     """Rows of one write, delete or read."""
-    read_bytes_max: int = 256 << 20
+    read_string_bytes_max: int = 256 << 20
     """Bytes of all strings of one read."""
 
 

@@ -263,7 +263,7 @@ def test_full_memory_is_an_error_and_reads_go_on(directory: Path) -> None:
 
 
 def test_strings_of_one_read_are_bounded(directory: Path) -> None:
-    with Store.open(directory, shards=1, limits=Limits(read_bytes_max=100)) as store:
+    with Store.open(directory, shards=1, limits=Limits(read_string_bytes_max=100)) as store:
         table = store.create_table(view("string"), USER)
         table.write([ids(1)], NOW, {"f0": Column(var_column([b"x" * 30]))}, now_us=0)
         assert read(table, ids(1, 1, 1), ["f0"]).var[0][0] == b"x" * 90
