@@ -32,19 +32,12 @@ else
 endif
 	@touch $@
 
-.venv/bench: .venv/installed
+# The tools of a dependency group, by its name.
+.venv/bench .venv/demo: .venv/installed
 ifdef UV
-	uv pip install --quiet --python $(BIN)/python --group bench
+	uv pip install --quiet --python $(BIN)/python --group $(@F)
 else
-	$(BIN)/python -m pip install --quiet --group bench
-endif
-	@touch $@
-
-.venv/demo: .venv/installed
-ifdef UV
-	uv pip install --quiet --python $(BIN)/python --group demo
-else
-	$(BIN)/python -m pip install --quiet --group demo
+	$(BIN)/python -m pip install --quiet --group $(@F)
 endif
 	@touch $@
 

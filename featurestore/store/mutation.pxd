@@ -1,8 +1,7 @@
 # What changing a segment is made of: finding a key's row, handing rows and heap blocks out and taking them back. Inline, so that
 # writer.pyx and remover.pyx share it at no cost. Only the table's one writer calls any of it; readers may look on at all times.
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport uint32_t, uint64_t
 
 from featurestore.store.reader cimport next_candidate
 from featurestore.store.segment cimport (

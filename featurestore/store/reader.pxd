@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from featurestore.store.segment cimport (
     ENTRY_FIRST_ROW, ENTRY_NEVER_USED, RowShape, Shard, atomic_load_acquire_u64, index_step,
@@ -8,7 +8,7 @@ cdef class Snapshot:
     cdef readonly tuple segments
     cdef readonly object layout
     cdef readonly uint64_t schema_id
-    cdef list join_keys
+    cdef readonly list join_keys
     cdef bint one_int64_key
     cdef int64_t key_bytes_max
     cdef Py_ssize_t rows_max

@@ -20,6 +20,7 @@ class Snapshot:
     segments: tuple[Segment, ...]
     layout: RowLayout
     schema_id: int
+    join_keys: list[str]
     def __init__(
         self, layout: RowLayout, schema_id: int, segments: Sequence[Segment], join_keys: Sequence[str], limits: ReadLimits
     ) -> None: ...

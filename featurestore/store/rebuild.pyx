@@ -3,7 +3,7 @@
 Readers go on with the old segment until the table publishes the new one. Invariant: the old segment is only read.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 

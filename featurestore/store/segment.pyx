@@ -335,10 +335,6 @@ cdef class Control:
         return atomic_load_acquire_u64(&self.header.epoch)
 
     @property
-    def shards(self):
-        return self.header.shards
-
-    @property
     def clean(self):
         return self.header.clean != 0
 

@@ -160,7 +160,6 @@ class TableReader:
 
     def _take(self, view: FeatureView, entity: Entity, snapshot: Snapshot) -> None:
         self.view, self.entity = view, entity
-        self._join_keys = [key.name for key in entity.join_keys]
         self._ttl_us = _microseconds(view.ttl)
         self._retention_us = _microseconds(view.retention)
         self._snapshot = snapshot
@@ -367,7 +366,7 @@ class Table(TableReader):
         return True
 
     def _checked_keys(self, layout: RowLayout, keys: Sequence[Values]) -> KeyBatch:
-        batch = key_batch(layout, self._join_keys, keys, self._limits.key_bytes_max)
+        batch = key_batch(layout, self._snapshot.join_keys, keys, self._limits.key_bytes_max)
         if batch.rows > self._limits.batch_rows_max:
             raise ResourceExhaustedError.of(
                 "rows of a batch", batch.rows, self._limits.batch_rows_max, "write in smaller batches"

@@ -23,7 +23,7 @@ from featurestore.store.segment cimport (
 )
 
 cdef enum:
-    BLOCK = 128                    # rows whose misses overlap; they and their images fit in the first-level cache
+    BLOCK = 128                   # rows whose misses overlap; they and their images fit in the second-level cache
     IMAGE_BYTES_MAX = 128 << 10   # of a block; wider rows make smaller blocks
 
 cdef struct SourceColumn:
