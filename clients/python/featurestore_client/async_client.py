@@ -195,7 +195,8 @@ class AsyncClient:
         attempts = Attempts(self._retry, timeout_s, repeatable=repeatable)
         while True:
             try:
-                return await self._transport.unary(method_path, request, timeout_s=attempts.left_s())
+                return await self._transport.unary(method_path, request, timeout_s=timeout_s, repeatable=repeatable)
             except UnavailableError as error:
                 delay_s = attempts.delay_after(error)
             await asyncio.sleep(delay_s)
+            timeout_s = attempts.left_s()

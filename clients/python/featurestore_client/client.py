@@ -228,7 +228,8 @@ class Client:
         attempts = Attempts(self._retry, timeout_s, repeatable=repeatable)
         while True:
             try:
-                return self._transport.unary(method_path, request, timeout_s=attempts.left_s())
+                return self._transport.unary(method_path, request, timeout_s=timeout_s)
             except UnavailableError as error:
                 delay_s = attempts.delay_after(error)
             time.sleep(delay_s)
+            timeout_s = attempts.left_s()

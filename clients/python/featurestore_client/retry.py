@@ -1,13 +1,14 @@
 """When a call is tried again, and how long after.
 
-Invariant: a call is repeated only after UNAVAILABLE, only where doing it twice does no harm, and never past its deadline.
+Invariant: a call is repeated only after UNAVAILABLE, only where doing it twice does no harm or no server can have seen it, and
+never past its deadline.
 """
 
 import random
 import time
 from dataclasses import dataclass
 
-from featurestore_client.errors import InvalidArgumentError, UnavailableError
+from featurestore_client.errors import InvalidArgumentError, NotSentError, UnavailableError
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,10 @@ class RetryPolicy:
         # A floor of a tenth keeps a burst of attempts from falling into one instant.
         ceiling_s: float = min(self.backoff_max_s, self.backoff_s * 2 ** min(failures - 1, 30))
         return random.uniform(0.1, 1.0) * ceiling_s  # noqa: S311
+
+
+ATTEMPT_S_MIN = 0.005
+"""What must be left of the deadline for another attempt: with less it would end as one that took too long."""
 
 
 class Deadline:
@@ -58,7 +63,8 @@ class Attempts:
         """How long to wait before the next attempt. Raises the error where there is none."""
         self._failures += 1
         delay_s = self._policy.delay_s(self._failures)
-        if not self._repeatable or self._failures >= self._policy.attempts_max or delay_s >= self.left_s():
+        is_safe = self._repeatable or isinstance(error, NotSentError)
+        if not is_safe or self._failures >= self._policy.attempts_max or delay_s + ATTEMPT_S_MIN >= self.left_s():
             raise error
         return delay_s
 
