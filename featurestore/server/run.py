@@ -80,7 +80,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
     methods = Methods(service, api_keys)
-    engine = GrpcAioServer(methods, address, credentials=credentials, message_bytes_max=settings.message_bytes_max)
+    engine = GrpcAioServer(methods.by_path, address, credentials=credentials, message_bytes_max=settings.message_bytes_max)
     maintenance = asyncio.ensure_future(service.maintain(settings.reclaim_rows_per_s))
     try:
         bound = await engine.start()
