@@ -32,6 +32,8 @@ class AsyncConnection(asyncio.Protocol):
         self._flush_is_due = False
         self._is_paused = False
         self._is_retired = False
+        self.closed = self.loop.create_future()
+        """Done once the socket is closed."""
         self._heard = 0
         """How often the server was heard of."""
 
@@ -64,6 +66,8 @@ class AsyncConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if not self.closed.done():
+            self.closed.set_result(None)
         self._end_all(self.calls.lost(exc or "the server closed it"))
 
     def pause_writing(self) -> None:
@@ -113,11 +117,10 @@ class AsyncConnection(asyncio.Protocol):
         self._close_if_done()
 
     def abort(self, error: FeatureStoreError) -> None:
-        """Ends it with all its calls."""
-        self._is_retired = True
+        """Ends it with all its calls, at once."""
         self._end_all(error)
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()
 
     def begin(self, call: "_UnaryCall | _StreamCall", head: Headers, framed: bytes, *, end: bool) -> int:
         """A new stream, whose events ``call`` is told of."""

@@ -94,6 +94,7 @@ class AsyncNativeTransport:
             self._connecting.cancel()
         for connection in list(self._connections):
             connection.abort(self._calls.closed())
+            await connection.closed
         self._connection = None
 
     # ------------------------------------------------------------------------------------------------------- connecting
