@@ -155,7 +155,7 @@ class Calls:
         if code == "DEADLINE_EXCEEDED" and message == "Deadline Exceeded":  # in grpcio's words
             raise too_late(method_path, timeout_s)
         try:
-            details = metadata_of(pairs).get("grpc-status-details-bin", b"")
+            details = dict(metadata_of(pairs)).get("grpc-status-details-bin", b"")
         except FramingError:
             details = b""
         raise self.error(code, message, details if isinstance(details, bytes) else b"")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -212,7 +213,7 @@ def test_every_type_goes_in_and_comes_out(store: Process, connect: Any, kind: st
 
 def test_writes_are_counted_and_the_newest_wins(store: Process, connect: Any) -> None:
     client = connect(store.address)
-    key = {"carrier": [f"counted-{id(client)}"]}
+    key = {"carrier": [f"counted-{uuid.uuid4()}"]}
     assert client.write("carrier_delays", {**key, "mean": [1]}, event_timestamps=NOW) == WriteCounts(1, 1, 0, 0, 0)
     assert client.write("carrier_delays", {**key, "mean": [2]}, event_timestamps=NOW) == WriteCounts(1, 0, 0, 1, 0)
     later = NOW + timedelta(seconds=1)
