@@ -143,7 +143,7 @@ class BlockingConnection:
         except (OSError, ProtocolError):
             return False
 
-    def unary(self, method_path: str, head: Headers, framed: bytes, timeout_s: float, ends_s: float) -> Reply:
+    def unary(self, method_path: str, head: Headers, framed: bytes, timeout_s: float, ends_s: float) -> Reply | StreamEvent:
         """One request, one reply. Raises NotSentError where the server cannot have seen it: then another connection may."""
         session = self.session
         if timeout_s != self._timeout_s:
@@ -169,7 +169,7 @@ class BlockingConnection:
                 event = events[0]
                 if event.ended and event.head is not None and event.stream_id == stream_id:
                     self.reusable = not session.going_away and stream_id < STREAM_ID_LAST
-                    return Reply(event.head, event.data, event.trailers)
+                    return event
             return self._long_reply(method_path, stream_id, count, list(events), ends_s)
         except (OSError, ProtocolError) as error:
             if isinstance(error, _TIME_IS_UP):

@@ -45,42 +45,41 @@ class NativeTransport:
     def unary(self, method_path: str, request: bytes, *, timeout_s: float) -> bytes:
         """One request, one response."""
         ends_s = time.monotonic() + timeout_s
-        head = self._calls.head(method_path, timeout_s)
+        calls, idle = self._calls, self._idle
+        head = calls.head(method_path, timeout_s)
         framed = frame(request)
-        refusals = 0
+        opened = 0
         while True:
-            connection, is_fresh = self._take(ends_s)
+            if idle:
+                try:
+                    connection = idle.pop()
+                except IndexError:  # another thread was quicker
+                    continue
+                if not connection.is_alive():
+                    self._drop(connection)
+                    continue
+            else:
+                connection = self._open(ends_s)
+                opened += 1
             try:
                 reply = connection.unary(method_path, head, framed, timeout_s, ends_s)
             except NotSentError:
                 self._drop(connection)
-                refusals += is_fresh
-                if refusals == REFUSALS_MAX:
+                if opened == REFUSALS_MAX:
                     raise
                 continue
             except BaseException as error:
                 self._drop(connection)
                 if self._closed and isinstance(error, FeatureStoreError):
-                    raise self._calls.closed() from None
+                    raise calls.closed() from None
                 raise
-            if connection.reusable and len(self._idle) < IDLE_MAX:
-                self._idle.append(connection)
+            if connection.reusable and len(idle) < IDLE_MAX:
+                idle.append(connection)
             else:
                 self._drop(connection)
             if self._closed:
                 self.close()
-            return self._calls.message(reply, method_path, timeout_s)
-
-    def _take(self, ends_s: float) -> tuple[BlockingConnection, bool]:
-        """A connection, and whether it is a fresh one."""
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                return self._open(ends_s), True
-            if connection.is_alive():
-                return connection, False
-            self._drop(connection)
+            return calls.message(reply, method_path, timeout_s)
 
     def _open(self, ends_s: float) -> BlockingConnection:
         if self._closed:

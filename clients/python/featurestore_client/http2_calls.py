@@ -30,7 +30,7 @@ from featurestore_client.grpc_framing import (
     pairs_of,
     unframe,
 )
-from featurestore_client.http2 import REFUSED_STREAM, Headers, Session
+from featurestore_client.http2 import REFUSED_STREAM, Headers, Session, StreamEvent
 
 MESSAGE_BYTES_MAX: Final = 256 << 20
 WINDOW_BYTES: Final = 4 << 20
@@ -59,7 +59,7 @@ def new_session() -> Session:
 
 
 class Reply(NamedTuple):
-    """All that came back on a stream that ended as it should."""
+    """All that came back on a stream that ended as it should; a StreamEvent that has it all will do as well."""
 
     head: bytes
     data: bytes
@@ -100,13 +100,13 @@ class Calls:
             self._heads[method_path, timeout_s] = head
         return head
 
-    def message(self, reply: Reply, method_path: str, timeout_s: float | None) -> bytes:
+    def message(self, reply: Reply | StreamEvent, method_path: str, timeout_s: float | None) -> bytes:
         """The message of a unary call's reply. Raises the error that it is instead."""
-        head, data, trailers = reply
-        if trailers == _OK_TRAILERS and head in self._good_heads:
-            message = unframe(data, MESSAGE_BYTES_MAX)
+        if reply.trailers == _OK_TRAILERS and reply.head in self._good_heads:
+            message = unframe(reply.data, MESSAGE_BYTES_MAX)
             if message is not None:
                 return message
+        head, data, trailers = reply.head or b"", reply.data, reply.trailers
         encoding = self.check_head(head, method_path, timeout_s)
         try:
             reader = MessageReader(MESSAGE_BYTES_MAX, encoding)

@@ -45,26 +45,22 @@ class Deadline:
 
 
 class Attempts:
-    """The attempts of one call within its deadline."""
+    """The attempts of one call within its deadline, from the first failure on."""
 
     __slots__ = ("_deadline", "_failures", "_policy", "_repeatable")
 
-    def __init__(self, policy: RetryPolicy, timeout_s: float, *, repeatable: bool) -> None:
+    def __init__(self, policy: RetryPolicy, deadline: Deadline, *, repeatable: bool) -> None:
         self._policy = policy
         self._repeatable = repeatable
         self._failures = 0
-        self._deadline = Deadline(timeout_s)
-
-    def left_s(self) -> float:
-        """What is left of the deadline."""
-        return self._deadline.left_s()
+        self._deadline = deadline
 
     def delay_after(self, error: UnavailableError) -> float:
         """How long to wait before the next attempt. Raises the error where there is none."""
         self._failures += 1
         delay_s = self._policy.delay_s(self._failures)
         is_safe = self._repeatable or isinstance(error, NotSentError)
-        if not is_safe or self._failures >= self._policy.attempts_max or delay_s + ATTEMPT_S_MIN >= self.left_s():
+        if not is_safe or self._failures >= self._policy.attempts_max or delay_s + ATTEMPT_S_MIN >= self._deadline.left_s():
             raise error
         return delay_s
 
