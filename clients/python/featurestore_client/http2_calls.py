@@ -108,12 +108,12 @@ class Calls:
                 return message
         head, data, trailers = reply.head or b"", reply.data, reply.trailers
         encoding = self.check_head(head, method_path, timeout_s)
+        self.check_end(head, trailers, method_path, timeout_s)
         try:
             reader = MessageReader(MESSAGE_BYTES_MAX, encoding)
             messages = reader.read(data)
         except FramingError as failure:
             raise self.error(failure.status, failure.message) from None
-        self.check_end(head, trailers, method_path, timeout_s)
         if len(messages) != 1 or not reader.is_between:
             raise self.error("INTERNAL", f"{method_path} was answered with {len(messages)} whole messages: expected 1")
         return messages[0]
@@ -154,6 +154,8 @@ class Calls:
         message = decode_message(fields.get("grpc-message", "")) or f"{method_path} failed without a word"
         if code == "DEADLINE_EXCEEDED" and message == "Deadline Exceeded":  # in grpcio's words
             raise too_late(method_path, timeout_s)
+        if code == "CANCELLED" and message == "CANCELLED":  # likewise, of calls that it drops as it shuts down
+            code, message = "UNAVAILABLE", "the server gave the call up"
         try:
             details = dict(metadata_of(pairs)).get("grpc-status-details-bin", b"")
         except FramingError:

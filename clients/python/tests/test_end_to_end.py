@@ -1,11 +1,6 @@
 """The client against a real server process: define, load, write, read, delete, restart."""
 
-import os
 import re
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -74,73 +69,15 @@ DEFINITIONS: dict[str, Any] = {
 }
 
 
-class Process:
-    """A ``featurestore serve`` process; ``restart`` keeps its port and directory."""
-
-    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
-        self._directory = directory
-        self._environment = environment
-        self._listen = "127.0.0.1:0"
-        self.address = ""
-        self.start()
-
-    def start(self) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FEATURESTORE_")}
-        command = [sys.executable, "-m", "featurestore", "serve", "--directory", str(self._directory), "--listen", self._listen]
-        command += ["--segments", str(self._directory / "segments")]
-        environment = {**inherited, **self._environment}
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=self._directory)
-        assert self._process.stderr is not None
-        lines = []
-        for line in self._process.stderr:
-            lines.append(line)
-            if "grpc://127.0.0.1:" in line:
-                self.address = "grpc://127.0.0.1:" + line.partition("grpc://127.0.0.1:")[2].split()[0].strip('",')
-                self._listen = self.address.removeprefix("grpc://")
-                break
-        else:
-            self._process.stderr.close()
-            self._process.wait()
-            raise AssertionError("the server ended: " + "".join(lines))
-        self._reader = threading.Thread(target=self._process.stderr.read, daemon=True)  # so that it can go on writing
-        self._reader.start()
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        self._process.send_signal(number)
-        self._process.wait(30)
-        self._reader.join(30)
-        assert self._process.stderr is not None
-        self._process.stderr.close()
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
-
 @pytest.fixture(scope="module")
-def start() -> Iterator[Callable[..., Process]]:
-    processes: list[Process] = []
-    with tempfile.TemporaryDirectory(prefix="featurestore-client-test-", dir="/dev/shm") as directory:
-
-        def started(**environment: str) -> Process:
-            process = Process(Path(tempfile.mkdtemp(dir=directory)), environment)
-            processes.append(process)
-            return process
-
-        yield started
-        for process in processes:
-            process.stop()
-
-
-@pytest.fixture(scope="module")
-def store(start: Callable[..., Process]) -> Process:
-    process = start()
+def store(engine: str, start: Callable[..., Any]) -> Any:
+    process = start(FEATURESTORE_GRPC_ENGINE=engine)
     with featurestore_client.connect(process.address) as client:
         client.apply(DEFINITIONS)
     return process
 
 
-def test_a_service_of_two_views_is_one_matrix(store: Process, connect: Any) -> None:
+def test_a_service_of_two_views_is_one_matrix(store: Any, connect: Any) -> None:
     client = connect(store.address)
     client.write("carrier_delays", {"carrier": ["AA", "UA"], "mean": [7.5, 3.0], "worst": [90, None]}, event_timestamps=NOW)
     client.write("carrier_delays", {"carrier": "OLD", "mean": 5}, event_timestamps=NOW - timedelta(hours=2))
@@ -195,7 +132,7 @@ ARROW = pa.schema(
 
 
 @pytest.mark.parametrize("kind", ["lists", "arrow", "pandas"])
-def test_every_type_goes_in_and_comes_out(store: Process, connect: Any, kind: str) -> None:
+def test_every_type_goes_in_and_comes_out(store: Any, connect: Any, kind: str) -> None:
     client = connect(store.address)
     data: Any = {"user": [1, 2, 3], **VALUES}
     if kind == "arrow":
@@ -211,7 +148,7 @@ def test_every_type_goes_in_and_comes_out(store: Process, connect: Any, kind: st
     assert batch.to_pandas().isna().to_numpy().tolist() == (batch.statuses != PRESENT).tolist()
 
 
-def test_writes_are_counted_and_the_newest_wins(store: Process, connect: Any) -> None:
+def test_writes_are_counted_and_the_newest_wins(store: Any, connect: Any) -> None:
     client = connect(store.address)
     key = {"carrier": [f"counted-{uuid.uuid4()}"]}
     assert client.write("carrier_delays", {**key, "mean": [1]}, event_timestamps=NOW) == WriteCounts(1, 1, 0, 0, 0)
@@ -226,7 +163,7 @@ def test_writes_are_counted_and_the_newest_wins(store: Process, connect: Any) ->
     assert client.write("carrier_delays", {**key, "mean": [3]}, event_timestamps=NOW).older == 1
 
 
-def test_errors_name_the_nearest_and_carry_violations(store: Process, connect: Any) -> None:
+def test_errors_name_the_nearest_and_carry_violations(store: Any, connect: Any) -> None:
     client = connect(store.address)
     with pytest.raises(NotFoundError, match="delay_model_v1") as caught:
         client.get("delay_model_v2", {"carrier": ["AA"]})
@@ -245,7 +182,7 @@ def test_errors_name_the_nearest_and_carry_violations(store: Process, connect: A
         client.apply(changed)
 
 
-def test_a_schema_change_is_seen_by_readers_and_writers(store: Process, connect: Any) -> None:
+def test_a_schema_change_is_seen_by_readers_and_writers(store: Any, connect: Any) -> None:
     client = connect(store.address)
     view = {"name": "changing", "entity": "user", "features": [{"name": "a", "type": "int64"}]}
     service = {"name": "changing_v1", "features": ["changing:a"]}
@@ -268,7 +205,7 @@ def test_a_schema_change_is_seen_by_readers_and_writers(store: Process, connect:
     )
 
 
-def test_definitions_are_listed_and_described(store: Process, connect: Any) -> None:
+def test_definitions_are_listed_and_described(store: Any, connect: Any) -> None:
     client = connect(store.address)
     assert "default" in [project["name"] for project in client.list_projects()]
     assert {entity["name"] for entity in client.list_entities()} == {"carrier", "route", "user"}
@@ -285,7 +222,7 @@ def test_definitions_are_listed_and_described(store: Process, connect: Any) -> N
     assert client.apply(everything, dry_run=True).changes == ()
 
 
-def test_a_table_is_ingested_and_read_back(store: Process, connect: Any) -> None:
+def test_a_table_is_ingested_and_read_back(store: Any, connect: Any) -> None:
     client = connect(store.address)
     rows = 50_000
     random = np.random.default_rng(1)
@@ -301,7 +238,7 @@ def test_a_table_is_ingested_and_read_back(store: Process, connect: Any) -> None
     np.testing.assert_array_equal(matrix, np.stack([column[users] for column in columns.values()], axis=1))
 
 
-def test_a_restart_in_the_middle_of_an_ingest_is_survived(start: Callable[..., Process]) -> None:
+def test_a_restart_in_the_middle_of_an_ingest_is_survived(start: Callable[..., Any]) -> None:
     process = start()
     restarted = threading.Thread(target=process.restart)
     with featurestore_client.connect(process.address) as client:
@@ -319,7 +256,7 @@ def test_a_restart_in_the_middle_of_an_ingest_is_survived(start: Callable[..., P
         assert client.get(["bulk:f0"], {"user": [39]}).to_dict() == {"f0": [39.0]}
 
 
-def test_an_api_key_is_asked_for(start: Callable[..., Process], connect: Any) -> None:
+def test_an_api_key_is_asked_for(start: Callable[..., Any], connect: Any) -> None:
     process = start(FEATURESTORE_API_KEYS="one,two")
     assert connect(process.address, api_key="two").list_projects() is not None
     for key in (None, "three"):
@@ -327,7 +264,7 @@ def test_an_api_key_is_asked_for(start: Callable[..., Process], connect: Any) ->
             connect(process.address, api_key=key).list_projects()
 
 
-def test_the_readme_prints_what_it_shows(start: Callable[..., Process], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readme_prints_what_it_shows(start: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
     text = (Path(__file__).parent.parent / "README.md").read_text()
     blocks = re.findall(r"```(python|text)\n(.*?)```", text, re.DOTALL)
     assert [kind for kind, _ in blocks] == ["python", "text"] * 4
