@@ -11,10 +11,10 @@ FLAGS = ["-O3", "-std=c11", "-fno-strict-aliasing", "-Wno-unused-function"]
 if platform.machine() == "x86_64":
     FLAGS.append("-march=x86-64-v2")
 
-modules = sorted(Path("featurestore/store").glob("*.pyx"))
+modules = sorted(Path("featurestore").glob("**/*.pyx"))
 setup(
     ext_modules=cythonize(
-        [Extension(f"featurestore.store.{path.stem}", [str(path)], extra_compile_args=FLAGS) for path in modules],
+        [Extension(".".join(path.with_suffix("").parts), [str(path)], extra_compile_args=FLAGS) for path in modules],
         compiler_directives={"language_level": 3, "cdivision": True},
     )
 )

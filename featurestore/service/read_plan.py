@@ -56,7 +56,10 @@ class VarAnswer(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Rows as they go out: ``matrix``, or else ``columns``, one a feature in the plan's order; see ``GetFeaturesResponse``."""
+    """Rows as they go out: ``matrix``, or else ``columns``, one a feature in the plan's order; see ``GetFeaturesResponse``.
+
+    The matrix is None where it was read into a place of the caller's.
+    """
 
     rows: int
     matrix: bytes | None
@@ -179,10 +182,15 @@ class ReadPlan:
 
     # ------------------------------------------------------------------------------------------------------------ reading
 
-    def read(self, keys: Sequence[Values], rows: int, *, now_us: int) -> Answer:
-        """Reads ``rows`` rows. ``keys``: one Values for each of ``join_keys``, in their order, all of ``rows`` values."""
+    def read(
+        self, keys: Sequence[Values], rows: int, *, now_us: int, out: bytearray | memoryview | None = None
+    ) -> Answer:
+        """Reads ``rows`` rows. ``keys``: one Values for each of ``join_keys``, in their order, all of ``rows`` values.
+
+        With ``out``, of ``rows * row_bytes`` bytes, the matrix goes there.
+        """
         if len(self._lookups) > 1:
-            return self._read_several(keys, rows, now_us)
+            return self._read_several(keys, rows, now_us, out)
         lookup = self._lookups[0]
         batch = lookup.table.read(
             keys if lookup.identity_keys else [keys[index] for index in lookup.key_indices],
@@ -190,13 +198,16 @@ class ReadPlan:
             now_us=now_us,
             expired_values=self.selection.expired_values,
             event_timestamps=self.selection.event_timestamps,
+            out=out,
         )
         if self.is_matrix:
             return Answer(rows, batch.values, (), batch.statuses, batch.nulls, batch.event_timestamps_us)
         return Answer(rows, None, self._columns([batch], rows), batch.statuses, batch.nulls, batch.event_timestamps_us)
 
-    def _read_several(self, keys: Sequence[Values], rows: int, now_us: int) -> Answer:
-        matrix = bytearray(rows * self.row_bytes) if self.is_matrix else None
+    def _read_several(
+        self, keys: Sequence[Values], rows: int, now_us: int, out: bytearray | memoryview | None
+    ) -> Answer:
+        matrix = bytearray(rows * self.row_bytes) if self.is_matrix and out is None else out
         nulls = bytearray(rows * self._null_row_bytes)
         batches = []
         for lookup in self._lookups:
@@ -217,14 +228,14 @@ class ReadPlan:
             batches.append(batch)
         return Answer(
             rows,
-            None if matrix is None else bytes(matrix),
+            bytes(matrix) if matrix is not None and out is None else None,
             self._columns(batches, rows) if matrix is None else (),
             _joined([batch.statuses for batch in batches], bytes(rows)),
             bytes(nulls) if any(batch.nulls is not None for batch in batches) else None,
             _joined([batch.event_timestamps_us for batch in batches], b""),
         )
 
-    def _scatter(self, lookup: _Lookup, batch: RowBatch, matrix: bytearray, rows: int) -> None:
+    def _scatter(self, lookup: _Lookup, batch: RowBatch, matrix: bytearray | memoryview, rows: int) -> None:
         """Copies the features of a lookup, packed, to places in the matrix that are apart."""
         assert batch.values is not None
         target = np.frombuffer(matrix, np.uint8).reshape(rows, self.row_bytes)

@@ -1,0 +1,28 @@
+from collections.abc import Iterable, Sequence
+
+from featurestore.store.columns import Values
+
+class KeyFormat:
+    def __init__(self, names: Sequence[str], texts: Sequence[bool]) -> None: ...
+
+class ReadRequest:
+    selection: bytes
+    known_schema_id: int
+    rows: int
+    def keys(self, wanted: KeyFormat) -> list[Values] | None: ...
+
+def read_request(data: bytes) -> ReadRequest | None: ...
+
+class AnswerFormat:
+    schema_id: int
+    def __init__(self, schema_id: int, schema: bytes, arrays: Iterable[str], row_bytes: int) -> None: ...
+    def begin(self, rows: int, known_schema_id: int) -> AnswerWriter: ...
+
+class AnswerWriter(memoryview):  # it is none, but has the buffer of one
+    def finish(
+        self,
+        columns: Sequence[bytes | tuple[bytes, bytes]],
+        row_statuses: bytes | None,
+        nulls: bytes | None,
+        event_timestamps_us: bytes | None,
+    ) -> bytes: ...
