@@ -18,7 +18,7 @@ class AnswerFormat:
     def __init__(self, schema_id: int, schema: bytes, arrays: Iterable[str], row_bytes: int) -> None: ...
     def begin(self, rows: int, known_schema_id: int) -> AnswerWriter: ...
 
-class AnswerWriter(memoryview):  # it is none, but has the buffer of one
+class AnswerWriter(bytearray):  # which it is not: it has a buffer that can be written to, as that has
     def finish(
         self,
         columns: Sequence[bytes | tuple[bytes, bytes]],

@@ -182,9 +182,7 @@ class ReadPlan:
 
     # ------------------------------------------------------------------------------------------------------------ reading
 
-    def read(
-        self, keys: Sequence[Values], rows: int, *, now_us: int, out: bytearray | memoryview | None = None
-    ) -> Answer:
+    def read(self, keys: Sequence[Values], rows: int, *, now_us: int, out: bytearray | memoryview | None = None) -> Answer:
         """Reads ``rows`` rows. ``keys``: one Values for each of ``join_keys``, in their order, all of ``rows`` values.
 
         With ``out``, of ``rows * row_bytes`` bytes, the matrix goes there.
@@ -204,9 +202,7 @@ class ReadPlan:
             return Answer(rows, batch.values, (), batch.statuses, batch.nulls, batch.event_timestamps_us)
         return Answer(rows, None, self._columns([batch], rows), batch.statuses, batch.nulls, batch.event_timestamps_us)
 
-    def _read_several(
-        self, keys: Sequence[Values], rows: int, now_us: int, out: bytearray | memoryview | None
-    ) -> Answer:
+    def _read_several(self, keys: Sequence[Values], rows: int, now_us: int, out: bytearray | memoryview | None) -> Answer:
         matrix = bytearray(rows * self.row_bytes) if self.is_matrix and out is None else out
         nulls = bytearray(rows * self._null_row_bytes)
         batches = []
