@@ -146,7 +146,7 @@ def changed_message(chance: random.Random, request: wire.GetFeaturesRequest) -> 
         case 7:
             request.selection += wire.FeatureSelection(features=["users:f3"]).SerializeToString()
         case _:
-            column.float32s = bytes(4)
+            setattr(column, chance.choice(["float32s", "data", "offsets", "int64s"]), bytes(8))
 
 
 def request_bytes(chance: random.Random) -> tuple[bytes, bool]:
