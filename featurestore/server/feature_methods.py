@@ -255,8 +255,7 @@ def _answer(prepared: PreparedRead, keys: Sequence[Values], rows: int, known_sch
     """Reads rows into the answer. ``keys`` are aligned."""
     writer = prepared.answers.begin(rows, known_schema_id)
     plan = prepared.plan
-    answer = plan.read(keys, rows, now_us=now_us(), out=writer if plan.is_matrix else None)
-    return writer.finish(answer.columns, answer.row_statuses, answer.nulls, answer.event_timestamps_us)
+    return writer.finish(*plan.read(keys, rows, writer if plan.is_matrix else None, now_us=now_us()))
 
 
 def _counts(counts: WriteCounts) -> wire.WriteCounts:

@@ -14,8 +14,7 @@ from cpython.ref cimport Py_DECREF, Py_XDECREF
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
-
-import numpy as np
+from numpy cimport NPY_INT32, NPY_INT64, NPY_UINT8, PyArray_BYTES, PyArray_SimpleNew, import_array, ndarray, npy_intp
 
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore.store.columns import VarColumn
@@ -30,8 +29,7 @@ cdef enum:
     FIXED64 = 1
     LENGTH_DELIMITED = 2
 
-cdef object INT64 = np.dtype("<i8"), INT32 = np.dtype("<i4"), UINT8 = np.dtype("u1")
-cdef object array_of = np.frombuffer
+import_array()
 
 
 cdef int tag_of(message, str field, int kind=LENGTH_DELIMITED) except -1:
@@ -176,12 +174,13 @@ cdef class ReadRequest:
                 if column.int64s.length or not are_texts(&column.offsets, &column.data):
                     return None
                 rows = column.offsets.length // 4 - 1
-                values.append(VarColumn(array_of(copy_of(&column.data), UINT8), array_of(copy_of(&column.offsets), INT32)))
+                data = array_of(&column.data, NPY_UINT8, column.data.length)
+                values.append(VarColumn(data, array_of(&column.offsets, NPY_INT32, rows + 1)))
             else:
                 if column.int64s.length == 0 or column.int64s.length % 8 or column.data.length or column.offsets.length:
                     return None
                 rows = column.int64s.length // 8
-                values.append(array_of(copy_of(&column.int64s), INT64))
+                values.append(array_of(&column.int64s, NPY_INT64, rows))
             self.rows = rows if index == 0 or rows == self.rows else 0
         return values
 
@@ -195,9 +194,11 @@ cdef class ReadRequest:
         return NULL
 
 
-cdef bytes copy_of(Span *span):
+cdef ndarray array_of(Span *span, int dtype, npy_intp count):
     # Not a view of the request, whose arrays begin at any byte: the kernel's loops take aligned ones.
-    return PyBytes_FromStringAndSize(<const char *>span.at, span.length)
+    cdef ndarray array = PyArray_SimpleNew(1, &count, dtype)
+    memcpy(PyArray_BYTES(array), span.at, span.length)
+    return array
 
 
 def read_request(bytes data not None):

@@ -55,18 +55,13 @@ class VarAnswer(NamedTuple):
     offsets: bytes
 
 
-class Answer(NamedTuple):
-    """Rows as they go out: ``matrix``, or else ``columns``, one a feature in the plan's order; see ``GetFeaturesResponse``.
+Answer = tuple[Sequence[bytes | VarAnswer], bytes | None, bytes | None, bytes | None]
+"""What an answer has beside its matrix: ``columns`` (one a feature, in the plan's order, where there is no matrix),
+``row_statuses``, ``nulls``, ``event_timestamps_us``; see ``GetFeaturesResponse``. A named tuple would take as long to make as a
+row takes to find."""
 
-    The matrix is None where it was read into a place of the caller's.
-    """
-
-    rows: int
-    matrix: bytes | None
-    columns: Sequence[bytes | VarAnswer]
-    row_statuses: bytes | None
-    nulls: bytes | None
-    event_timestamps_us: bytes | None
+Place = bytearray | memoryview
+"""Where a matrix is to go: a buffer of its size that can be written to."""
 
 
 class _Lookup:
@@ -182,13 +177,13 @@ class ReadPlan:
 
     # ------------------------------------------------------------------------------------------------------------ reading
 
-    def read(self, keys: Sequence[Values], rows: int, *, now_us: int, out: bytearray | memoryview | None = None) -> Answer:
+    def read(self, keys: Sequence[Values], rows: int, matrix: Place | None, *, now_us: int) -> Answer:
         """Reads ``rows`` rows. ``keys``: one Values for each of ``join_keys``, in their order, all of ``rows`` values.
 
-        With ``out``, of ``rows * row_bytes`` bytes, the matrix goes there.
+        ``matrix``: where the values go, ``rows * row_bytes`` bytes; None unless ``is_matrix``.
         """
         if len(self._lookups) > 1:
-            return self._read_several(keys, rows, now_us, out)
+            return self._read_several(keys, rows, matrix, now_us)
         lookup = self._lookups[0]
         batch = lookup.table.read(
             keys if lookup.identity_keys else [keys[index] for index in lookup.key_indices],
@@ -196,14 +191,12 @@ class ReadPlan:
             now_us=now_us,
             expired_values=self.selection.expired_values,
             event_timestamps=self.selection.event_timestamps,
-            out=out,
+            out=matrix,
         )
-        if self.is_matrix:
-            return Answer(rows, batch.values, (), batch.statuses, batch.nulls, batch.event_timestamps_us)
-        return Answer(rows, None, self._columns([batch], rows), batch.statuses, batch.nulls, batch.event_timestamps_us)
+        columns = () if matrix is not None else self._columns([batch], rows)
+        return columns, batch.statuses, batch.nulls, batch.event_timestamps_us
 
-    def _read_several(self, keys: Sequence[Values], rows: int, now_us: int, out: bytearray | memoryview | None) -> Answer:
-        matrix = bytearray(rows * self.row_bytes) if self.is_matrix and out is None else out
+    def _read_several(self, keys: Sequence[Values], rows: int, matrix: Place | None, now_us: int) -> Answer:
         nulls = bytearray(rows * self._null_row_bytes)
         batches = []
         for lookup in self._lookups:
@@ -222,16 +215,14 @@ class ReadPlan:
             if matrix is not None and not direct:
                 self._scatter(lookup, batch, matrix, rows)
             batches.append(batch)
-        return Answer(
-            rows,
-            bytes(matrix) if matrix is not None and out is None else None,
-            self._columns(batches, rows) if matrix is None else (),
+        return (
+            () if matrix is not None else self._columns(batches, rows),
             _joined([batch.statuses for batch in batches], bytes(rows)),
             bytes(nulls) if any(batch.nulls is not None for batch in batches) else None,
             _joined([batch.event_timestamps_us for batch in batches], b""),
         )
 
-    def _scatter(self, lookup: _Lookup, batch: RowBatch, matrix: bytearray | memoryview, rows: int) -> None:
+    def _scatter(self, lookup: _Lookup, batch: RowBatch, matrix: Place, rows: int) -> None:
         """Copies the features of a lookup, packed, to places in the matrix that are apart."""
         assert batch.values is not None
         target = np.frombuffer(matrix, np.uint8).reshape(rows, self.row_bytes)
