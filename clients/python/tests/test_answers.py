@@ -24,7 +24,7 @@ def answer_of(
     )
     answer = wire.GetFeaturesResponse(schema_id=7, schema=schema.SerializeToString(), **fields)
     received = wire.GetFeaturesResponse.FromString(answer.SerializeToString())
-    return FeatureBatch(received, AnswerSchema.decode(7, received.schema), expired_values=expired_values)
+    return FeatureBatch.decode(received, AnswerSchema.decode(7, received.schema), expired_values=expired_values)
 
 
 @pytest.fixture
