@@ -4,7 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
-EXTENSION_SOURCES := setup.py pyproject.toml clients/python/pyproject.toml $(wildcard featurestore/*/*.pyx featurestore/*/*.pxd featurestore/*/*.h)
+EXTENSION_SOURCES := setup.py pyproject.toml $(wildcard featurestore/*/*.pyx featurestore/*/*.pxd featurestore/*/*.h) \
+    clients/python/setup.py clients/python/pyproject.toml $(wildcard clients/python/featurestore_client/*/*.pyx clients/python/featurestore_client/*/*.pxd)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test serve bench proto lint format image clean
@@ -70,4 +71,5 @@ image: ## build the container image without a registry, run it, read a feature f
 	bash docker/build-image.sh
 
 clean: ## remove what the other targets made
-	rm -rf .venv build dist *.egg-info clients/python/*.egg-info featurestore/*/*.c featurestore/*/*.so
+	rm -rf .venv build dist *.egg-info clients/python/build clients/python/*.egg-info
+	find featurestore clients -name "*.so" -delete -o -name "*.c" -delete

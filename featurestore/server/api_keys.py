@@ -21,7 +21,7 @@ class ApiKeys:
 
     def check(self, context: CallContext) -> None:
         """Raises UnauthenticatedError unless the call carries one of the keys."""
-        header = context.metadata.get("authorization", "")
+        header = context.text("authorization")
         if not header:
             raise UnauthenticatedError("no API key: send the metadata 'authorization: Bearer KEY' (the client: api_key=...)")
         digest = sha256(header[len(_SCHEME) :].strip().encode("utf-8", "replace")).digest()

@@ -1,24 +1,76 @@
-"""What a handler may know of the call it serves, whichever engine brought it."""
+"""What a handler may know of the call it serves, and say beside its answers, whichever engine brought it.
+
+An engine makes one for each call, on the hot path: so it holds plain values, and what costs is worked out when it is asked for.
+"""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from featurestore.errors import DeadlineExceededError
 
 TOO_LATE = "the deadline had passed before the work was begun; nothing was done"
 
+Metadata = tuple[tuple[str, str | bytes], ...]
+"""What goes out beside answers: lower-case keys; the values of keys that end in ``-bin`` are bytes, all others text."""
+
 
 class CallContext:
-    """Who calls, with which metadata, and until when (``deadline``: of ``time.monotonic``; None: the caller waits forever)."""
+    """Who calls, with which metadata, and until when; a handler sets what it wants to send beside its answers."""
 
-    __slots__ = ("deadline", "metadata", "peer")
+    __slots__ = (
+        "compress",
+        "deadline",
+        "initial_metadata",
+        "metadata",
+        "peer",
+        "request_compressed",
+        "trailing_metadata",
+    )
 
-    def __init__(self, peer: str = "", metadata: Mapping[str, str] | None = None, deadline: float | None = None) -> None:
+    def __init__(
+        self, peer: str = "", metadata: Mapping[str, str | bytes] | None = None, deadline: float | None = None
+    ) -> None:
         self.peer = peer
-        self.metadata: Mapping[str, str] = metadata or {}
+        self.metadata: Mapping[str, str | bytes] = metadata or {}
+        """As ``joined`` makes it: lower-case keys; bytes, decoded, for keys that end in ``-bin``."""
         self.deadline = deadline
+        """Of ``time.monotonic``; None: the caller waits forever."""
+        self.request_compressed: bool | None = None
+        """Whether the last request message came compressed; None where the engine cannot tell."""
+        self.initial_metadata: Metadata = ()
+        """Taken when the first answer goes out, or when a stream ends well without one."""
+        self.trailing_metadata: Metadata = ()
+        """Taken when the call ends, well or not."""
+        self.compress = False
+        """Taken for each answer: it goes out gzip-compressed, where the caller accepts that and the first answer had it set
+        too (the encoding is announced with the first one)."""
+
+    @property
+    def user_agent(self) -> str:
+        """What the caller's program says that it is; may be empty."""
+        return self.text("user-agent")
+
+    def text(self, key: str) -> str:
+        """The metadata of a key that does not end in ``-bin``; empty where there is none."""
+        value = self.metadata.get(key, "")
+        return value if isinstance(value, str) else ""
 
     def check_deadline(self) -> None:
         """Raises DeadlineExceededError when nobody waits for the answer any more: asked before work is begun."""
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise DeadlineExceededError(TOO_LATE)
+
+
+def joined(pairs: Iterable[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
+    """Metadata by key. The values of a key that came more than once are joined with commas, as HTTP has it: so a second
+    ``authorization`` cannot take the place of the first."""
+    metadata: dict[str, str | bytes] = {}
+    for key, value in pairs:
+        before = metadata.get(key)
+        if before is None:
+            metadata[key] = value
+        elif isinstance(before, str) and isinstance(value, str):
+            metadata[key] = f"{before},{value}"
+        elif isinstance(before, bytes) and isinstance(value, bytes):
+            metadata[key] = before + b"," + value
+    return metadata

@@ -13,18 +13,7 @@ from featurestore.server.wire import featurestore_pb2 as public
 
 _log = logging.getLogger(__name__)
 
-GRPC_NUMBERS = {
-    ErrorCode.INVALID_ARGUMENT: 3,
-    ErrorCode.DEADLINE_EXCEEDED: 4,
-    ErrorCode.NOT_FOUND: 5,
-    ErrorCode.ALREADY_EXISTS: 6,
-    ErrorCode.PERMISSION_DENIED: 7,
-    ErrorCode.RESOURCE_EXHAUSTED: 8,
-    ErrorCode.FAILED_PRECONDITION: 9,
-    ErrorCode.INTERNAL: 13,
-    ErrorCode.UNAVAILABLE: 14,
-    ErrorCode.UNAUTHENTICATED: 16,
-}
+GRPC_NUMBERS = {code: number for number, code in enumerate(ErrorCode, start=1)}
 
 # gRPC implementations refuse more than 8 KiB of metadata in all, and the message is percent-encoded there: three bytes for
 # each byte that is not plain ASCII. The message also stands in Status, so the two and base64 of the details fit in this way.

@@ -1,20 +1,24 @@
 """The engine on grpc.aio: serves the table of methods over HTTP/2 as grpcio does it. Portable; the faster one comes beside it.
 
-Messages go through as bytes, without gRPC's serializers. The only place of the server that touches a grpc object.
+Messages go through as bytes, without gRPC's serializers. The only place of the server that touches a grpc object. grpc.aio
+cancels the task of a call that the caller gave up: what a handler awaits is cancelled with it, and a stream's generator is
+closed.
 """
 
+import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 
-from featurestore.address import Address
+from featurestore.address import UnixAddress
 from featurestore.errors import DeadlineExceededError, FailedPreconditionError
-from featurestore.server.context import TOO_LATE, CallContext
+from featurestore.server.context import TOO_LATE, CallContext, joined
 from featurestore.server.failure import failure_of
-from featurestore.server.methods import Method, Methods, StreamHandler, StreamMethod, UnaryHandler
+from featurestore.server.listener import SOCKET_MODE, Listener
+from featurestore.server.methods import Method, StreamHandler, StreamMethod, UnaryHandler
 
 DETAILS_KEY = "grpc-status-details-bin"
 CALLS_IN_FLIGHT_MAX = 10_000
@@ -27,7 +31,11 @@ class _GrpcCallContext(CallContext):
 
     def __init__(self, call: Any) -> None:
         self._call = call
-        self._metadata: Mapping[str, str] | None = None
+        self._metadata: Mapping[str, str | bytes] | None = None
+        self.request_compressed = None  # grpc.aio does not tell
+        self.initial_metadata = ()
+        self.trailing_metadata = ()
+        self.compress = False
 
     @property
     def deadline(self) -> float | None:  # type: ignore[override]
@@ -45,33 +53,34 @@ class _GrpcCallContext(CallContext):
         return text
 
     @property
-    def metadata(self) -> Mapping[str, str]:  # type: ignore[override]
+    def metadata(self) -> Mapping[str, str | bytes]:  # type: ignore[override]
         if self._metadata is None:
-            self._metadata = {key: value for key, value in self._call.invocation_metadata() or () if isinstance(value, str)}
+            self._metadata = joined(self._call.invocation_metadata() or ())
         return self._metadata
 
 
 class _Router(grpc.GenericRpcHandler):
-    def __init__(self, methods: Methods) -> None:
-        self._handlers = {path: _rpc_handler(method) for path, method in methods.by_path.items()}
+    def __init__(self, methods: Mapping[str, Method]) -> None:
+        self._handlers = {path: _rpc_handler(method) for path, method in methods.items()}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         return self._handlers.get(handler_call_details.method)
 
 
 class GrpcAioServer:
-    """Listens on one address."""
+    """Listens on some addresses, each with TLS or without."""
+
+    name = "grpcio"
 
     def __init__(
         self,
-        methods: Methods,
-        address: Address,
+        methods: Mapping[str, Method],
+        listeners: Sequence[Listener],
         *,
-        credentials: grpc.ServerCredentials | None = None,
         message_bytes_max: int = 64 << 20,
+        connection_age_max_s: float | None = None,
     ) -> None:
-        self._address = address
-        self._credentials = credentials
+        self._listeners = listeners
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),  # else two servers share a port, and each has half of the requests
@@ -79,28 +88,38 @@ class GrpcAioServer:
                 ("grpc.max_send_message_length", -1),  # bounded by read_bytes_max
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients may keep idle connections alive
                 ("grpc.keepalive_permit_without_calls", 1),
+                *([("grpc.max_connection_age_ms", int(connection_age_max_s * 1_000))] if connection_age_max_s else []),
             ],
             maximum_concurrent_rpcs=CALLS_IN_FLIGHT_MAX,
         )
         self._server.add_generic_rpc_handlers((_Router(methods),))
 
-    async def start(self) -> Address:
-        """Listens; returns the address with the port that it got. FailedPreconditionError, in a sentence, when it cannot."""
-        self._address.check_available()
-        target = str(self._address)
-        try:
-            if self._credentials is None:
-                port = self._server.add_insecure_port(target)
-            else:
-                port = self._server.add_secure_port(target, self._credentials)
-        except RuntimeError as error:
-            raise FailedPreconditionError(f"cannot listen on {self._address}: {error}") from None
+    async def start(self) -> list[str]:
+        """Listens; returns the URLs, with the ports that were got. FailedPreconditionError, in a sentence, when it cannot."""
+        urls = [self._add(listener) for listener in self._listeners]
         await self._server.start()
-        return Address(self._address.host, port)
+        return urls
+
+    def _add(self, listener: Listener) -> str:
+        listener.address.check_available()
+        is_unix = isinstance(listener.address, UnixAddress)
+        target = f"unix:{listener.address}" if is_unix else str(listener.address)
+        mask = os.umask(~SOCKET_MODE & 0o777)  # grpcio makes the file by itself
+        try:
+            if listener.tls is None:
+                return listener.url(self._server.add_insecure_port(target))
+            return listener.url(self._server.add_secure_port(target, listener.tls.grpc_credentials()))
+        except RuntimeError as error:
+            raise FailedPreconditionError(f"cannot listen on {listener.address}: {error}") from None
+        finally:
+            os.umask(mask)
 
     async def stop(self, drain_timeout_s: float) -> None:
         """Takes no more calls, lets those in flight end for so long, then cancels them."""
         await self._server.stop(drain_timeout_s)
+        for listener in self._listeners:
+            if isinstance(listener.address, UnixAddress):
+                listener.address.remove()
 
 
 def _rpc_handler(method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
@@ -110,29 +129,56 @@ def _rpc_handler(method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
 
 
 def _unary_behavior(path: str, handler: UnaryHandler) -> Any:
-    async def call(request: bytes, context: Any) -> bytes:
+    async def call(request: bytes, call_context: Any) -> bytes:
+        context = _GrpcCallContext(call_context)
         try:
-            answer = handler(request, _GrpcCallContext(context))
-            return answer if isinstance(answer, bytes) else await answer
+            answer = handler(request, context)
+            if not isinstance(answer, bytes):
+                answer = await answer
         except Exception as error:
-            await _abort(context, error, path)
+            await _abort(call_context, context, error, path)
+        if context.compress or context.initial_metadata:
+            await _begin(call_context, context)
+        if context.trailing_metadata:
+            call_context.set_trailing_metadata(context.trailing_metadata)
+        return answer
 
     return call
 
 
 def _stream_behavior(path: str, handler: StreamHandler) -> Any:
-    async def call(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    async def call(requests: AsyncIterator[bytes], call_context: Any) -> AsyncIterator[bytes]:
+        context = _GrpcCallContext(call_context)
+        begun = compressed = False
         try:
-            async for answer in handler(aiter(requests), _GrpcCallContext(context)):
+            async for answer in handler(aiter(requests), context):
+                if not begun:
+                    begun, compressed = True, context.compress
+                    await _begin(call_context, context)
+                elif compressed and not context.compress:
+                    call_context.disable_next_message_compression()
                 yield answer
         except Exception as error:
-            await _abort(context, error, path)
+            await _abort(call_context, context, error, path)
+        if not begun:
+            await _begin(call_context, context)
+        if context.trailing_metadata:
+            call_context.set_trailing_metadata(context.trailing_metadata)
 
     return call
 
 
-async def _abort(context: Any, error: Exception, path: str) -> NoReturn:
+async def _begin(call_context: Any, context: CallContext) -> None:
+    if context.compress:
+        call_context.set_compression(grpc.Compression.Gzip)
+    if context.initial_metadata:
+        await call_context.send_initial_metadata(context.initial_metadata)
+
+
+async def _abort(call_context: Any, context: CallContext, error: Exception, path: str) -> NoReturn:
     failure = failure_of(error, path)
-    trailing = ((DETAILS_KEY, failure.details),) if failure.details else ()
-    await context.abort(grpc.StatusCode[failure.code.value], failure.message, trailing)
+    trailing = context.trailing_metadata
+    if failure.details:
+        trailing = (*trailing, (DETAILS_KEY, failure.details))
+    await call_context.abort(grpc.StatusCode[failure.code.value], failure.message, trailing)
     raise AssertionError("abort raises")

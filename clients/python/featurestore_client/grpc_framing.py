@@ -1,0 +1,230 @@
+"""How gRPC lies on HTTP/2: what server and client both need to write it and to read it.
+
+Follows https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md. Knows no connection. Invariant: whatever a peer sent, a
+function here returns a value or raises FramingError, and makes no more bytes of it than the limit that it was given.
+"""
+
+import base64
+import binascii
+import zlib
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+PREFIX_BYTES: Final = 5
+"""Before each message: whether it is compressed (one byte), and its length (four, big-endian)."""
+
+STATUS_NAMES: Final = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+"""By number."""
+
+STATUS_OF_HTTP_STATUS: Final = {
+    "400": "INTERNAL",
+    "401": "UNAUTHENTICATED",
+    "403": "PERMISSION_DENIED",
+    "404": "UNIMPLEMENTED",
+    "429": "UNAVAILABLE",
+    "502": "UNAVAILABLE",
+    "503": "UNAVAILABLE",
+    "504": "UNAVAILABLE",
+}
+"""For an answer that is not gRPC's, as a proxy gives it; UNKNOWN for any other."""
+
+STATUS_OF_HTTP2_ERROR: Final = {7: "UNAVAILABLE", 8: "CANCELLED", 11: "RESOURCE_EXHAUSTED", 12: "PERMISSION_DENIED"}
+"""For a stream that was reset; INTERNAL for any other error code."""
+
+_TIMEOUT_UNITS_S: Final = {"H": 3_600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_TIMEOUT_DIGITS_MAX = 8
+_NOT_METADATA = frozenset(
+    {"te", "content-type", "grpc-encoding", "grpc-accept-encoding", "grpc-timeout", "grpc-status", "grpc-message"}
+)
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class FramingError(Exception):
+    """A peer's bytes are not gRPC: the status and the sentence that say so."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+# ---------------------------------------------------------------------------------------------------------------- messages
+
+
+def frame(message: bytes, *, compress: bool = False) -> bytes:
+    """A message as it is sent, compressed with gzip where asked."""
+    if compress:
+        packer = zlib.compressobj(wbits=_GZIP)
+        message = packer.compress(message) + packer.flush()
+        return b"\1" + len(message).to_bytes(4, "big") + message
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def unframe(data: bytes, message_bytes_max: int) -> bytes | None:
+    """The message where ``data`` is exactly one that is not compressed, as most requests and answers are; else None."""
+    size = len(data) - PREFIX_BYTES
+    if 0 <= size <= message_bytes_max and int.from_bytes(data[:PREFIX_BYTES], "big") == size:
+        return data[PREFIX_BYTES:]
+    return None
+
+
+class MessageReader:
+    """Messages out of the data of a stream, in whatever pieces it comes. ``compressed`` tells of the last one."""
+
+    def __init__(self, message_bytes_max: int, encoding: str = "identity") -> None:
+        self._message_bytes_max = message_bytes_max
+        self._encoding = encoding
+        self._pieces: list[bytes] = []
+        self._have = 0
+        self._need = PREFIX_BYTES
+        self.compressed = False
+
+    @property
+    def is_between(self) -> bool:
+        """Whether a message has just ended, or none begun."""
+        return self._have == 0
+
+    def read(self, data: bytes) -> list[bytes]:
+        """The messages that end in ``data``. Raises FramingError."""
+        messages: list[bytes] = []
+        self._pieces.append(data)
+        self._have += len(data)
+        if self._have < self._need:
+            return messages  # so that a long message in small pieces is joined once
+        joined = data if len(self._pieces) == 1 else b"".join(self._pieces)
+        position = 0
+        while len(joined) - position >= PREFIX_BYTES:
+            size = int.from_bytes(joined[position + 1 : position + PREFIX_BYTES], "big")
+            if size > self._message_bytes_max:
+                raise too_large(size, self._message_bytes_max)
+            end = position + PREFIX_BYTES + size
+            if end > len(joined):
+                break
+            messages.append(self._message(joined[position], joined[position + PREFIX_BYTES : end]))
+            position = end
+        rest = joined[position:]
+        self._pieces, self._have = [rest] if rest else [], len(rest)
+        self._need = PREFIX_BYTES
+        if self._have >= PREFIX_BYTES:
+            self._need += int.from_bytes(rest[1:PREFIX_BYTES], "big")
+        return messages
+
+    def _message(self, flag: int, body: bytes) -> bytes:
+        self.compressed = flag == 1
+        if flag == 0:
+            return body
+        if flag != 1:
+            raise FramingError("INTERNAL", f"a message begins with {flag}: expected 0, or 1 where it is compressed")
+        if self._encoding != "gzip":
+            raise FramingError("INTERNAL", f"a message is compressed, and grpc-encoding is {self._encoding}: expected gzip")
+        return decompressed(body, self._message_bytes_max)
+
+
+def decompressed(body: bytes, message_bytes_max: int) -> bytes:
+    """What gzip made ``body`` of. Raises FramingError, for one that would be larger than allowed too."""
+    unpacker = zlib.decompressobj(wbits=_GZIP)
+    try:
+        message = unpacker.decompress(body, message_bytes_max + 1)
+    except zlib.error as error:
+        raise FramingError("INTERNAL", f"a message is not gzip: {error}") from None
+    if len(message) > message_bytes_max:
+        raise too_large(f"more than {message_bytes_max}", message_bytes_max)
+    if not unpacker.eof or unpacker.unused_data:
+        raise FramingError("INTERNAL", "a compressed message does not end where it should")
+    return message
+
+
+def too_large(size: int | str, message_bytes_max: int) -> FramingError:
+    """The error of a message above the limit."""
+    return FramingError("RESOURCE_EXHAUSTED", f"a message of {size} bytes: expected at most {message_bytes_max}")
+
+
+# ----------------------------------------------------------------------------------------------------------------- headers
+
+
+def pairs_of(block: bytes) -> list[tuple[str, str]]:
+    """The names and values of a header block of the session, in order."""
+    texts = block.decode("latin-1").split("\0")
+    return list(zip(texts[0:-1:2], texts[1::2], strict=True))
+
+
+def metadata_of(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str | bytes]]:
+    """What of a header block is metadata, in order; bytes, decoded, for keys that end in ``-bin``. Raises FramingError."""
+    metadata: list[tuple[str, str | bytes]] = []
+    for name, text in pairs:
+        if name.startswith(":") or name in _NOT_METADATA:
+            continue
+        if not name.endswith("-bin"):
+            metadata.append((name, text))
+            continue
+        for part in text.split(","):  # HTTP allows several values of one name to be joined on the way
+            encoded = part.strip()
+            try:
+                value = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+            except binascii.Error:
+                raise FramingError("INTERNAL", f"metadata {name} is {encoded[:80]!r}: expected base64") from None
+            metadata.append((name, value))
+    return metadata
+
+
+def header_pairs(metadata: Iterable[tuple[str, str | bytes]]) -> list[tuple[bytes, bytes]]:
+    """Metadata as headers. Raises ValueError for what HTTP/2 cannot carry."""
+    pairs = []
+    for name, value in metadata:
+        key = name.lower().encode("ascii")
+        if isinstance(value, bytes) != name.endswith("-bin"):
+            raise ValueError(f"metadata {name}: bytes have a name that ends in -bin, and text has not")
+        encoded = base64.b64encode(value).rstrip(b"=") if isinstance(value, bytes) else value.encode("ascii")
+        if isinstance(value, str) and not value.isprintable():
+            raise ValueError(f"metadata {name}: expected printable ASCII")
+        pairs.append((key, encoded))
+    return pairs
+
+
+def encode_timeout(seconds: float) -> bytes:
+    """``grpc-timeout``, as exact as its eight digits allow."""
+    for unit, factor in (("n", 1e9), ("u", 1e6), ("m", 1e3), ("S", 1.0)):
+        count = int(seconds * factor)
+        if count < 10**_TIMEOUT_DIGITS_MAX:
+            return f"{max(count, 1)}{unit}".encode()
+    return b"99999999S"
+
+
+def decode_timeout(text: bytes) -> float:
+    """Seconds. Raises FramingError."""
+    digits, unit = text[:-1], text[-1:].decode("latin-1")
+    if unit not in _TIMEOUT_UNITS_S or not 1 <= len(digits) <= _TIMEOUT_DIGITS_MAX or not digits.isdigit():
+        expected = "1 to 8 digits and one of H, M, S, m, u, n"
+        raise FramingError("INTERNAL", f"grpc-timeout is {text[:40].decode('latin-1')!r}: expected {expected}")
+    return int(digits) * _TIMEOUT_UNITS_S[unit]
+
+
+def encode_message(text: str) -> bytes:
+    """``grpc-message``: UTF-8, percent-encoded."""
+    # All of printable ASCII but the percent sign stands for itself.
+    safe = bytes(set(range(0x20, 0x7F)) - {0x25})
+    return quote_from_bytes(text.encode("utf-8", "replace"), safe).encode("ascii")
+
+
+def decode_message(text: str) -> str:
+    """The text of ``grpc-message``."""
+    return unquote_to_bytes(text).decode("utf-8", "replace")
