@@ -45,7 +45,7 @@ class PreparedRead:
         # Of the content, so that a client keeps its schema through a restart. Never 0, which stands for "none known".
         schema_id = int.from_bytes(blake2b(schema, digest_size=8).digest(), "little") or 1
         arrays = [ARRAY_OF[feature.type.scalar] for feature in plan.features]
-        self.answers = AnswerFormat(schema_id, schema, arrays, plan.row_bytes if plan.is_matrix else 0)
+        self.answers = AnswerFormat(schema_id, schema, arrays, plan.row_bytes if plan.is_matrix else 0, plan.sources)
 
 
 class PreparedWrite:

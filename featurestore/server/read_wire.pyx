@@ -13,6 +13,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_XDECREF
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 from numpy cimport NPY_INT32, NPY_INT64, NPY_UINT8, PyArray_BYTES, PyArray_SimpleNew, import_array, ndarray, npy_intp
 
@@ -269,23 +270,42 @@ cdef char *put_field(char *at, uint8_t tag, bytes value) noexcept:
     return at + PyBytes_GET_SIZE(value)
 
 
+cdef struct Source:            # of one column, as plans have it (service/read_plan.py, ColumnSource)
+    uint8_t tag
+    bint is_variable
+    Py_ssize_t lookup
+    Py_ssize_t place
+    Py_ssize_t width_bytes
+
+
 cdef class AnswerFormat:
     """What all answers of a plan have in common.
 
     ``schema``: an AnswerSchema message. ``arrays``: of each feature, the field of Column that holds its values. ``row_bytes``:
-    of a row of the matrix; 0 where the answer is a column a feature.
+    of a row of the matrix; 0 where the answer is a column a feature, from the plan's ``sources``.
     """
 
     cdef readonly uint64_t schema_id
     cdef bytes schema
-    cdef bytes tags
     cdef Py_ssize_t row_bytes
+    cdef Source *sources
+    cdef Py_ssize_t count
 
-    def __init__(self, uint64_t schema_id, bytes schema not None, arrays, Py_ssize_t row_bytes):
+    def __init__(self, uint64_t schema_id, bytes schema not None, arrays, Py_ssize_t row_bytes, sources):
         self.schema_id = schema_id
         self.schema = schema
-        self.tags = bytes([tag_of(wire.Column, array) for array in arrays])
         self.row_bytes = row_bytes
+        self.count = len(sources)
+        self.sources = <Source *>malloc(self.count * sizeof(Source))
+        if self.sources == NULL:
+            raise MemoryError
+        for k, (array, source) in enumerate(zip(arrays, sources, strict=True)):
+            self.sources[k] = Source(
+                tag_of(wire.Column, array), source.is_variable, source.lookup, source.place, source.width_bytes
+            )
+
+    def __dealloc__(self):
+        free(self.sources)
 
     def begin(self, Py_ssize_t rows, uint64_t known_schema_id):
         """An answer of so many rows, up to its values; without the schema where that is known."""
@@ -301,6 +321,7 @@ cdef class AnswerFormat:
         if matrix:
             size += field_bytes(column)
         answer._format = self
+        answer._rows = rows
         answer._answer = _new_bytes(NULL, size)
         at = PyBytes_AS_STRING(<object>answer._answer)
         at = put_head(at, ANSWER_ROWS, rows)
@@ -311,7 +332,7 @@ cdef class AnswerFormat:
             at = put_field(at, ANSWER_SCHEMA, self.schema)
         if matrix:
             at = put_head(at, ANSWER_MATRIX, column)
-            answer._matrix = put_head(at, <uint8_t>self.tags[0], matrix)
+            answer._matrix = put_head(at, self.sources[0].tag, matrix)
             answer._matrix_bytes = matrix
         return answer
 
@@ -320,6 +341,7 @@ cdef class AnswerWriter:
     """An answer on its way. The place of its matrix is its buffer, which the store fills; ``finish`` adds the rest."""
 
     cdef AnswerFormat _format
+    cdef Py_ssize_t _rows
     cdef PyObject *_answer       # bytes that nobody else has seen yet, and which may therefore still be written and grow
     cdef char *_matrix
     cdef Py_ssize_t _matrix_bytes
@@ -336,13 +358,13 @@ cdef class AnswerWriter:
     def __releasebuffer__(self, Py_buffer *buffer):
         self._exports -= 1
 
-    def finish(self, columns, bytes row_statuses, bytes nulls, bytes event_timestamps_us):
-        """The answer's bytes. ``columns``: bytes, or (data, offsets) of strings, for each feature where there is no matrix."""
-        cdef Py_ssize_t size, more = 0, k
+    def finish(self, blocks, bytes row_statuses, bytes nulls, bytes event_timestamps_us):
+        """The answer's bytes. ``blocks``: what each lookup found, where there is no matrix."""
+        cdef Py_ssize_t size, more = 0
         cdef char *at
         assert self._answer != NULL and not self._exports, "finished, or still written to"
-        for k, column in enumerate(columns):
-            more += field_bytes(column_bytes(column))
+        if self._matrix == NULL:
+            more = self._columns(blocks, NULL)
         if row_statuses is not None:
             more += field_bytes(PyBytes_GET_SIZE(row_statuses))
         if nulls is not None:
@@ -353,9 +375,8 @@ cdef class AnswerWriter:
             size = PyBytes_GET_SIZE(<object>self._answer)
             _PyBytes_Resize(&self._answer, size + more)
             at = PyBytes_AS_STRING(<object>self._answer) + size
-            for k, column in enumerate(columns):
-                at = put_head(at, ANSWER_COLUMNS, column_bytes(column))
-                at = put_column(at, <uint8_t>self._format.tags[k], column)
+            if self._matrix == NULL:
+                at += self._columns(blocks, at)
             if row_statuses is not None:
                 at = put_field(at, ANSWER_ROW_STATUSES, row_statuses)
             if nulls is not None:
@@ -368,18 +389,33 @@ cdef class AnswerWriter:
         self._answer = NULL
         return answer
 
-
-cdef Py_ssize_t column_bytes(column) except -1:
-    if isinstance(column, bytes):
-        return field_bytes(PyBytes_GET_SIZE(column))
-    data, offsets = column
-    return (field_bytes(PyBytes_GET_SIZE(data)) if data else 0) + field_bytes(PyBytes_GET_SIZE(offsets))
-
-
-cdef char *put_column(char *at, uint8_t tag, column) except NULL:
-    if isinstance(column, bytes):
-        return put_field(at, tag, column)
-    data, offsets = column
-    if data:  # protobuf leaves out what is empty
-        at = put_field(at, tag, data)
-    return put_field(at, COLUMN_OFFSETS, offsets)
+    cdef Py_ssize_t _columns(self, blocks, char *out) except -1:
+        # The bytes of all columns; written to `out` unless that is NULL.
+        cdef Py_ssize_t k, length, total = 0
+        cdef Source *source
+        cdef char *at
+        cdef bytes values, data, offsets
+        for k in range(self._format.count):
+            source = &self._format.sources[k]
+            fixed, strings = blocks[source.lookup]
+            if source.is_variable:
+                data, offsets = strings[source.place]
+                length = field_bytes(PyBytes_GET_SIZE(offsets))
+                if PyBytes_GET_SIZE(data):  # protobuf leaves out what is empty
+                    length += field_bytes(PyBytes_GET_SIZE(data))
+            else:
+                values = fixed
+                length = self._rows * source.width_bytes
+                assert self._rows * source.place + length <= PyBytes_GET_SIZE(values)
+                length = field_bytes(length)
+            if out != NULL:
+                at = put_head(out + total, ANSWER_COLUMNS, length)
+                if not source.is_variable:
+                    at = put_head(at, source.tag, self._rows * source.width_bytes)
+                    memcpy(at, PyBytes_AS_STRING(values) + self._rows * source.place, self._rows * source.width_bytes)
+                else:
+                    if PyBytes_GET_SIZE(data):
+                        at = put_field(at, source.tag, data)
+                    put_field(at, COLUMN_OFFSETS, offsets)
+            total += field_bytes(length)
+        return total

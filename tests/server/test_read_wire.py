@@ -12,6 +12,7 @@ from featurestore.server.methods import PREFIX
 from featurestore.server.read_wire import AnswerFormat, KeyFormat, read_request
 from featurestore.server.wire import featurestore_pb2 as public
 from featurestore.server.wire import featurestore_raw_pb2 as wire
+from featurestore.service.read_plan import ColumnSource
 from featurestore.store.columns import VarColumn
 
 REQUESTS = 6_000
@@ -258,21 +259,28 @@ def test_an_answer_is_the_bytes_that_protobuf_writes(rows, known):
         rest = {name: None if name in absent else value for name, value in tail.items()}
         expected = wire.GetFeaturesResponse(rows=rows, schema_id=7, schema=b"" if known else schema, **rest)
         expected.matrix.float32s = random.Random(rows).randbytes(rows * 200)
-        writer = AnswerFormat(7, schema, ["float32s"] * 50, 200).begin(rows, 7 if known else 8)
+        writer = AnswerFormat(7, schema, ["float32s"] * 50, 200, [ColumnSource(0, False, 4 * i, 4) for i in range(50)]).begin(
+            rows, 7 if known else 8
+        )
         memoryview(writer)[:] = expected.matrix.float32s
         assert writer.finish((), *rest.values()) == expected.SerializeToString()
 
         expected.ClearField("matrix")
-        columns = [bytes(4 * rows), (b"text", bytes(4 * (rows + 1))), (b"", bytes(4 * (rows + 1)))]
-        expected.columns.add().int32s = columns[0]
-        for data, offsets in columns[1:]:
+        values = random.Random(rows).randbytes(12 * rows)
+        strings = [(b"", bytes(4 * (rows + 1))), (b"text", bytes(4 * (rows + 1)))]
+        expected.columns.add().float64s = values[4 * rows :]
+        expected.columns.add().int32s = values[: 4 * rows]
+        for data, offsets in strings:
             expected.columns.add(data=data, offsets=offsets)
-        writer = AnswerFormat(7, schema, ["int32s", "data", "data"], 0).begin(rows, 7 if known else 8)
-        assert writer.finish(columns, *rest.values()) == expected.SerializeToString()
+        blocks = [(None, strings), (values, [])]
+        sources = [ColumnSource(1, False, 4, 8), ColumnSource(1, False, 0, 4)]
+        sources += [ColumnSource(0, True, 0, 0), ColumnSource(0, True, 1, 0)]
+        writer = AnswerFormat(7, schema, ["float64s", "int32s", "data", "data"], 0, sources).begin(rows, 7 if known else 8)
+        assert writer.finish(blocks, *rest.values()) == expected.SerializeToString()
 
 
 def test_an_answer_is_not_given_out_while_it_can_be_written_to():
-    writer = AnswerFormat(7, b"schema", ["float32s"], 4).begin(1, 7)
+    writer = AnswerFormat(7, b"schema", ["float32s"], 4, [ColumnSource(0, False, 0, 4)]).begin(1, 7)
     place = memoryview(writer)
     with pytest.raises(AssertionError):
         writer.finish((), None, None, None)
