@@ -1,6 +1,5 @@
 """The gRPC surface of a real server process, through grpcio's own client and the public descriptors."""
 
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -258,25 +257,6 @@ def test_reads_go_on_while_the_schema_changes(channel):
 
 
 # ---------------------------------------------------------------------------------------------------------------- security
-
-
-def openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("certificates")
-    authority = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
-    openssl("req", *authority, "-subj", "/CN=test authority", "-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.pem")
-    for name in ("server", "client"):
-        request = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}")
-        openssl("req", *request, "-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.csr")
-        (folder / f"{name}.ext").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-        signing = ("-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key", "-CAcreateserial", "-days", "2")
-        files = ("-in", f"{folder}/{name}.csr", "-extfile", f"{folder}/{name}.ext", "-out", f"{folder}/{name}.pem")
-        openssl("x509", "-req", *files, *signing)
-    return folder
 
 
 def secure_channel(server, certificates: Path, *, with_certificate: bool = False) -> grpc.Channel:
