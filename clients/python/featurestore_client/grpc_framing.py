@@ -178,7 +178,7 @@ def metadata_of(pairs: Iterable[tuple[str, str]]) -> Metadata:
             continue
         if not name.endswith("-bin"):
             before = metadata.get(name)
-            metadata[name] = text if before is None else f"{before},{text}"
+            metadata[name] = f"{before},{text}" if isinstance(before, str) else text
             continue
         for part in text.split(","):
             try:
