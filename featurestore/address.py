@@ -2,10 +2,14 @@
 
 import errno
 import ipaddress
+import os
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 from featurestore.errors import FailedPreconditionError
+
+_UNIX_PATH_BYTES_MAX = 107  # sockaddr_un of Linux
 
 
 @dataclass(frozen=True)
@@ -68,3 +72,39 @@ class Address:
         if isinstance(error, socket.gaierror):
             return f"the name {self.host!r} does not resolve ({error.strerror}); choose another with --listen"
         return f"{error.strerror or error}; choose another address with --listen"
+
+
+@dataclass(frozen=True)
+class UnixAddress:
+    """A socket in the file system, for callers on this machine."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def check_available(self) -> None:
+        """Removes the socket of a server that is gone. FailedPreconditionError when this process cannot listen."""
+        if len(os.fsencode(self.path)) > _UNIX_PATH_BYTES_MAX:
+            raise FailedPreconditionError(f"cannot listen on {self}: expected a path of at most {_UNIX_PATH_BYTES_MAX} bytes")
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(str(self.path))
+        except FileNotFoundError:
+            pass
+        except ConnectionRefusedError:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise FailedPreconditionError(f"cannot listen on {self}: {error.strerror or error}") from None
+        else:
+            raise FailedPreconditionError(
+                f"cannot listen on {self}: another process does; stop that one, or choose another path with --unix-socket"
+            )
+        if not os.access(self.path.parent, os.W_OK | os.X_OK):
+            raise FailedPreconditionError(
+                f"cannot listen on {self}: its directory is not there, or not this user's to write to"
+            )
+
+    def remove(self) -> None:
+        """Takes the socket out of the file system, once nobody listens."""
+        self.path.unlink(missing_ok=True)

@@ -27,6 +27,12 @@ def _listen_address(text: str) -> str:
     return text
 
 
+def _unix_socket(text: str) -> str:
+    if text not in ("auto", "off") and not Path(text).is_absolute():
+        raise ValueError("expected auto, off, or an absolute path such as /run/featurestore/7400.sock")
+    return text
+
+
 class Settings(BaseSettings):
     """The server's settings. The text of each is its meaning; `featurestore config` prints them all."""
 
@@ -39,6 +45,16 @@ class Settings(BaseSettings):
 
     listen: Annotated[str, AfterValidator(_listen_address)] = Field(
         "127.0.0.1:7400", description="HOST:PORT of gRPC; port 0 takes a free one"
+    )
+    grpc_engine: Literal["auto", "native", "grpcio"] = Field(
+        "auto", description="what speaks gRPC: native (libnghttp2), grpcio, or auto: native where it is built"
+    )
+    unix_socket: Annotated[str, AfterValidator(_unix_socket)] = Field(
+        "auto",
+        description="path of a socket for callers of this machine; auto: where clients look, unless TLS is on; off: none",
+    )
+    connection_age_max_s: float | None = Field(
+        None, gt=0, description="after which clients are asked to connect anew, as load balancers need; never when not set"
     )
     insecure: bool = Field(False, description="listen beyond this machine without both TLS and API keys")
     tls_certificate: Path | None = Field(None, description="PEM file of the server's certificate chain; turns TLS on")

@@ -5,17 +5,19 @@ cancels the task of a call that the caller gave up: what a handler awaits is can
 closed.
 """
 
+import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 
-from featurestore.address import Address
+from featurestore.address import UnixAddress
 from featurestore.errors import DeadlineExceededError, FailedPreconditionError
 from featurestore.server.context import TOO_LATE, CallContext, joined
 from featurestore.server.failure import failure_of
+from featurestore.server.listener import SOCKET_MODE, Listener
 from featurestore.server.methods import Method, StreamHandler, StreamMethod, UnaryHandler
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -66,18 +68,19 @@ class _Router(grpc.GenericRpcHandler):
 
 
 class GrpcAioServer:
-    """Listens on one address."""
+    """Listens on some addresses, each with TLS or without."""
+
+    name = "grpcio"
 
     def __init__(
         self,
         methods: Mapping[str, Method],
-        address: Address,
+        listeners: Sequence[Listener],
         *,
-        credentials: grpc.ServerCredentials | None = None,
         message_bytes_max: int = 64 << 20,
+        connection_age_max_s: float | None = None,
     ) -> None:
-        self._address = address
-        self._credentials = credentials
+        self._listeners = listeners
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),  # else two servers share a port, and each has half of the requests
@@ -85,28 +88,38 @@ class GrpcAioServer:
                 ("grpc.max_send_message_length", -1),  # bounded by read_bytes_max
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients may keep idle connections alive
                 ("grpc.keepalive_permit_without_calls", 1),
+                *([("grpc.max_connection_age_ms", int(connection_age_max_s * 1_000))] if connection_age_max_s else []),
             ],
             maximum_concurrent_rpcs=CALLS_IN_FLIGHT_MAX,
         )
         self._server.add_generic_rpc_handlers((_Router(methods),))
 
-    async def start(self) -> Address:
-        """Listens; returns the address with the port that it got. FailedPreconditionError, in a sentence, when it cannot."""
-        self._address.check_available()
-        target = str(self._address)
-        try:
-            if self._credentials is None:
-                port = self._server.add_insecure_port(target)
-            else:
-                port = self._server.add_secure_port(target, self._credentials)
-        except RuntimeError as error:
-            raise FailedPreconditionError(f"cannot listen on {self._address}: {error}") from None
+    async def start(self) -> list[str]:
+        """Listens; returns the URLs, with the ports that were got. FailedPreconditionError, in a sentence, when it cannot."""
+        urls = [self._add(listener) for listener in self._listeners]
         await self._server.start()
-        return Address(self._address.host, port)
+        return urls
+
+    def _add(self, listener: Listener) -> str:
+        listener.address.check_available()
+        is_unix = isinstance(listener.address, UnixAddress)
+        target = f"unix:{listener.address}" if is_unix else str(listener.address)
+        mask = os.umask(~SOCKET_MODE & 0o777)  # grpcio makes the file by itself
+        try:
+            if listener.tls is None:
+                return listener.url(self._server.add_insecure_port(target))
+            return listener.url(self._server.add_secure_port(target, listener.tls.grpc_credentials()))
+        except RuntimeError as error:
+            raise FailedPreconditionError(f"cannot listen on {listener.address}: {error}") from None
+        finally:
+            os.umask(mask)
 
     async def stop(self, drain_timeout_s: float) -> None:
         """Takes no more calls, lets those in flight end for so long, then cancels them."""
         await self._server.stop(drain_timeout_s)
+        for listener in self._listeners:
+            if isinstance(listener.address, UnixAddress):
+                listener.address.remove()
 
 
 def _rpc_handler(method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":

@@ -8,23 +8,41 @@ import asyncio
 import gc
 import logging
 import signal
-import ssl
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
 
-import grpc
 import uvloop
+from featurestore_client import local_socket
 
-from featurestore.address import Address
+from featurestore.address import Address, UnixAddress
 from featurestore.errors import FailedPreconditionError, InvalidArgumentError
 from featurestore.server.api_keys import ApiKeys
 from featurestore.server.grpc_aio import GrpcAioServer
+from featurestore.server.listener import Listener
 from featurestore.server.methods import Methods
+from featurestore.server.tls import Tls
 from featurestore.service import OnlineStore, ServiceLimits
 from featurestore.settings import Settings, read_secret_file
 from featurestore.store import Limits
 
 _log = logging.getLogger(__name__)
+
+
+class Engine(Protocol):
+    """What speaks gRPC: serves a table of methods on some listeners."""
+
+    name: str
+
+    async def start(self) -> list[str]:
+        """Listens; returns the URLs, with the ports that were got. FailedPreconditionError, in a sentence, when it cannot."""
+        ...
+
+    async def stop(self, drain_timeout_s: float) -> None:
+        """Takes no more calls, lets those in flight end for so long, then cancels them."""
+        ...
 
 
 def open_service(settings: Settings) -> OnlineStore:
@@ -55,39 +73,34 @@ def open_service(settings: Settings) -> OnlineStore:
 def run_server(settings: Settings) -> None:
     """Serves until a signal. Raises FeatureStoreError, with a sentence, when it cannot begin."""
     address = Address.parse(settings.listen)
-    credentials, api_keys = _credentials(settings), _api_keys(settings)
-    _check_exposure(settings, address, credentials is not None, api_keys is not None)
+    tls, api_keys = Tls.of(settings), _api_keys(settings)
+    _check_exposure(settings, address, tls is not None, api_keys is not None)
     address.check_available()  # before the store is opened, which may take a while
     started = time.monotonic()
+    listeners = _listeners(settings, address, tls)
     service = open_service(settings)
     tables = service.store.tables()
     rows = sum(table.stats().rows for table in tables)
     fields = {"directory": settings.directory, "segments": settings.segments_directory, "tables": len(tables), "rows": rows}
     _log.info("opened", extra={"fields": {**fields, "seconds": round(time.monotonic() - started, 3)}})
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, service, address, credentials, api_keys))
+        runner.run(_serve(settings, service, listeners, api_keys))
 
 
-async def _serve(
-    settings: Settings,
-    service: OnlineStore,
-    address: Address,
-    credentials: grpc.ServerCredentials | None,
-    api_keys: ApiKeys | None,
-) -> None:
+async def _serve(settings: Settings, service: OnlineStore, listeners: Sequence[Listener], api_keys: ApiKeys | None) -> None:
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
     methods = Methods(service, api_keys)
-    engine = GrpcAioServer(methods.by_path, address, credentials=credentials, message_bytes_max=settings.message_bytes_max)
+    engine = _engine(settings, methods, listeners)
     maintenance = asyncio.ensure_future(service.maintain(settings.reclaim_rows_per_s))
     try:
-        bound = await engine.start()
+        urls = await engine.start()
         gc.collect()
         gc.freeze()  # what lives as long as the process need not be looked at while requests are answered
-        scheme = "grpcs" if credentials is not None else "grpc"
-        _log.info("serving", extra={"fields": {"address": f"{scheme}://{bound}", "api_keys": api_keys is not None}})
+        serving = {"address": urls[0], "api_keys": api_keys is not None, "engine": engine.name}
+        _log.info("serving", extra={"fields": {**serving, **({"unix_socket": urls[1]} if urls[1:] else {})}})
         received = signal.Signals(await signals.get())
         _log.info("draining", extra={"fields": {"signal": received.name, "timeout_s": settings.drain_timeout_s}})
         methods.drain()
@@ -116,31 +129,42 @@ def _check_exposure(settings: Settings, address: Address, has_tls: bool, has_key
     )
 
 
-def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    if settings.tls_certificate is None or settings.tls_key is None:
-        return None
-    certificate = read_secret_file(settings.tls_certificate, "tls_certificate")
-    key = read_secret_file(settings.tls_key, "tls_key")
-    authorities = read_secret_file(settings.tls_client_ca, "tls_client_ca") if settings.tls_client_ca else None
-    _check_certificates(settings)
-    return grpc.ssl_server_credentials([(key, certificate)], authorities, require_client_auth=authorities is not None)
-
-
-def _check_certificates(settings: Settings) -> None:
-    """gRPC says of a wrong file only that binding failed; OpenSSL says more."""
-    assert settings.tls_certificate is not None
-    trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        trial.load_cert_chain(settings.tls_certificate, settings.tls_key, password="")
-    except ssl.SSLError as error:
-        reason = error.reason or str(error)
-        expected = f"a PEM certificate that fits the key in {settings.tls_key} ({reason.lower().replace('_', ' ')})"
-        raise InvalidArgumentError.of("tls_certificate", str(settings.tls_certificate), expected) from None
-    if settings.tls_client_ca is not None:
+def _listeners(settings: Settings, address: Address, tls: Tls | None) -> list[Listener]:
+    listeners = [Listener(address, tls)]
+    if settings.unix_socket not in ("auto", "off"):
+        listeners.append(Listener(UnixAddress(Path(settings.unix_socket))))
+    elif settings.unix_socket == "auto" and tls is None and address.port:
+        path = local_socket.claim(address.port)
         try:
-            trial.load_verify_locations(settings.tls_client_ca)
-        except ssl.SSLError:
-            raise InvalidArgumentError.of("tls_client_ca", str(settings.tls_client_ca), "a PEM file of certificates") from None
+            if path is not None:
+                UnixAddress(path).check_available()
+                listeners.append(Listener(UnixAddress(path)))
+        except FailedPreconditionError as error:  # of another server on this port, on another interface
+            _log.warning("no local socket", extra={"fields": {"reason": str(error)}})
+    return listeners
+
+
+def _engine(settings: Settings, methods: Methods, listeners: Sequence[Listener]) -> Engine:
+    if settings.grpc_engine != "grpcio":
+        try:
+            from featurestore.server.grpc_connection import ConnectionLimits  # noqa: PLC0415
+            from featurestore.server.grpc_native import GrpcNativeServer  # noqa: PLC0415
+        except ImportError:
+            reason = "featurestore-client was built without libnghttp2's headers"
+            if settings.grpc_engine == "native":
+                raise FailedPreconditionError(
+                    f"grpc_engine native is not there: {reason}; install them and build it again"
+                ) from None
+            _log.warning("grpcio serves gRPC", extra={"fields": {"reason": reason}})
+        else:
+            limits = ConnectionLimits(message_bytes_max=settings.message_bytes_max, age_max_s=settings.connection_age_max_s)
+            return GrpcNativeServer(methods.by_path, listeners, limits)
+    return GrpcAioServer(
+        methods.by_path,
+        listeners,
+        message_bytes_max=settings.message_bytes_max,
+        connection_age_max_s=settings.connection_age_max_s,
+    )
 
 
 def _api_keys(settings: Settings) -> ApiKeys | None:

@@ -11,9 +11,6 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-Metadata = dict[str, "str | bytes"]
-"""By lower-case key; a key that ends in ``-bin`` has bytes."""
-
 PREFIX_BYTES: Final = 5
 """Before each message: whether it is compressed (one byte), and its length (four, big-endian)."""
 
@@ -170,22 +167,22 @@ def pairs_of(block: bytes) -> list[tuple[str, str]]:
     return list(zip(texts[0:-1:2], texts[1::2], strict=True))
 
 
-def metadata_of(pairs: Iterable[tuple[str, str]]) -> Metadata:
-    """What of a header block is metadata: a key that comes twice has both values, with a comma. Raises FramingError."""
-    metadata: Metadata = {}
+def metadata_of(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str | bytes]]:
+    """What of a header block is metadata, in order; bytes, decoded, for keys that end in ``-bin``. Raises FramingError."""
+    metadata: list[tuple[str, str | bytes]] = []
     for name, text in pairs:
         if name.startswith(":") or name in _NOT_METADATA:
             continue
         if not name.endswith("-bin"):
-            before = metadata.get(name)
-            metadata[name] = f"{before},{text}" if isinstance(before, str) else text
+            metadata.append((name, text))
             continue
-        for part in text.split(","):
+        for part in text.split(","):  # HTTP allows several values of one name to be joined on the way
+            encoded = part.strip()
             try:
-                value = base64.b64decode(part.strip() + "=" * (-len(part.strip()) % 4), validate=True)
+                value = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
             except binascii.Error:
-                raise FramingError("INTERNAL", f"metadata {name} is {text[:80]!r}: expected base64") from None
-            metadata[name] = value
+                raise FramingError("INTERNAL", f"metadata {name} is {encoded[:80]!r}: expected base64") from None
+            metadata.append((name, value))
     return metadata
 
 

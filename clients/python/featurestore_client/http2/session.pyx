@@ -135,7 +135,8 @@ cdef class Session:
 
     ``apart`` is a header whose value differs from request to request and is given apart from the others. ``window_bytes`` is
     what a peer may send on one stream before it is consumed. ``control_frames_max`` bounds what a peer may send that asks for
-    nothing (resets, pings, settings, priorities, empty frames) between two calls of ``replenish``.
+    nothing (resets, pings, settings, priorities, empty frames) between two calls of ``replenish``. ``unsent_bytes`` are those
+    of all bodies that are queued and not taken; ``is_greeted`` tells that the peer has acknowledged our settings.
     """
 
     cdef nghttp2_session *_session
@@ -144,7 +145,8 @@ cdef class Session:
     cdef list _drained
     cdef bint _is_client
     cdef bytes _apart
-    cdef Py_ssize_t _queued  # bytes of bodies that are not written yet
+    cdef readonly Py_ssize_t unsent_bytes
+    cdef readonly bint is_greeted
 
     cdef char *_block  # the header block that is being received
     cdef size_t _block_length, _block_capacity, _block_counted
@@ -279,7 +281,7 @@ cdef class Session:
         cdef PyObject *out
         if not nghttp2_session_want_write(self._session):
             return b""
-        self._out = PyBytes_FromStringAndSize_(NULL, min(self._queued, bytes_max) + TAKE_BYTES)
+        self._out = PyBytes_FromStringAndSize_(NULL, min(self.unsent_bytes, bytes_max) + TAKE_BYTES)
         self._out_length = 0
         while self._out_length < bytes_max:
             length = nghttp2_session_mem_send(self._session, &frame)
@@ -320,7 +322,7 @@ cdef class Session:
             self._session, NULL, head._pairs, head._count, &provider if data or not end else NULL, <void *>stream
         )
         if stream.stream_id < 0:
-            self._queued -= stream.unsent
+            self.unsent_bytes -= stream.unsent
             raise ProtocolError(nghttp2_strerror(stream.stream_id).decode())
         self._streams[stream.stream_id] = stream
         return stream.stream_id
@@ -402,7 +404,7 @@ cdef class Session:
                 stream.queue = []
             stream.queue.append(data)
         stream.unsent += length
-        self._queued += length
+        self.unsent_bytes += length
         return 0
 
     cdef int _resume(self, _Stream stream) except -1:
@@ -556,6 +558,8 @@ cdef class Session:
                 self._count_control_frame()
         elif kind == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK:
             self.pongs += 1
+        elif kind == NGHTTP2_SETTINGS and frame.hd.flags & NGHTTP2_FLAG_ACK:
+            self.is_greeted = True
         elif kind == NGHTTP2_GOAWAY:
             self.going_away = True
         return 0
@@ -565,7 +569,7 @@ cdef class Session:
         cdef StreamEvent event
         if stream is None:
             return 0
-        self._queued -= stream.unsent
+        self.unsent_bytes -= stream.unsent
         if not stream.given_up and (error_code != NGHTTP2_NO_ERROR or not stream.remote_ended):
             event = self._event(stream)
             event.error_code = error_code
@@ -599,7 +603,7 @@ cdef class Session:
         out += 9
         self._out_length += 9 + left
         stream.unsent -= left
-        self._queued -= left
+        self.unsent_bytes -= left
         while left:
             chunk = min(left, PyBytes_GET_SIZE(stream.first) - stream.position)
             memcpy(out, PyBytes_AS_STRING(stream.first) + stream.position, chunk)

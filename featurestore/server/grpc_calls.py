@@ -1,0 +1,455 @@
+"""gRPC on a stream: what a request's head asks for, the calls that it begins, and how they end.
+
+Between the HTTP/2 session, which knows no gRPC, and the handlers, which know no connection. Invariant: a call is ended once,
+whichever comes first of its answer, its deadline, a mistake of the peer's and the stream's end; what comes later is dropped.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from contextlib import aclosing
+from typing import Protocol, cast
+
+from featurestore_client.grpc_framing import (
+    STATUS_NAMES,
+    FramingError,
+    MessageReader,
+    decode_timeout,
+    encode_message,
+    frame,
+    header_pairs,
+    metadata_of,
+    pairs_of,
+)
+from featurestore_client.http2 import Headers, Session, StreamEvent
+
+from featurestore.errors import FeatureStoreError
+from featurestore.server.context import CallContext, Metadata, joined
+from featurestore.server.failure import failure_of
+from featurestore.server.methods import Method, StreamMethod, UnaryHandler, UnaryMethod
+
+HEADS_MAX = 1_024
+HEAD_BYTES_MAX = 2 << 10
+"""Heads that are kept, and how long one may be: a caller sends the same one a million times."""
+
+STREAM_UNSENT_BYTES_MAX = 256 << 10
+"""Answers of a stream that wait for the peer before the handler is made to wait."""
+
+_ENCODINGS = ("identity", "gzip")
+_ACCEPT = (b"grpc-accept-encoding", b"identity,gzip")
+_HEAD = ((b":status", b"200"), (b"content-type", b"application/grpc"), _ACCEPT)
+_GZIP = (b"grpc-encoding", b"gzip")
+_UNINDEXED = frozenset({b"grpc-message", b"grpc-status-details-bin"})
+_NUMBERS = {name: str(number).encode() for number, name in enumerate(STATUS_NAMES)}
+
+OK_HEAD = Headers(_HEAD)
+OK_TRAILERS = Headers([(b"grpc-status", b"0")])
+
+
+class RefusedError(Exception):
+    """A call that is not begun: HTTP's status beside gRPC's."""
+
+    def __init__(self, status: str, message: str, http_status: bytes = b"200") -> None:
+        super().__init__(message)
+        self.headers = refusal(status, message, http_status=http_status)
+
+
+class RequestHead:
+    """What a header block asks for."""
+
+    __slots__ = ("accepts_gzip", "encoding", "inline", "metadata", "method", "refusal")
+
+    def __init__(self, block: bytes, methods: Mapping[str, Method], header_bytes_max: int) -> None:
+        self.method: Method | None = None
+        self.inline: UnaryHandler | None = None
+        self.refusal: Headers | None = None
+        self.encoding = "identity"
+        self.accepts_gzip = False
+        self.metadata: Mapping[str, str | bytes] = {}
+        try:
+            self._read(block, methods, header_bytes_max)
+        except RefusedError as error:
+            self.refusal = error.headers
+        except FramingError as error:
+            self.refusal = refusal(error.status, error.message)
+
+    def _read(self, block: bytes, methods: Mapping[str, Method], header_bytes_max: int) -> None:
+        if not block:
+            raise RefusedError("RESOURCE_EXHAUSTED", f"the headers are too long: expected at most {header_bytes_max} bytes")
+        pairs = pairs_of(block)
+        fields = dict(pairs)
+        if fields[":method"] != "POST":
+            raise RefusedError("UNIMPLEMENTED", f":method is {fields[':method']!r}: expected POST", b"405")
+        content_type = fields.get("content-type", "")
+        if content_type.partition(";")[0].strip() not in ("application/grpc", "application/grpc+proto"):
+            raise RefusedError("UNKNOWN", f"content-type is {content_type[:80]!r}: expected application/grpc", b"415")
+        if fields.get("te") != "trailers":
+            got = repr(fields["te"][:80]) if "te" in fields else "missing"
+            raise RefusedError(
+                "INTERNAL", f"te is {got}: expected trailers, which a proxy on the way may have taken out", b"400"
+            )
+        path = fields[":path"]
+        method = methods.get(path)
+        if method is None:
+            raise RefusedError("UNIMPLEMENTED", f"method {path[:200]} does not exist")
+        self.encoding = fields.get("grpc-encoding", "identity")
+        if self.encoding not in _ENCODINGS:
+            raise RefusedError("UNIMPLEMENTED", f"grpc-encoding is {self.encoding[:80]!r}: expected identity or gzip")
+        self.accepts_gzip = "gzip" in [each.strip() for each in fields.get("grpc-accept-encoding", "").split(",")]
+        self.metadata = joined(metadata_of(pairs))
+        self.method = method
+        if isinstance(method, UnaryMethod) and method.inline:
+            self.inline = method.handler
+
+
+class RequestHeads:
+    """The heads that were read, by their bytes."""
+
+    def __init__(self, methods: Mapping[str, Method], header_bytes_max: int) -> None:
+        self._methods = methods
+        self._header_bytes_max = header_bytes_max
+        self._heads: dict[bytes, RequestHead] = {}
+        self.known = self._heads.get
+        self._timeouts: dict[bytes, float] = {}
+
+    def read(self, block: bytes) -> RequestHead:
+        """A head that was not known."""
+        head = RequestHead(block, self._methods, self._header_bytes_max)
+        if len(block) <= HEAD_BYTES_MAX:
+            if len(self._heads) >= HEADS_MAX:
+                self._heads.clear()  # a flood of others costs the regular ones one reading
+            self._heads[block] = head
+        return head
+
+    def timeout_s(self, text: bytes) -> float:
+        """What ``grpc-timeout`` says. Raises FramingError."""
+        timeout_s = self._timeouts.get(text)
+        if timeout_s is None:
+            timeout_s = decode_timeout(text)
+            if len(self._timeouts) >= HEADS_MAX:
+                self._timeouts.clear()
+            self._timeouts[text] = timeout_s
+        return timeout_s
+
+
+class NativeCallContext(CallContext):
+    """Made for each call from what the head's reading left."""
+
+    __slots__ = ()
+
+    def __init__(self, head: RequestHead, deadline: float | None, peer: str) -> None:
+        self.peer = peer
+        self.metadata = head.metadata
+        self.deadline = deadline
+        self.request_compressed = False
+        self.initial_metadata = ()
+        self.trailing_metadata = ()
+        self.compress = False
+
+
+class Carrier(Protocol):
+    """What a call needs of its connection."""
+
+    session: Session
+    peer: str
+    message_bytes_max: int
+    request_timeout_s: float
+
+    def flush_soon(self) -> None:
+        """Sends what was queued, at the end of the loop's turn."""
+
+    def forget(self, stream_id: int) -> None:
+        """The call has ended."""
+
+
+class Call:
+    """A call that is not answered at once."""
+
+    def __init__(self, carrier: Carrier, event: StreamEvent, head: RequestHead, context: NativeCallContext) -> None:
+        assert head.method is not None
+        self.context = context
+        self._carrier = carrier
+        self._stream_id = event.stream_id
+        self._head = head
+        self._path = head.method.path
+        self._reader = MessageReader(carrier.message_bytes_max, head.encoding)
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._ended = False
+        self._began = False
+        self._gzip = False
+        deadline = context.deadline
+        self._timer = None if deadline is None else self._loop.call_later(deadline - time.monotonic(), self._too_late)
+
+    def receive(self, event: StreamEvent) -> None:
+        """What came on the stream after its head, or with it."""
+        raise NotImplementedError
+
+    def drained(self) -> None:
+        """All that was queued on the stream has been sent."""
+
+    def give_up(self) -> None:
+        """Nobody waits any more: what the handler is at is cancelled."""
+        self._leave()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _start(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            try:
+                await work
+            except Exception as error:
+                self.fail(error)
+            except asyncio.CancelledError:
+                if not self._ended:
+                    self.refuse("CANCELLED", "the server gave the call up")
+                raise
+
+        self._task = self._loop.create_task(run())
+
+    def _leave(self) -> None:
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._carrier.forget(self._stream_id)
+
+    def _too_late(self) -> None:
+        self.refuse("DEADLINE_EXCEEDED", "the deadline has passed")
+
+    def fail(self, error: Exception) -> None:
+        """Ends the call with what the error says."""
+        if self._ended:
+            if not isinstance(error, (FeatureStoreError, FramingError)):
+                failure_of(error, self._path)  # nobody is told, but the log
+            return
+        if isinstance(error, FramingError):
+            self.refuse(error.status, error.message)
+            return
+        if not isinstance(error, FeatureStoreError):
+            self.context.trailing_metadata = ()  # which may be what the defect is in
+        failure = failure_of(error, self._path)
+        self._end(failure.code.value, failure.message, failure.details)
+
+    def refuse(self, status: str, message: str) -> None:
+        """Ends the call with a status; its handler is cancelled."""
+        if not self._ended:
+            self._end(status, message)
+            if self._task is not None and self._task is not asyncio.current_task():
+                self._task.cancel()
+
+    def _begin(self) -> None:
+        self._began = True
+        context = self.context
+        self._gzip = context.compress and self._head.accepts_gzip
+        self._carrier.session.begin(self._stream_id, answer_head(context.initial_metadata, self._gzip))
+
+    def _send(self, answer: bytes) -> None:
+        if not self._began:
+            self._begin()
+        self._carrier.session.send(self._stream_id, frame(answer, compress=self._gzip and self.context.compress))
+        self._carrier.flush_soon()
+
+    def _end(self, status: str, message: str = "", details: bytes = b"") -> None:
+        session = self._carrier.session
+        trailing = self.context.trailing_metadata
+        if not self._began and status != "OK":
+            session.respond(self._stream_id, refusal(status, message, details, trailing), b"", None)
+        else:
+            if not self._began:
+                self._begin()
+            session.end(self._stream_id, answer_trailers(status, message, details, trailing))
+        self._leave()
+        self._carrier.flush_soon()
+
+
+class UnaryCall(Call):
+    """One request, one answer, of which one or the other takes its time."""
+
+    def __init__(self, carrier: Carrier, event: StreamEvent, head: RequestHead, context: NativeCallContext) -> None:
+        super().__init__(carrier, event, head, context)
+        self._messages: list[bytes] = []
+        self._body_timer: asyncio.TimerHandle | None = None
+        if not event.ended:
+            self._body_timer = self._loop.call_later(carrier.request_timeout_s, self._body_is_late)
+
+    def receive(self, event: StreamEvent) -> None:
+        if self._task is not None or self._ended:
+            return
+        if event.data:
+            if not event.ended:
+                self._carrier.session.consume(self._stream_id, len(event.data))
+            try:
+                self._messages += self._reader.read(event.data)
+            except FramingError as error:
+                self.refuse(error.status, error.message)
+                return
+        if len(self._messages) > 1 or (event.ended and not (self._messages and self._reader.is_between)):
+            self.refuse("INTERNAL", f"{len(self._messages)} whole messages in a call of one request: expected 1")
+        elif event.ended:
+            self.context.request_compressed = self._reader.compressed
+            self._answer()
+
+    def await_answer(self, answer: Awaitable[bytes]) -> None:
+        """The handler has given back something to await."""
+        self._start(self._then_finish(answer))
+
+    def _answer(self) -> None:
+        method = cast(UnaryMethod, self._head.method)
+        if not method.inline:
+            self._start(self._call(method.handler))
+            return
+        try:
+            answer = method.handler(self._messages[0], self.context)
+        except Exception as error:
+            self.fail(error)
+            return
+        if isinstance(answer, bytes):
+            self._finish(answer)
+        else:
+            self.await_answer(answer)
+
+    async def _call(self, handler: UnaryHandler) -> None:
+        answer = handler(self._messages[0], self.context)
+        self._finish(answer if isinstance(answer, bytes) else await answer)
+
+    async def _then_finish(self, answer: Awaitable[bytes]) -> None:
+        self._finish(await answer)
+
+    def _finish(self, answer: bytes) -> None:
+        if self._ended:
+            return
+        respond(self._carrier.session, self._stream_id, self.context, self._head, answer)
+        self._leave()
+        self._carrier.flush_soon()
+
+    def _body_is_late(self) -> None:
+        self.refuse("DEADLINE_EXCEEDED", f"the request did not end within {self._carrier.request_timeout_s:g} s")
+
+    def _leave(self) -> None:
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+        super()._leave()
+
+
+class StreamCall(Call):
+    """Requests and answers, each in its own time, and neither faster than the other side takes them."""
+
+    def __init__(self, carrier: Carrier, event: StreamEvent, head: RequestHead, context: NativeCallContext) -> None:
+        super().__init__(carrier, event, head, context)
+        self._messages: deque[tuple[bytes, bool]] = deque()
+        self._held = 0
+        self._all_received = False
+        self._arrival: asyncio.Future[None] | None = None
+        self._departure: asyncio.Future[None] | None = None
+        self._start(self._run(cast(StreamMethod, head.method)))
+
+    def receive(self, event: StreamEvent) -> None:
+        if self._ended:
+            return
+        if event.data:
+            # While the handler has a message to take, the peer gets no further credit than its window: what has come of the
+            # next message is the only thing that is held beyond that.
+            self._held += len(event.data)
+            if not self._messages:
+                self._give_credit()
+            try:
+                self._messages.extend((message, self._reader.compressed) for message in self._reader.read(event.data))
+            except FramingError as error:
+                self.refuse(error.status, error.message)
+                return
+        if event.ended:
+            if not self._reader.is_between:
+                self.refuse("INTERNAL", "the stream ended within a message")
+                return
+            self._all_received = True
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def drained(self) -> None:
+        if self._departure is not None and not self._departure.done():
+            self._departure.set_result(None)
+
+    def _give_credit(self) -> None:
+        held, self._held = self._held, 0
+        if held:
+            self._carrier.session.consume(self._stream_id, held)
+            self._carrier.flush_soon()
+
+    async def _run(self, method: StreamMethod) -> None:
+        answers = method.handler(self._requests(), self.context)
+        async with aclosing(answers):  # type: ignore[type-var]  # a generator, as all handlers are
+            async for answer in answers:
+                self._send(answer)
+                while self._carrier.session.unsent(self._stream_id) > STREAM_UNSENT_BYTES_MAX:
+                    self._departure = self._loop.create_future()
+                    await self._departure
+        if not self._ended:
+            self._end("OK")
+
+    async def _requests(self) -> AsyncIterator[bytes]:
+        while True:
+            while self._messages:
+                message, self.context.request_compressed = self._messages.popleft()
+                if not self._messages:
+                    self._give_credit()
+                yield message
+            if self._all_received:
+                return
+            self._arrival = self._loop.create_future()
+            await self._arrival
+
+
+def call_of(carrier: Carrier, event: StreamEvent, head: RequestHead, context: NativeCallContext) -> Call:
+    """A call of the method that the head names."""
+    kind = StreamCall if isinstance(head.method, StreamMethod) else UnaryCall
+    return kind(carrier, event, head, context)
+
+
+# ----------------------------------------------------------------------------------------------------------------- headers
+
+
+def respond(session: Session, stream_id: int, context: CallContext, head: RequestHead, answer: bytes) -> None:
+    """The answer of a unary call, with what its handler put beside it."""
+    gzip = context.compress and head.accepts_gzip
+    session.respond(
+        stream_id,
+        answer_head(context.initial_metadata, gzip),
+        frame(answer, compress=gzip),
+        answer_trailers("OK", "", b"", context.trailing_metadata),
+    )
+
+
+def answer_head(metadata: Metadata, gzip: bool) -> Headers:
+    """The head of an answer."""
+    if not metadata and not gzip:
+        return OK_HEAD
+    return Headers([*_HEAD, *((_GZIP,) if gzip else ()), *header_pairs(metadata)])
+
+
+def answer_trailers(status: str, message: str, details: bytes, metadata: Metadata) -> Headers:
+    """What comes after the answers."""
+    if status == "OK" and not metadata:
+        return OK_TRAILERS
+    return Headers(_status_pairs(status, message, details, metadata), _UNINDEXED)
+
+
+def failure_headers(error: Exception, path: str, metadata: Metadata) -> Headers:
+    """The head, and all, of an answer that is an error."""
+    failure = failure_of(error, path)
+    beside = metadata if isinstance(error, FeatureStoreError) else ()  # a defect may be in the metadata itself
+    return refusal(failure.code.value, failure.message, failure.details, beside)
+
+
+def refusal(status: str, message: str, details: bytes = b"", metadata: Metadata = (), http_status: bytes = b"200") -> Headers:
+    """An answer that is an error and nothing else, in one block of headers."""
+    head = ((b":status", http_status), *_HEAD[1:])
+    return Headers([*head, *_status_pairs(status, message, details, metadata)], _UNINDEXED)
+
+
+def _status_pairs(status: str, message: str, details: bytes, metadata: Metadata) -> Iterable[tuple[bytes, bytes]]:
+    yield b"grpc-status", _NUMBERS[status]
+    if message:
+        yield b"grpc-message", encode_message(message)
+    beside: Metadata = (*metadata, ("grpc-status-details-bin", details)) if details else metadata
+    yield from header_pairs(beside)

@@ -1,0 +1,314 @@
+"""One HTTP/2 connection of the native engine: bytes of a socket to calls, and answers back to it.
+
+What can be answered at once is answered within the read that brought it, and all answers of one read go out in one write; the
+rest become calls (``grpc_calls.py``). Invariant: what a peer can make this process hold is bounded by ``ConnectionLimits``.
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from featurestore_client.grpc_framing import FramingError, unframe
+from featurestore_client.http2 import ENHANCE_YOUR_CALM, NEVER, NO_ERROR, REFUSED_STREAM, ProtocolError, Session, StreamEvent
+
+from featurestore.server.grpc_calls import (
+    OK_HEAD,
+    OK_TRAILERS,
+    Call,
+    NativeCallContext,
+    RequestHead,
+    RequestHeads,
+    UnaryCall,
+    call_of,
+    failure_headers,
+    refusal,
+    respond,
+)
+from featurestore.server.methods import UnaryHandler
+
+_log = logging.getLogger(__name__)
+
+TAKE_BYTES = 256 << 10
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """What one peer may do. Times in seconds."""
+
+    message_bytes_max: int = 64 << 20
+    """Of one request message, and of what it decompresses to."""
+    streams_max: int = 256
+    """Calls of one connection at a time; further ones are refused, which a client may repeat."""
+    header_bytes_max: int = 16 << 10
+    """Of one request's headers, counted as HTTP/2 does: answered RESOURCE_EXHAUSTED; 16 times as many end the connection."""
+    window_bytes: int = 1 << 20
+    """Sent on one stream before its handler takes it."""
+    control_frames_max: int = 2_000
+    """In a second, of resets, pings, settings, priorities and empty frames: more end the connection."""
+    unsent_bytes_max: int = 64 << 20
+    """Answers that wait for a peer to read them; while there are more, its new calls are refused."""
+    greeting_timeout_s: float = 10.0
+    """For TLS and the first frames, before a connection that says nothing is closed."""
+    request_timeout_s: float = 60.0
+    """For the whole of a request that is one message, whatever the caller's deadline."""
+    stall_timeout_s: float = 60.0
+    """For a peer that takes nothing of what it is owed, before its connection is closed."""
+    keepalive_s: float = 60.0
+    """Of silence, after which a ping asks whether the peer is still there."""
+    keepalive_timeout_s: float = 20.0
+    """For the answer to that."""
+    age_max_s: float | None = None
+    """After which a connection is asked to make room for a new one (so that load balancers can move it); never when None."""
+
+
+class GrpcConnection(asyncio.Protocol):
+    """A connection, from ``connection_made`` to ``connection_lost``."""
+
+    def __init__(
+        self, heads: RequestHeads, limits: ConnectionLimits, opened: set["GrpcConnection"], closed: Callable[[], None]
+    ) -> None:
+        self.session = Session(
+            client=False,
+            apart=b"grpc-timeout",
+            window_bytes=limits.window_bytes,
+            streams_max=limits.streams_max,
+            header_bytes_max=limits.header_bytes_max,
+            control_frames_max=limits.control_frames_max,
+        )
+        self.peer = ""
+        self.message_bytes_max = limits.message_bytes_max
+        self.request_timeout_s = limits.request_timeout_s
+        self._heads = heads
+        self._limits = limits
+        self._all_opened = opened
+        self._closed = closed
+        self._calls: dict[int, Call] = {}
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._is_paused = False
+        self._flush_is_due = False
+        self._drain_pongs: int | None = None
+        self._is_refusing = False
+        self._was_heard = False
+        now = time.monotonic()
+        self._opened = self._heard = self._moved = now
+        self._sent_bytes = self._moved_bytes = 0
+        self._retires = now + limits.age_max_s * random.uniform(0.9, 1.1) if limits.age_max_s else float("inf")  # noqa: S311
+
+    # ----------------------------------------------------------------------------------------------- called by the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greets the peer."""
+        self._all_opened.add(self)
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=TAKE_BYTES)
+        self.peer = _peer_of(transport)
+        secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if secured is not None and secured.selected_alpn_protocol() != "h2":
+            _log.info("refused", extra={"fields": {"peer": self.peer, "reason": "TLS without ALPN h2"}})
+            self._transport.abort()
+            return
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Takes in what the peer sent, and sends what can be answered."""
+        self._was_heard = True
+        try:
+            events = self.session.receive(data)
+        except ProtocolError as error:
+            self._break(error)
+            return
+        known = self._heads.known
+        for event in events:
+            block = event.head
+            if block is None:
+                self._go_on(event)
+            elif event.error_code == NEVER:
+                self._take_in(event, known(block) or self._heads.read(block))
+        self._flush()
+
+    def pause_writing(self) -> None:
+        """The peer reads slower than it asks."""
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._is_paused = False
+        self._flush()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Nobody waits for the calls any more."""
+        for call in list(self._calls.values()):
+            call.give_up()
+        self._all_opened.discard(self)
+        self._closed()
+
+    # ---------------------------------------------------------------------------------------------------------------- calls
+
+    def _take_in(self, event: StreamEvent, head: RequestHead) -> None:
+        if head.refusal is not None:
+            self.session.respond(event.stream_id, head.refusal, b"", None)
+            return
+        if self._is_refusing or self.session.unsent_bytes > self._limits.unsent_bytes_max:
+            self.session.reset(event.stream_id, REFUSED_STREAM)
+            return
+        try:
+            deadline = None if event.apart is None else time.monotonic() + self._heads.timeout_s(event.apart)
+        except FramingError as error:
+            self.session.respond(event.stream_id, refusal(error.status, error.message), b"", None)
+            return
+        context = NativeCallContext(head, deadline, self.peer)
+        if event.ended and head.inline is not None:
+            message = unframe(event.data, self.message_bytes_max)
+            if message is not None:
+                self._answer(event, head, head.inline, message, context)
+                return
+        self._begin(event, head, context).receive(event)
+
+    def _answer(
+        self, event: StreamEvent, head: RequestHead, handler: UnaryHandler, message: bytes, context: NativeCallContext
+    ) -> None:
+        """The fast path: a whole request of a method that answers at once."""
+        session = self.session
+        try:
+            answer = handler(message, context)
+            if isinstance(answer, bytes):
+                if context.initial_metadata or context.trailing_metadata or context.compress:
+                    respond(session, event.stream_id, context, head, answer)
+                else:
+                    session.respond(event.stream_id, OK_HEAD, b"\0" + len(answer).to_bytes(4, "big") + answer, OK_TRAILERS)
+                return
+        except Exception as error:
+            assert head.method is not None
+            failure = failure_headers(error, head.method.path, context.trailing_metadata)
+            session.respond(event.stream_id, failure, b"", None)
+            return
+        call = self._begin(event, head, context)
+        assert isinstance(call, UnaryCall)
+        call.await_answer(answer)
+
+    def _begin(self, event: StreamEvent, head: RequestHead, context: NativeCallContext) -> Call:
+        call = self._calls[event.stream_id] = call_of(self, event, head, context)
+        return call
+
+    def _go_on(self, event: StreamEvent) -> None:
+        call = self._calls.get(event.stream_id)
+        if call is None:
+            return
+        if event.error_code != NEVER:
+            call.give_up()
+        else:
+            call.receive(event)
+
+    def forget(self, stream_id: int) -> None:
+        """A call has ended."""
+        self._calls.pop(stream_id, None)
+
+    # -------------------------------------------------------------------------------------------------------------- sending
+
+    def flush_soon(self) -> None:
+        """Sends what was queued, at the end of the loop's turn."""
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        session, transport = self.session, self._transport
+        self._flush_is_due = False
+        if transport.is_closing():
+            return
+        while not self._is_paused:
+            data = session.take(TAKE_BYTES)
+            if data:
+                transport.write(data)
+                self._sent_bytes += len(data)
+            if self._calls:
+                for stream_id in session.drained():
+                    call = self._calls.get(stream_id)
+                    if call is not None:
+                        call.drained()
+                for event in session.events():
+                    self._go_on(event)
+            if len(data) < TAKE_BYTES:
+                break
+        if self._drain_pongs is not None:
+            self._drain_further()
+        if not session.wants_read and not session.wants_write:
+            transport.close()
+
+    def _break(self, error: ProtocolError) -> None:
+        _log.info("connection ended", extra={"fields": {"peer": self.peer, "reason": str(error)}})
+        self._flush()
+        self._transport.close()
+
+    # ---------------------------------------------------------------------------------------------------------- life and end
+
+    def tick(self, now: float) -> None:
+        """Once a second: what depends on time."""
+        limits = self._limits
+        self.session.replenish()
+        if self._was_heard:
+            self._was_heard = False
+            self._heard = now
+        silence_s = now - self._heard
+        if not self.session.is_greeted and now - self._opened > limits.greeting_timeout_s:
+            self._abort("it did not greet")
+        elif silence_s > limits.keepalive_s + limits.keepalive_timeout_s:
+            self._abort("it does not answer pings")
+        elif self._is_stalled(now):
+            self._abort("it does not take its answers")
+        else:
+            if silence_s > limits.keepalive_s:
+                self.session.ping()
+                self._flush()
+            if now > self._retires:
+                self._retires = float("inf")
+                self.drain()
+
+    def _is_stalled(self, now: float) -> bool:
+        buffered = self._transport.get_write_buffer_size()
+        moved_bytes = self._sent_bytes - buffered
+        if moved_bytes != self._moved_bytes or not (buffered or self.session.unsent_bytes):
+            self._moved_bytes, self._moved = moved_bytes, now
+        return now - self._moved > self._limits.stall_timeout_s
+
+    def _abort(self, reason: str) -> None:
+        _log.info("connection ended", extra={"fields": {"peer": self.peer, "reason": reason}})
+        self._transport.abort()
+
+    def drain(self) -> None:
+        """Asks for no more calls, and closes once those in flight have ended."""
+        if self._drain_pongs is None:
+            # Calls that the peer sends before it hears of this are still taken: its answer to the ping comes after them.
+            self._drain_pongs = self.session.pongs
+            self.session.announce_shutdown()
+            self.session.ping()
+            self._flush()
+
+    def _drain_further(self) -> None:
+        if not self._is_refusing and self._drain_pongs is not None and self.session.pongs > self._drain_pongs:
+            self._is_refusing = True
+            self.session.goaway(NO_ERROR)
+            self.flush_soon()
+        if self._is_refusing and self.session.open_streams == 0 and not self._calls:
+            self.session.terminate(NO_ERROR)
+            self.flush_soon()
+
+    def abort(self) -> None:
+        """Ends it now, with the calls in flight."""
+        self.session.terminate(ENHANCE_YOUR_CALM)
+        self._flush()
+        self._transport.abort()
+
+
+def _peer_of(transport: asyncio.BaseTransport) -> str:
+    """As gRPC writes it."""
+    name: Any = transport.get_extra_info("peername")
+    if not isinstance(name, tuple):
+        return "unix:"
+    return f"ipv6:[{name[0]}]:{name[1]}" if ":" in name[0] else f"ipv4:{name[0]}:{name[1]}"

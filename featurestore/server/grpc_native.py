@@ -1,0 +1,110 @@
+"""The native engine: serves the table of methods on libnghttp2, in the event loop, with nothing of grpcio.
+
+Opens the sockets and looks after the connections (``grpc_connection.py``). Importing it raises ImportError where the client's
+package was built without the HTTP/2 session.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from featurestore.address import UnixAddress
+from featurestore.server.grpc_calls import RequestHeads
+from featurestore.server.grpc_connection import ConnectionLimits, GrpcConnection
+from featurestore.server.listener import BACKLOG, Listener
+from featurestore.server.methods import Method
+
+_log = logging.getLogger(__name__)
+
+CONNECTIONS_MAX = 10_000
+"""Further ones are closed as they come."""
+
+_TICK_S = 1.0
+
+
+class GrpcNativeServer:
+    """Listens on some addresses, each with TLS or without."""
+
+    name = "native"
+
+    def __init__(
+        self, methods: Mapping[str, Method], listeners: Sequence[Listener], limits: ConnectionLimits | None = None
+    ) -> None:
+        self._limits = limits or ConnectionLimits()
+        self._heads = RequestHeads(methods, self._limits.header_bytes_max)
+        self._listeners = listeners
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[GrpcConnection] = set()
+        self._all_closed = asyncio.Event()
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def start(self) -> list[str]:
+        """Listens; returns the URLs, with the ports that were got. FailedPreconditionError, in a sentence, when it cannot."""
+        loop = asyncio.get_running_loop()
+        urls = []
+        try:
+            for listener in self._listeners:
+                opened = listener.open()
+                context = None if listener.tls is None else listener.tls.ssl_context()
+                timeout = None if context is None else self._limits.greeting_timeout_s
+                if isinstance(listener.address, UnixAddress):
+                    urls.append(listener.url())
+                    server = await loop.create_unix_server(
+                        self._connection, sock=opened, ssl=context, ssl_handshake_timeout=timeout, backlog=BACKLOG
+                    )
+                else:
+                    urls.append(listener.url(opened.getsockname()[1]))
+                    server = await loop.create_server(
+                        self._connection, sock=opened, ssl=context, ssl_handshake_timeout=timeout, backlog=BACKLOG
+                    )
+                self._servers.append(server)
+        except BaseException:
+            self._close_sockets()
+            raise
+        self._ticking = asyncio.create_task(self._tick())
+        return urls
+
+    async def stop(self, drain_timeout_s: float) -> None:
+        """Takes no more calls, lets those in flight end for so long, then cancels them."""
+        self._close_sockets()
+        if self._connections:
+            self._all_closed.clear()
+            for connection in list(self._connections):
+                connection.drain()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._all_closed.wait(), drain_timeout_s)
+            for connection in list(self._connections):
+                connection.abort()
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+    def _close_sockets(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers = []
+        for listener in self._listeners:
+            if isinstance(listener.address, UnixAddress):
+                listener.address.remove()
+
+    def _connection(self) -> asyncio.Protocol:
+        if len(self._connections) >= CONNECTIONS_MAX:
+            return _Refused()
+        return GrpcConnection(self._heads, self._limits, self._connections, self._lost)
+
+    def _lost(self) -> None:
+        if not self._connections:
+            self._all_closed.set()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = time.monotonic()
+            for connection in list(self._connections):
+                connection.tick(now)
+
+
+class _Refused(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.abort()  # type: ignore[attr-defined]
