@@ -4,13 +4,16 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from tests.interop.callers import AsyncCaller, BlockingCaller, Caller
+from tests.interop.serve import TRANSPORTS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,25 +25,39 @@ class Served(NamedTuple):
     addresses: dict[str, str]
 
 
+@pytest.fixture(scope="session")
+def serve(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Served]]:
+    """Starts the process of an engine; one for all tests."""
+    with ExitStack() as ends:
+
+        @cache
+        def start(engine: str) -> Served:
+            socket = tmp_path_factory.mktemp("interop") / "socket"
+            command = [sys.executable, "-m", "tests.interop.serve", engine, str(certificates), str(socket)]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+            ends.callback(end, process)
+            assert process.stdout is not None
+            return Served(engine, json.loads(process.stdout.readline()))
+
+        def end(process: subprocess.Popen[str]) -> None:
+            process.communicate(timeout=20)  # its standard input ends
+            assert process.returncode == 0
+
+        yield start
+
+
 @pytest.fixture(scope="session", params=["grpcio", "native"])
-def engine(request: pytest.FixtureRequest, certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A process with the engine."""
+def engine(request: pytest.FixtureRequest, serve: Callable[[str], Served]) -> Served:
+    """Each engine."""
     if request.param == "native":
         try:
             importlib.import_module("featurestore.server.grpc_native")
         except ImportError as error:
             pytest.skip(f"the native engine is not built here: {error}")
-    socket = tmp_path_factory.mktemp("interop") / "socket"
-    command = [sys.executable, "-m", "tests.interop.serve", request.param, str(certificates), str(socket)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        yield Served(request.param, json.loads(process.stdout.readline()))
-        process.stdin.close()
-        assert process.wait(20) == 0
+    return serve(request.param)
 
 
-@pytest.fixture(scope="session", params=["tcp", "tls", "unix"])
+@pytest.fixture(scope="session", params=TRANSPORTS)
 def url(request: pytest.FixtureRequest, engine: Served) -> str:
     """Where the engine is."""
     return engine.addresses[request.param]
