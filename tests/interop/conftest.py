@@ -1,6 +1,5 @@
 """The test service behind each engine, on each transport, in a process of its own; and clients of it."""
 
-import importlib
 import json
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.conftest import ENGINES, require_engine
 from tests.interop.callers import AsyncCaller, BlockingCaller, Caller
 from tests.interop.serve import TRANSPORTS
 
@@ -46,14 +46,10 @@ def serve(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield start
 
 
-@pytest.fixture(scope="session", params=["grpcio", "native"])
+@pytest.fixture(scope="session", params=ENGINES)
 def engine(request: pytest.FixtureRequest, serve: Callable[[str], Served]) -> Served:
     """Each engine."""
-    if request.param == "native":
-        try:
-            importlib.import_module("featurestore.server.grpc_native")
-        except ImportError as error:
-            pytest.skip(f"the native engine is not built here: {error}")
+    require_engine(request.param)
     return serve(request.param)
 
 
