@@ -3,6 +3,7 @@
 import platform
 from pathlib import Path
 
+import numpy as np
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
@@ -14,7 +15,16 @@ if platform.machine() == "x86_64":
 modules = sorted(Path("featurestore/store").glob("*.pyx"))
 setup(
     ext_modules=cythonize(
-        [Extension(f"featurestore.store.{path.stem}", [str(path)], extra_compile_args=FLAGS) for path in modules],
+        [
+            Extension(
+                f"featurestore.store.{path.stem}",
+                [str(path)],
+                include_dirs=[np.get_include()],
+                define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+                extra_compile_args=FLAGS,
+            )
+            for path in modules
+        ],
         compiler_directives={"language_level": 3, "cdivision": True},
     )
 )

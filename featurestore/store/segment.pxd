@@ -81,6 +81,17 @@ cdef struct IndexHeader:
     uint64_t removed             # entries marked so; the writer's
     uint64_t padding[4]
 
+cdef struct ControlHeader:
+    uint64_t magic
+    uint32_t format_version
+    uint32_t shards
+    uint64_t epoch       # even at rest; moves by two with every change of what follows
+    uint64_t schema_id   # names schema.<id>.json
+    uint64_t clean       # 1 when the owner closed the table
+    uint64_t reserved[3]
+    uint64_t arenas[4096]    # generations: name arena-<shard>.<generation>
+    uint64_t indexes[4096]   # and index-<shard>.<generation>
+
 # One shard as the inner loops see it: a snapshot has an array of them.
 cdef struct Shard:
     char *base                   # of the arena; its header stands there
@@ -118,6 +129,10 @@ cdef class Segment:
     cdef readonly Arena arena
     cdef readonly Index index
     cdef Shard shard
+
+cdef class Control:
+    cdef ControlHeader *header
+    cdef readonly str path
 
 cdef void shape_of(object layout, RowShape *shape)
 

@@ -284,26 +284,11 @@ def allocate(fd, offset, length, path):
         ) from error
 
 
-cdef struct ControlHeader:
-    uint64_t magic
-    uint32_t format_version
-    uint32_t shards
-    uint64_t epoch       # even at rest; moves by two with every change of what follows
-    uint64_t schema_id   # names schema.<id>.json
-    uint64_t clean       # 1 when the owner closed the table
-    uint64_t reserved[3]
-    uint64_t arenas[4096]    # generations: name arena-<shard>.<generation>
-    uint64_t indexes[4096]   # and index-<shard>.<generation>
-
-
 cdef class Control:
     """The control file of a table: the schema and the generation of each shard, published to readers in other processes.
 
     Written under a sequence lock of its own (``epoch``, as a row's seq; see atomics.h).
     """
-
-    cdef ControlHeader *header
-    cdef readonly str path
 
     @staticmethod
     def create(str path, uint32_t shards):

@@ -13,7 +13,7 @@ from libc.string cimport memcpy, memset
 
 from featurestore.store.columns import VarColumn
 
-from featurestore.store.keys cimport KeyBatch, key_at, shard_of
+from featurestore.store.keys cimport KeyBatch, address_of, key_at, shard_of
 from featurestore.store.mutation cimport find_row, give_block, insert_entry, take_block, take_row
 from featurestore.store.reader cimport CopyRun, Snapshot, next_candidate
 from featurestore.store.segment cimport (
@@ -76,16 +76,16 @@ cdef class Source:
             column.bit = slot.bit
             self.supplied[slot.bit // 32] |= <uint32_t>1 << (slot.bit % 32)
             if validity is not None:
-                column.validity = <const uint8_t *><size_t>validity.ctypes.data
+                column.validity = <const uint8_t *>address_of(validity)
             if isinstance(values, VarColumn):
-                column.data = <const char *><size_t>values.data.ctypes.data
-                column.offsets = <const int32_t *><size_t>values.offsets.ctypes.data
+                column.data = address_of(values.data)
+                column.offsets = <const int32_t *>address_of(values.offsets)
                 column.part = slot.part
                 self.part_columns[slot.part] = column
                 self.strings = True
                 self.string_bytes += int(values.offsets[-1]) - int(values.offsets[0])
                 continue
-            column.data = <const char *><size_t>values.ctypes.data
+            column.data = address_of(values)
             column.width = slot.type.width_bytes
             column.target = slot.offset - layout.values_offset
             offset = slot.offset
@@ -419,7 +419,7 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
     cdef uint64_t image_bytes = 4 * shape.bitmap_words + shape.values_bytes
     cdef Py_ssize_t block_rows = max(1, min(<Py_ssize_t>BLOCK, <Py_ssize_t>(IMAGE_BYTES_MAX // max(image_bytes, 1))))
     cdef Py_ssize_t start, count, j, i
-    cdef const int64_t *events = <const int64_t *><size_t>event_timestamps_us.ctypes.data
+    cdef const int64_t *events = <const int64_t *>address_of(event_timestamps_us)
     cdef Py_ssize_t event_step = 0 if len(event_timestamps_us) == 1 else 1
     cdef uint64_t key_hash, key_bytes, longest = 0
     cdef const char *key
