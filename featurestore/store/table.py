@@ -25,7 +25,7 @@ from featurestore.store.reader import Projection, Snapshot, SnapshotReader
 from featurestore.store.rebuild import convert, reindex, size_of_live
 from featurestore.store.remover import delete_rows, reclaim_rows
 from featurestore.store.segment import Arena, Control, Index, Segment
-from featurestore.store.writer import Source, count_new, prepare_write, write_rows
+from featurestore.store.writer import Room, Source, count_new, write_rows
 
 NEVER_US = -(1 << 63)
 FIRST_ROWS = 1_024
@@ -353,10 +353,10 @@ class Table(TableReader):
                 )
         if self._limits.bytes_max is not None:
             self._check_memory(batch, source)
-        wanting = prepare_write(self._snapshot, batch, source, deleting)
-        while wanting:
+        room = Room(self._snapshot, batch, source, deleting)
+        while wanting := room.wanting(self._snapshot):
             self._grow(wanting)
-            wanting = prepare_write(self._snapshot, batch, source, deleting)
+        room.commit(self._snapshot)
 
     def _check_memory(self, batch: KeyBatch, source: Source) -> None:
         assert self._limits.bytes_max is not None
