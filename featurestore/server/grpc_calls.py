@@ -287,7 +287,7 @@ class UnaryCall(Call):
         if len(self._messages) > 1 or (event.ended and not (self._messages and self._reader.is_between)):
             self.refuse("INTERNAL", f"{len(self._messages)} whole messages in a call of one request: expected 1")
         elif event.ended:
-            self.context.request_compressed = self._reader.compressed
+            self.context.request_compressed = self._reader.compressed[-1]
             self._answer()
 
     def await_answer(self, answer: Awaitable[bytes]) -> None:
@@ -354,7 +354,8 @@ class StreamCall(Call):
             if not self._messages:
                 self._give_credit()
             try:
-                self._messages.extend((message, self._reader.compressed) for message in self._reader.read(event.data))
+                messages = self._reader.read(event.data)
+                self._messages.extend(zip(messages, self._reader.compressed, strict=True))
             except FramingError as error:
                 self.refuse(error.status, error.message)
                 return
