@@ -87,7 +87,7 @@ def unframe(data: bytes, message_bytes_max: int) -> bytes | None:
 
 
 class MessageReader:
-    """Messages out of the data of a stream, in whatever pieces it comes. ``compressed`` tells of each that the last ``read`` gave."""
+    """Messages out of the data of a stream, in whatever pieces it comes. ``compressed``: which of those just read were."""
 
     def __init__(self, message_bytes_max: int, encoding: str = "identity") -> None:
         self._message_bytes_max = message_bytes_max
