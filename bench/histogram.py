@@ -41,6 +41,11 @@ class Histogram:
     def count(self) -> int:
         return int(self._histogram.get_total_count())
 
+    @property
+    def mean_us(self) -> float:
+        """The mean; 0 when nothing was recorded."""
+        return float(self._histogram.get_mean_value()) / 1_000
+
     def percentiles_us(self, percentiles: Iterable[float] = PERCENTILES) -> dict[str, float]:
         """Microseconds at each percentile, keyed by its text: ``{"50": 1.2, "99.9": 4.5}``; empty when nothing was recorded."""
         if not self.count:

@@ -19,6 +19,7 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "h2load": _output("h2load", "--version").rpartition("/")[2],
         "redis_server": _output("redis-server", "--version").partition("v=")[2].partition(" ")[0],
         "commit": _output("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"),
         "load_average": round(os.getloadavg()[0], 2),

@@ -1,6 +1,7 @@
-"""A real redis-server for the length of a run: on a unix socket, in memory only, stopped at the end."""
+"""A real redis-server for the length of a run: on a unix socket, and over TCP if asked; in memory only, stopped at the end."""
 
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -8,24 +9,25 @@ from typing import Any
 
 import redis
 
+from bench.cores import ANY, started_on
+
 START_S = 10.0
 STOP_S = 10.0
 
 
 class RedisProcess:
-    """redis-server with persistence off, listening on a unix socket in ``directory``."""
+    """redis-server with persistence off, listening on a unix socket in ``directory``; with ``tcp`` on ``port`` too."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, tcp: bool = False, cores: frozenset[int] = ANY) -> None:
         self.socket = directory / "redis.sock"
+        self.port = _free_port() if tcp else 0
         self._log = directory / "redis.log"
-        self._process = subprocess.Popen(
-            [
-                *("redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"),
-                *("--dir", str(directory), "--logfile", str(self._log), "--maxmemory-policy", "noeviction"),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        command = [
+            *("redis-server", "--port", str(self.port), "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"),
+            *("--dir", str(directory), "--logfile", str(self._log), "--maxmemory-policy", "noeviction"),
+        ]
+        with started_on(cores):
+            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._await_ready()
 
     @staticmethod
@@ -58,3 +60,10 @@ class RedisProcess:
                     self.stop()
                     raise RuntimeError(f"redis-server did not start within {START_S:g} s: {log[-2_000:]}") from None
                 time.sleep(0.01)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

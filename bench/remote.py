@@ -10,18 +10,21 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from bench.cores import ANY, started_on
+
 STOP_S = 30.0
 
 
 class Remote:
     """The parent's side. ``factory(*arguments)`` makes the object in the new process; its ``close``, if any, is called last."""
 
-    def __init__(self, name: str, factory: Callable[..., Any], *arguments: Any) -> None:
+    def __init__(self, name: str, factory: Callable[..., Any], *arguments: Any, cores: frozenset[int] = ANY) -> None:
         self.name = name
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, factory, arguments))
-        self._process.start()
+        with started_on(cores):
+            self._process.start()
         theirs.close()
 
     def ask(self, method: str, *arguments: Any) -> Any:

@@ -1,14 +1,14 @@
 """Servers for the length of a run: the real ``featurestore serve``, and a gRPC server that does nothing.
 
-Both are processes of their own on a free port of the loopback interface; leaving the context stops them.
+Both are processes of their own on a free port of the loopback interface, on ``cores`` if given; leaving the context stops them.
 """
 
 import asyncio
+import json
 import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,38 +16,64 @@ import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 import uvloop
 
+from bench.certificate import Certificate
+from bench.cores import ANY, started_on
+
 START_S = 30.0
+POLL_S = 0.02
 STOP_S = 30.0
 ECHO_SERVICE = "/bench.Echo/"
 COMMAND = str(Path(sys.executable).with_name("featurestore"))
 
 
 class FeaturestoreServer:
-    """``featurestore serve`` on an empty directory in ``memory_directory``."""
+    """``featurestore serve`` on an empty directory in ``memory_directory``; with a certificate, over TLS."""
 
-    def __init__(self, memory_directory: Path) -> None:
+    def __init__(
+        self,
+        memory_directory: Path,
+        *,
+        engine: str = "auto",
+        certificate: Certificate | None = None,
+        cores: frozenset[int] = ANY,
+    ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="featurestore-bench-server-", dir=memory_directory))
-        self.address = f"127.0.0.1:{_free_port()}"
-        self._log = self.directory / "serve.log"
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("FEATURESTORE_")},
-            "FEATURESTORE_DIRECTORY": str(self.directory / "data"),
-            "FEATURESTORE_SEGMENTS": str(self.directory / "segments"),
-            "FEATURESTORE_LISTEN": self.address,
+        self.certificate = certificate
+        settings = {
+            "DIRECTORY": str(self.directory / "data"),
+            "SEGMENTS": str(self.directory / "segments"),
+            "LISTEN": "127.0.0.1:0",
+            "GRPC_ENGINE": engine,
+            "UNIX_SOCKET": "off" if certificate else str(self.directory / "grpc.sock"),
+            "LOG_FORMAT": "json",
         }
+        if certificate is not None:
+            settings |= {"TLS_CERTIFICATE": str(certificate.path), "TLS_KEY": str(certificate.key)}
+        others = {name: value for name, value in os.environ.items() if not name.startswith("FEATURESTORE_")}
+        environment = {**others, **{f"FEATURESTORE_{name}": value for name, value in settings.items()}}
+        self._log = self.directory / "serve.log"
         command = [COMMAND, "serve"]
-        with self._log.open("wb") as log:
+        with self._log.open("wb") as log, started_on(cores):
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         try:
-            self._await_ready()
+            serving = self._await_serving()
         except BaseException:
             self._stop()
             raise
+        self.url: str = serving["address"]
+        self.engine: str = serving["engine"]
+        self.unix_url: str = serving.get("unix_socket", "")
+
+    @property
+    def address(self) -> str:
+        """``host:port``."""
+        return self.url.partition("://")[2]
 
     @property
     def pid(self) -> int:
@@ -59,17 +85,17 @@ class FeaturestoreServer:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
-    def _await_ready(self) -> None:
+    def _await_serving(self) -> dict[str, Any]:
         deadline = time.monotonic() + START_S
-        with grpc.insecure_channel(self.address) as channel:
-            while True:
-                try:
-                    grpc.channel_ready_future(channel).result(timeout=0.5)
-                    return
-                except grpc.FutureTimeoutError:
-                    if self._process.poll() is not None or time.monotonic() > deadline:
-                        log = self._log.read_text()[-4_000:]
-                        raise RuntimeError(f"featurestore serve was not ready within {START_S:g} s: {log}") from None
+        while True:
+            ended = self._process.poll() is not None
+            text = self._log.read_text()
+            for line in text.splitlines(keepends=True):
+                if line.startswith("{") and line.endswith("\n") and (event := json.loads(line))["event"] == "serving":
+                    return cast(dict[str, Any], event)
+            if ended or time.monotonic() > deadline:
+                raise RuntimeError(f"featurestore serve was not ready within {START_S:g} s: {text[-4_000:]}")
+            time.sleep(POLL_S)
 
     def _stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -87,11 +113,12 @@ class EchoServer:
     ``answers`` holds the bytes of each method of ``ECHO_SERVICE``; a stream is answered with them for each message.
     """
 
-    def __init__(self, answers: Mapping[str, bytes]) -> None:
+    def __init__(self, answers: Mapping[str, bytes], *, cores: frozenset[int] = ANY) -> None:
         context = multiprocessing.get_context("spawn")
         connection, theirs = context.Pipe()
         self._process = context.Process(target=_echo, args=(theirs, dict(answers)), daemon=True)
-        self._process.start()
+        with started_on(cores):
+            self._process.start()
         theirs.close()
         if not connection.poll(START_S):
             self._process.kill()
@@ -144,10 +171,3 @@ def _handler(name: str, answer: bytes) -> "grpc.RpcMethodHandler[bytes, bytes]":
         return answer
 
     return grpc.unary_unary_rpc_method_handler(unary)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

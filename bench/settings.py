@@ -76,14 +76,30 @@ class Settings:
     in_flight: int = _option(16, COUNT, "timing", "concurrent calls in the throughput cases", quick=4)
     batch_rows: int = _option(10_000, COUNT, "timing", "rows of one batch in the write cases", quick=500)
     insert_rows: int = _option(500_000, COUNT, "timing", "at most so many new rows in one turn of `write_insert`", quick=1_000)
-    client_processes: int = _option(2, COUNT, "timing", "processes that share the calls in flight of `grpc`", quick=1)
+
+    grpc_rounds: int = _option(5, COUNT, "grpc", "turns that each subject of `grpc` gets", quick=1)
+    client_processes: int = _option(
+        2, COUNT, "grpc", "processes that share grpcio's calls in flight; at most one a core", quick=1
+    )
+    pin: str = _option(
+        "auto",
+        str,
+        "grpc",
+        "auto: servers on the first core and load generators on the others, if any",
+        choices=("auto", "off"),
+    )
+
+    engine: str = _option("auto", str, "server", "what speaks gRPC in servers of our own", choices=("auto", "native", "grpcio"))
 
     ingest_rows: int = _option(1_000_000, COUNT, "ingest", "rows of the Parquet file", quick=3_000)
     ingest_csv_rows: int = _option(300_000, COUNT, "ingest", "rows of the CSV file", quick=2_000)
     ingest_rounds: int = _option(3, COUNT, "ingest", "turns of each part of `ingest`", quick=1)
 
     server: str = _option(
-        "", str, "load", "grpc://host:port of a running server (default: one started with `rows` rows of its own)"
+        "",
+        str,
+        "load",
+        "grpc://host:port or unix:///path of a running server (default: one started with `rows` rows of its own)",
     )
     project: str = _option("default", str, "load", "project of the service, features and view")
     service: str = _option("", str, "load", "feature service to read")

@@ -15,7 +15,8 @@ from featurestore_client.wire import featurestore_raw_pb2 as raw
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from bench.dataset import Strings
+from bench.certificate import Certificate
+from bench.dataset import Floats, Strings
 from bench.settings import SettingsError
 
 SERVICE = "/featurestore.v1.FeatureStore/"
@@ -39,12 +40,12 @@ Features = Mapping[str, npt.NDArray[Any] | Strings]
 
 
 def address(url: str) -> str:
-    """``host:port`` of ``grpc://host:port``. Raises SettingsError for another scheme."""
+    """As grpcio has it: ``host:port`` of ``grpc://host:port``, ``unix:///path`` as it is. Raises SettingsError for others."""
     scheme, separator, rest = url.partition("://")
-    if not separator:
+    if not separator or (scheme == "unix" and rest):
         return url
     if scheme != "grpc" or not rest:
-        raise SettingsError(f"server: got {url!r}, expected grpc://host:port")
+        raise SettingsError(f"server: got {url!r}, expected grpc://host:port or unix:///path")
     return rest.rstrip("/")
 
 
@@ -91,11 +92,21 @@ def definitions(entities: Iterable[Any], views: Iterable[Any], services: Iterabl
     return json_format.ParseDict(shape, raw.Definitions())
 
 
-class Channel:
-    """A connection for what is not timed. A context manager."""
+def matrix(answer: bytes) -> Floats:
+    """The values of a GetFeaturesResponse whose features are all float32, a row a key."""
+    decoded = raw.GetFeaturesResponse.FromString(answer)
+    return np.frombuffer(decoded.matrix.float32s, np.float32).reshape(decoded.rows, -1)
 
-    def __init__(self, host_port: str) -> None:
-        self._channel = grpc.insecure_channel(host_port, options=CHANNEL_OPTIONS)
+
+class Channel:
+    """A connection for what is not timed; over TLS to a server of that certificate. A context manager."""
+
+    def __init__(self, host_port: str, certificate: Certificate | None = None) -> None:
+        if certificate is None:
+            self._channel = grpc.insecure_channel(host_port, options=CHANNEL_OPTIONS)
+        else:
+            credentials = grpc.ssl_channel_credentials(certificate.path.read_bytes())
+            self._channel = grpc.secure_channel(host_port, credentials, options=CHANNEL_OPTIONS)
 
     def __enter__(self) -> "Channel":
         return self

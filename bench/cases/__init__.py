@@ -19,9 +19,11 @@ CASES = {
     "kernel": Case("reads and writes of the store kernel beside LMDB, dicts and Redis", ("data", "timing")),
     "memory": Case("bytes a row, of the store kernel and its peers", ("data",)),
     "scale": Case("cost of a read from 10^4 to 10^7 rows", ("data", "timing")),
-    "grpc": Case("a server's GetFeatures beside a gRPC server that does nothing", ("data", "timing")),
-    "ingest": Case("`featurestore ingest` into a running server, and where its time goes", ("ingest",)),
-    "load": Case("load on any running server: closed and open loop, latency percentiles", ("data", "load")),
+    "grpc": Case(
+        "GetFeatures of both engines and the client, beside an empty gRPC server and Redis", ("data", "timing", "grpc")
+    ),
+    "ingest": Case("`featurestore ingest` into a running server, and where its time goes", ("ingest", "server")),
+    "load": Case("load on any running server: closed and open loop, latency percentiles", ("data", "load", "server")),
 }
 
 Run = Callable[[Settings, Report], None]

@@ -1,63 +1,210 @@
-"""A server's GetFeatures beside a gRPC server that returns the same bytes without doing anything: what our handler costs.
+"""GetFeatures of both engines, and our client, beside a gRPC server that does nothing and beside Redis.
 
-Both get the same requests from the same clients (grpcio, raw bytes): one in flight from a blocking client, and ``in_flight``
-spread over ``client_processes`` processes of asyncio clients. The answers were checked against the data, and the echo server
-returns those very bytes.
+All hold the same rows, and have answered with them before anything is timed; the empty server, grpc.aio's, sends the bytes of
+such an answer. Servers have one core, whoever asks them the others. Three parts, in each of which subjects take turns:
+
+    h2load_*              load generators in C (h2load; redis-benchmark for Redis): what a server can do
+    read_*, throughput_*  grpcio clients, bytes to bytes, one in flight and many: what callers that exist feel
+    client_*              from a Python caller to its features: our client on each transport, redis-py, a raw socket to Redis
 """
+
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from bench import peers, rounds, wire
-from bench.dataset import Dataset
+from bench import grpc_goals, grpc_servers, peers, rounds, wire
+from bench.cores import Cores
+from bench.dataset import FEATURES, Dataset, Floats, Indices
+from bench.grpc_goals import CLIENT, CLIENT_GRPCIO, CLIENT_UNIX, REDIS_PY, REDIS_RAW
+from bench.grpc_servers import ECHO, GRPCIO, NATIVE, REDIS, TLS, Servers
+from bench.h2load import H2load
+from bench.load.callers import HAS_NATIVE_CLIENT, Caller, FeaturestoreClient, Grpcio
 from bench.load.client import Client, Stage, together
-from bench.load.target import own_server
+from bench.load.redis_callers import RedisPy, RedisRaw, get_command
+from bench.load.target import SERVICE
+from bench.redis_benchmark import RedisBenchmark
+from bench.redis_rows import RedisRows
 from bench.remote import Remote
-from bench.report import Report
-from bench.server_process import ECHO_SERVICE, EchoServer
+from bench.report import Report, number, table
+from bench.server_process import ECHO_SERVICE
 from bench.settings import Settings
 
 READ_ROWS = (1, 100)
-OURS, ECHO = "featurestore_grpcio", "grpc_echo"
-SLOWER_MAX = 1.15
 REQUESTS = 2_000
+CHECKED = 5
+KEY = "user"
+ROW_BYTES = FEATURES * 4
+LOADS = {"1x1": (1, 1), "16x1": (16, 1), "4x4": (4, 4)}
+"""Of h2load: connections x streams of each. Redis gets as many connections as there are requests in flight."""
+
+
+Clients = Mapping[str, Sequence[Remote]]
+"""Client processes by subject."""
 
 
 def run(settings: Settings, report: Report) -> None:
-    """Measures both servers in turns, and judges the goals."""
-    dataset = Dataset(settings.rows, seed=settings.seed)
-    with own_server(dataset, peers.memory_directory()) as server:
+    """Measures all three parts, and judges the goals."""
+    cores = Cores.split() if settings.pin == "auto" else Cores()
+    report.settings |= {"server_cores": sorted(cores.servers), "client_cores": sorted(cores.clients)}
+    _Run(settings, report, cores).all()
+    grpc_goals.judge(report, settings.in_flight)
+
+
+class _Run:
+    """One run: the data, who takes part, and how their turns are taken."""
+
+    def __init__(self, settings: Settings, report: Report, cores: Cores) -> None:
+        self._settings = settings
+        self._report = report
+        self._cores = cores
+        self._dataset = Dataset(settings.rows, seed=settings.seed)
         random = np.random.default_rng(settings.seed)
-        answers = {f"read_{rows}": server.checked_read(random.integers(0, dataset.rows, rows)) for rows in READ_ROWS}
-        with EchoServer(answers) as echo:
-            addresses = {OURS: server.target.address, ECHO: echo.address}
-            clients = {
-                name: [Remote(f"client of {name}", Client, address) for _ in range(settings.client_processes)]
-                for name, address in addresses.items()
-            }
+        self._reads = {rows: random.integers(0, settings.rows, (REQUESTS, rows)) for rows in READ_ROWS}
+
+    def all(self) -> None:
+        """The parts, one after the other."""
+        with grpc_servers.started(self._dataset, self._reads, self._cores, self._report) as servers:
+            if reason := H2load.missing():
+                self._report.note(f"the cases of h2load are left out: {reason}")
+            else:
+                self._load_generators(servers)
+            self._grpcio_clients(servers)
+            self._python_clients(servers)
+
+    def _load_generators(self, servers: Servers) -> None:
+        seconds = self._settings.seconds
+        with tempfile.TemporaryDirectory(prefix="bench-h2load-", dir=peers.memory_directory()) as directory:
+            for rows in READ_ROWS:
+                generators = self._h2loads(servers, rows, Path(directory))
+                redis = self._redis_benchmark(servers.redis, rows) if servers.redis else None
+                for load, (connections, streams) in LOADS.items():
+                    takes = {name: partial(each.turn, connections, streams, seconds) for name, each in generators.items()}
+                    if redis is not None:
+                        takes[REDIS] = partial(redis.turn, connections * streams, seconds)
+                    self._measure(f"h2load_{rows}x50_{load}", takes)
+
+    def _h2loads(self, servers: Servers, rows: int, directory: Path) -> dict[str, H2load]:
+        drawn = self._reads[rows][: self._settings.grpc_rounds]  # h2load has one request a turn
+        source = servers.ours[GRPCIO]
+        url = f"http://{servers.echo.address}{ECHO_SERVICE}read_{rows}"
+        made = {ECHO: H2load(url, source.target.reads_of(drawn), directory / f"{ECHO}_{rows}", self._cores)}
+        made[ECHO].check([source.checked_read(drawn[0])] * len(drawn))
+        for name, server in servers.ours.items():
+            url = f"{'https' if name == TLS else 'http'}://{server.server.address}{wire.GET_FEATURES}"
+            made[name] = H2load(url, server.target.reads_of(drawn), directory / f"{name}_{rows}", self._cores)
+            made[name].check([server.checked_read(each) for each in drawn])
+        return made
+
+    def _redis_benchmark(self, redis: RedisRows, rows: int) -> RedisBenchmark:
+        drawn = self._reads[rows][: self._settings.grpc_rounds]
+        keys = [redis.request_key(rows, number) for number in range(len(drawn))]
+        caller = RedisRaw(redis.port, drawn.shape[1] * ROW_BYTES)
+        with caller.blocking(timeout_s=10) as bind:
+            self._check(REDIS, [caller.rows(bind("GET")(get_command(key))) for key in keys], drawn)
+        return RedisBenchmark(redis.port, keys, self._cores)
+
+    def _grpcio_clients(self, servers: Servers) -> None:
+        plain = {name: server for name, server in servers.ours.items() if name != TLS}
+        addresses = {ECHO: servers.echo.address, **{name: server.server.address for name, server in plain.items()}}
+        count = min(self._settings.client_processes, len(self._cores.clients) or self._settings.client_processes)
+        clients = {name: self._clients(name, Grpcio(address), count) for name, address in addresses.items()}
+        with rounds.all_of(client for each in clients.values() for client in each):
+            for rows, drawn in self._reads.items():
+                requests = {ECHO: (ECHO_SERVICE + f"read_{rows}", servers.ours[GRPCIO].target.reads_of(drawn))}
+                requests |= {name: (wire.GET_FEATURES, server.target.reads_of(drawn)) for name, server in plain.items()}
+                self._prepare(clients, requests, drawn)
+                self._drive(f"read_{rows}x50", clients, 1)
+                self._drive(f"throughput_{rows}x50", clients, self._settings.in_flight)
+
+    def _python_clients(self, servers: Servers) -> None:
+        callers: dict[str, Caller] = {}
+        if NATIVE in servers.ours:
+            server = servers.ours[NATIVE].server
+            callers[CLIENT_GRPCIO] = FeaturestoreClient(server.url, "grpcio")
+            if HAS_NATIVE_CLIENT:
+                callers[CLIENT] = FeaturestoreClient(server.url, "native")
+                callers[CLIENT_UNIX] = FeaturestoreClient(server.unix_url, "native")
+            else:
+                self._report.note(f"{CLIENT} and {CLIENT_UNIX} are left out: this client has no native transport")
+        ours = list(callers)
+        for rows, drawn in self._reads.items():
+            requests: dict[str, tuple[str, Sequence[Any]]] = dict.fromkeys(
+                ours, (SERVICE, [{KEY: self._dataset.integer_keys(each)} for each in drawn])
+            )
+            if servers.redis is not None:
+                redis = servers.redis
+                callers |= {REDIS_RAW: RedisRaw(redis.port, rows * ROW_BYTES), REDIS_PY: RedisPy(redis.port)}
+                requests |= {REDIS_RAW: redis.raw_reads(drawn), REDIS_PY: redis.packed_reads(drawn)}
+            clients = {name: self._clients(name, caller) for name, caller in callers.items()}
             with rounds.all_of(client for each in clients.values() for client in each):
-                for rows in READ_ROWS:
-                    requests = server.target.read_requests(rows, REQUESTS, settings.seed)
-                    for name, path in ((OURS, wire.GET_FEATURES), (ECHO, ECHO_SERVICE + f"read_{rows}")):
-                        for client in clients[name]:
-                            client.ask("prepare", {"read": (path, requests)})
-                    for case, in_flight in ((f"read_{rows}x50", 1), (f"throughput_{rows}x50", settings.in_flight)):
-                        takes = {name: _take(each, in_flight, settings.seconds) for name, each in clients.items()}
-                        rounds.run(report, case, takes, rounds=settings.rounds, seed=settings.seed)
-    judge(report, settings)
+                self._prepare(clients, requests, drawn)
+                self._drive(f"client_{rows}x50", clients, 1)
+                if rows == 1:
+                    self._concurrent({name: clients[name] for name in ours})
+
+    def _concurrent(self, clients: Clients) -> None:
+        """asyncio clients: one call in flight, as many as ever, and half of what that came to, at random times."""
+        self._drive("client_async_1x50", clients, 1, blocking=False)
+        self._drive("client_async_throughput_1x50", clients, self._settings.in_flight)
+        half = {name: (self._report.value("client_async_throughput_1x50", name, "ops_per_s") or 0) / 2 for name in clients}
+        self._measure("client_open_1x50", {name: self._take(each, rate=half[name]) for name, each in clients.items()})
+
+    def _clients(self, name: str, caller: Caller, count: int = 1) -> list[Remote]:
+        return [Remote(f"client of {name}", Client, caller, cores=self._cores.clients) for _ in range(count)]
+
+    def _prepare(self, clients: Clients, requests: Mapping[str, tuple[str, Sequence[Any]]], drawn: Indices) -> None:
+        """Hands out requests, and compares the answers to the first of them with the data."""
+        for name, each in clients.items():
+            for client in each:
+                client.ask("prepare", {"read": requests[name]})
+            # The empty server knows one answer.
+            expected = drawn[[0] * CHECKED] if name == ECHO else drawn[:CHECKED]
+            self._check(name, each[0].ask("rows", len(expected)), expected)
+
+    def _check(self, name: str, answers: Sequence[Floats], drawn: Indices) -> None:
+        for found, indices in zip(answers, drawn, strict=True):
+            expected = self._dataset.chunk(indices).floats
+            if not np.array_equal(found, expected):
+                raise RuntimeError(f"{name} answers {len(indices)} rows wrongly: got {found}, expected {expected}")
+
+    def _drive(self, case: str, clients: Clients, in_flight: int, *, blocking: bool | None = None) -> None:
+        options = {} if blocking is None else {"blocking": blocking}
+        self._measure(case, {name: self._take(each, in_flight, **options) for name, each in clients.items()})
+
+    def _take(self, clients: Sequence[Remote], in_flight: int = 0, **options: Any) -> rounds.Take:
+        seconds = self._settings.seconds
+        return lambda seed: together(clients, replace(Stage.turn(in_flight, seconds, seed), **options))
+
+    def _measure(self, case: str, takes: Mapping[str, rounds.Take]) -> None:
+        chosen = {name: take for name, take in takes.items() if not self._settings.subjects or name in self._settings.subjects}
+        rounds.run(self._report, case, chosen, rounds=self._settings.grpc_rounds, seed=self._settings.seed)
+        print(f"  {case} measured", flush=True)
 
 
-def _take(clients: list[Remote], in_flight: int, seconds: float) -> rounds.Take:
-    return lambda seed: together(clients, Stage.turn(in_flight, seconds, seed))
-
-
-def judge(report: Report, settings: Settings) -> None:
-    """The service's goals, as the issue sets them."""
-    for rows in READ_ROWS:
-        one, many = f"read_{rows}x50", f"throughput_{rows}x50"
-        ours, echo = report.value(one, OURS, "p50_us"), report.value(one, ECHO, "p50_us")
-        ratio = ours / echo if ours and echo else None
-        report.goal(f"{one}, one in flight: p50 within 15 % of a handler that does nothing", ratio, SLOWER_MAX, unit="x")
-        ours, echo = report.value(many, OURS, "ops_per_s"), report.value(many, ECHO, "ops_per_s")
-        ratio = echo / ours if ours and echo else None
-        report.goal(f"{many}, {settings.in_flight} in flight: requests/s within 15 % of it", ratio, SLOWER_MAX, unit="x")
-        report.goal(f"{one}, one in flight: p99 below 1 ms", report.value(one, OURS, "p99_us"), 1_000, unit=" us", digits=0)
+def text(report: Report) -> str:
+    """The results, with the mean, and each rate against that of the case's reference: the empty server, or the raw socket."""
+    rows = []
+    previous = ""
+    for each in report.results:
+        detail = report.detail(each.case, each.subject)
+        means = [figures["mean_us"] for figures in detail.rounds if "mean_us" in figures] if detail else []
+        own = next((rate for name in (ECHO, REDIS_RAW) if (rate := report.value(each.case, name, "ops_per_s"))), None)
+        rows.append(
+            [
+                each.case if each.case != previous else "",
+                each.subject,
+                number(each.ops_per_s),
+                number(statistics.median(means)) if means else "",
+                number(each.p50_us),
+                number(each.p99_us),
+                f"{each.ops_per_s / own:.2f}x" if own and each.ops_per_s else "",
+            ]
+        )
+        previous = each.case
+    return table(["case", "subject", "requests/s", "mean us", "p50 us", "p99 us", "rate of the first"], rows)

@@ -46,7 +46,10 @@ def run(settings: Settings, report: Report) -> None:
     directory = Path(tempfile.mkdtemp(prefix="featurestore-bench-ingest-", dir=peers.memory_directory()))
     acknowledgement = raw.IngestFeaturesResponse(sequence=1, counts=raw.WriteCounts(rows=1)).SerializeToString()
     try:
-        with FeaturestoreServer(peers.memory_directory()) as server, EchoServer({"stream": acknowledgement}) as echo:
+        with (
+            FeaturestoreServer(peers.memory_directory(), engine=settings.engine) as server,
+            EchoServer({"stream": acknowledgement}) as echo,
+        ):
             for case, rows in (("ingest_parquet", settings.ingest_rows), ("ingest_csv", settings.ingest_csv_rows)):
                 dataset, path = Dataset(rows, seed=settings.seed), directory / f"rows.{case.partition('_')[2]}"
                 _write_file(dataset, path)

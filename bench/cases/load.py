@@ -13,12 +13,12 @@ import numpy as np
 from bench import peers, rounds, wire
 from bench.dataset import Dataset
 from bench.load import target as targets
+from bench.load.callers import Grpcio
 from bench.load.client import Client, Outcome, Stage, drive
 from bench.remote import Remote
 from bench.report import Detail, Report, Result, number, table
 from bench.settings import Settings
 
-SUBJECT = "featurestore_grpcio"
 REQUESTS = 4_096
 WRITES = 256
 REQUEST_KEYS_MAX = 400_000
@@ -27,24 +27,25 @@ OPEN_SHARES = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.2)
 
 def run(settings: Settings, report: Report) -> None:
     """Drives the server through all stages."""
-    with _target(settings) as target:
+    with _target(settings) as (subject, target):
         print(f"server: {target.address}, {target.features} features, {target.source.count:,} keys", flush=True)
-        clients = [Remote(f"load client {place}", Client, target.address) for place in range(settings.processes)]
+        clients = [Remote(f"load client {place}", Client, Grpcio(target.address)) for place in range(settings.processes)]
         with rounds.all_of(clients):
             for rows in settings.batch:
                 _prepare(clients, target, rows, settings)
-                _drive(clients, f"{rows}x{target.features}", settings, report)
+                _drive(clients, subject, f"{rows}x{target.features}", settings, report)
 
 
 @contextmanager
-def _target(settings: Settings) -> Iterator[targets.Target]:
+def _target(settings: Settings) -> Iterator[tuple[str, targets.Target]]:
+    """Whom to drive, and by which name results go."""
     if settings.server:
-        yield targets.find(settings)
+        yield "featurestore", targets.find(settings)
         return
     dataset = Dataset(settings.rows, seed=settings.seed)
-    with targets.own_server(dataset, peers.memory_directory()) as server:
+    with targets.own_server(dataset, peers.memory_directory(), engine=settings.engine) as server:
         server.checked_read(np.random.default_rng(settings.seed).integers(0, dataset.rows, 100))
-        yield server.target
+        yield f"featurestore_{server.server.engine}", server.target
 
 
 def _prepare(clients: list[Remote], target: targets.Target, rows: int, settings: Settings) -> None:
@@ -57,18 +58,18 @@ def _prepare(clients: list[Remote], target: targets.Target, rows: int, settings:
         client.ask("prepare", requests)
 
 
-def _drive(clients: list[Remote], shape: str, settings: Settings, report: Report) -> None:
+def _drive(clients: list[Remote], subject: str, shape: str, settings: Settings, report: Report) -> None:
     best = 0.0
     # Without rates of its own the open loop takes them from the closed one.
     for in_flight in settings.closed if settings.loops != "open" or not settings.open else ():
         stage = _stage(settings, in_flight=in_flight, blocking=in_flight == 1)
         outcome = drive(clients, stage)
         best = max(best, outcome.completed / outcome.seconds)
-        _add(report, f"closed_{in_flight}", shape, stage, outcome)
+        _add(report, subject, f"closed_{in_flight}", shape, stage, outcome)
     if settings.loops != "closed":
         for rate in settings.open or [_round_rate(best * share) for share in OPEN_SHARES]:
             stage = _stage(settings, rate=rate)
-            _add(report, f"open_{rate:g}", shape, stage, drive(clients, stage))
+            _add(report, subject, f"open_{rate:g}", shape, stage, drive(clients, stage))
 
 
 def _stage(settings: Settings, *, in_flight: int = 0, rate: float = 0.0, blocking: bool = False) -> Stage:
@@ -85,7 +86,7 @@ def _stage(settings: Settings, *, in_flight: int = 0, rate: float = 0.0, blockin
     )
 
 
-def _add(report: Report, loop: str, shape: str, stage: Stage, outcome: Outcome) -> None:
+def _add(report: Report, subject: str, loop: str, shape: str, stage: Stage, outcome: Outcome) -> None:
     rate = outcome.completed / outcome.seconds
     for kind in ("read", "write"):
         histogram = outcome.histogram(kind)
@@ -95,8 +96,8 @@ def _add(report: Report, loop: str, shape: str, stage: Stage, outcome: Outcome) 
         case = f"{kind}_{shape}_{loop}"
         extra = {"loop": loop.partition("_")[0], "in_flight": stage.in_flight, "offered_per_s": stage.rate, "shape": shape}
         report.add(
-            Result(case, SUBJECT, percentiles.get("50"), percentiles.get("99"), rate),
-            Detail(case, SUBJECT, percentiles, histogram.count, extra={**extra, "kind": kind, "errors": outcome.errors}),
+            Result(case, subject, percentiles.get("50"), percentiles.get("99"), rate),
+            Detail(case, subject, percentiles, histogram.count, extra={**extra, "kind": kind, "errors": outcome.errors}),
         )
     shown = ", ".join(f"{count} {name}" for name, count in sorted(outcome.errors.items()))
     print(

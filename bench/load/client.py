@@ -1,4 +1,4 @@
-"""A client process: sends requests that were encoded before, in a closed or an open loop, and records how long each took.
+"""A client process: sends requests that were made before, in a closed or an open loop, and records how long each took.
 
 Closed loop: so many requests in flight, the next one when one is answered; it finds the floor of latency and the most that a
 server does. Open loop: requests are due at times drawn beforehand (a Poisson process) whether or not the server keeps up, and
@@ -16,15 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import grpc
-import grpc.aio
 import numpy as np
 import uvloop
 
+from bench.dataset import Floats
 from bench.histogram import Histogram
+from bench.load.callers import Caller
 from bench.remote import Remote
 from bench.rounds import Measured
-from bench.wire import CHANNEL_OPTIONS
 
 START_DELAY_S = 0.05
 TURN_S_MIN = 0.05
@@ -69,15 +68,21 @@ class Outcome(NamedTuple):
 class Client:
     """One process's side."""
 
-    def __init__(self, host_port: str) -> None:
-        self._address = host_port
-        self._requests: Mapping[str, tuple[str, Sequence[bytes]]] = {}
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._requests: Mapping[str, tuple[str, Sequence[Any]]] = {}
 
-    def prepare(self, requests: Mapping[str, tuple[str, Sequence[bytes]]]) -> None:
-        """Takes what to send: for ``read`` and ``write`` the method's path and encoded requests."""
+    def prepare(self, requests: Mapping[str, tuple[str, Sequence[Any]]]) -> None:
+        """Takes what to send: for ``read`` and ``write`` the method's name and requests, both in the caller's own form."""
         self._requests = requests
         gc.collect()
         gc.freeze()
+
+    def rows(self, count: int, timeout_s: float = 10.0) -> list[Floats]:
+        """What the first ``count`` reads answer, for checking."""
+        method, requests = self._requests["read"]
+        with self._caller.blocking(timeout_s) as bind:
+            return [self._caller.rows(bind(method)(request)) for request in requests[:count]]
 
     def run(self, stage: Stage, start_ns: int) -> Outcome:
         """Does one stage, beginning at ``start_ns`` of the monotonic clock."""
@@ -93,30 +98,30 @@ class Client:
         return recorder.outcome()
 
     def _block(self, stage: Stage, recorder: "_Recorder") -> None:
-        with grpc.insecure_channel(self._address, options=CHANNEL_OPTIONS) as channel:
-            calls: dict[str, Any] = {kind: channel.unary_unary(path) for kind, (path, _) in self._requests.items()}
-            grpc.channel_ready_future(channel).result(stage.timeout_s)
+        failures = self._caller.failures
+        with self._caller.blocking(stage.timeout_s) as bind:
+            calls = {kind: bind(method) for kind, (method, _) in self._requests.items()}
             next_request = self._source(stage)
             time.sleep(recorder.begin_in_s())
             while (began := time.monotonic_ns()) < recorder.end_ns:
                 kind, request = next_request()
                 try:
-                    calls[kind](request, timeout=stage.timeout_s)
+                    calls[kind](request)
                     recorder.record(kind, began)
-                except grpc.RpcError as error:
-                    recorder.fail(error)
+                except failures as error:
+                    recorder.fail(self._caller.code(error))
 
     async def _run(self, stage: Stage, recorder: "_Recorder") -> None:
-        async with grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS) as channel:
-            calls: dict[str, Any] = {kind: channel.unary_unary(path) for kind, (path, _) in self._requests.items()}
-            await asyncio.wait_for(channel.channel_ready(), stage.timeout_s)
+        failures = self._caller.failures
+        async with self._caller.concurrent(stage.timeout_s) as bind:
+            calls = {kind: bind(method) for kind, (method, _) in self._requests.items()}
 
-            async def send(kind: str, request: bytes, due_ns: int) -> None:
+            async def send(kind: str, request: Any, due_ns: int) -> None:
                 try:
-                    await calls[kind](request, timeout=stage.timeout_s)
+                    await calls[kind](request)
                     recorder.record(kind, due_ns)
-                except grpc.aio.AioRpcError as error:
-                    recorder.fail(error)
+                except failures as error:
+                    recorder.fail(self._caller.code(error))
 
             await asyncio.sleep(recorder.begin_in_s())
             if stage.rate:
@@ -184,13 +189,13 @@ class Client:
             asyncio.get_running_loop().remove_reader(timer.descriptor)
             timer.close()
 
-    def _source(self, stage: Stage) -> Callable[[], tuple[str, bytes]]:
+    def _source(self, stage: Stage) -> Callable[[], tuple[str, Any]]:
         random = np.random.default_rng(stage.seed)
         kinds = np.where(random.random(4_096) < stage.write_share, "write", "read").tolist()
         places = {kind: int(random.integers(0, len(requests))) for kind, (_, requests) in self._requests.items()}
         count = 0
 
-        def next_request() -> tuple[str, bytes]:
+        def next_request() -> tuple[str, Any]:
             nonlocal count
             kind = kinds[count % len(kinds)]
             count += 1
@@ -201,7 +206,7 @@ class Client:
         return next_request
 
 
-_Send = Callable[[str, bytes, int], Coroutine[Any, Any, None]]
+_Send = Callable[[str, Any, int], Coroutine[Any, Any, None]]
 
 
 class _Recorder:
@@ -231,8 +236,8 @@ class _Recorder:
         if self._from_ns <= now < self.end_ns:
             self._completed += 1
 
-    def fail(self, error: grpc.RpcError) -> None:
-        self._errors[error.code().name] += 1
+    def fail(self, code: str) -> None:
+        self._errors[code] += 1
 
     def give_up(self, count: int) -> None:
         self._errors["UNANSWERED"] += count

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from featurestore_client.wire import featurestore_raw_pb2 as raw
 
 from bench import wire
+from bench.certificate import Certificate
+from bench.cores import ANY
 from bench.dataset import Dataset, Indices, Strings
 from bench.load import keys
 from bench.server_process import FeaturestoreServer
@@ -41,7 +43,10 @@ class Target:
 
     def read_requests(self, rows: int, count: int, seed: int, zipf: float = 0.0) -> list[bytes]:
         """``count`` encoded reads of ``rows`` keys each."""
-        drawn = keys.draw(self.source.count, (count, rows), zipf, np.random.default_rng(seed))
+        return self.reads_of(keys.draw(self.source.count, (count, rows), zipf, np.random.default_rng(seed)))
+
+    def reads_of(self, drawn: Indices) -> list[bytes]:
+        """An encoded read of each row of key numbers."""
         return [wire.read_request(self.selected, self.source.columns(each), self.schema_id) for each in drawn]
 
     def write_requests(self, rows: int, count: int, seed: int, zipf: float = 0.0) -> list[bytes]:
@@ -131,21 +136,29 @@ class OwnServer:
 
     def checked_read(self, indices: Indices) -> bytes:
         """The answer's bytes to a read of these rows, without schema. Raises RuntimeError unless it holds their values."""
-        request = wire.read_request(self.target.selected, self.target.source.columns(indices), self.target.schema_id)
-        with wire.Channel(self.target.address) as channel:
-            data = channel.send(wire.GET_FEATURES, request)
-        answer = raw.GetFeaturesResponse.FromString(data)
-        expected = self.dataset.chunk(indices).floats
-        matrix = np.frombuffer(answer.matrix.float32s, np.float32)
-        if answer.rows != len(indices) or not np.array_equal(matrix, expected.reshape(-1)):
-            raise RuntimeError(f"the server answers {len(indices)} rows wrongly: got {matrix}, expected {expected}")
-        return data
+        [request] = self.target.reads_of(indices[None, :])
+        with wire.Channel(self.target.address, self.server.certificate) as channel:
+            answer = channel.send(wire.GET_FEATURES, request)
+        expected, found = self.dataset.chunk(indices).floats, wire.matrix(answer)
+        if not np.array_equal(found, expected):
+            raise RuntimeError(f"the server answers {len(indices)} rows wrongly: got {found}, expected {expected}")
+        return answer
 
 
 @contextmanager
-def own_server(dataset: Dataset, memory_directory: Path) -> Iterator[OwnServer]:
+def own_server(
+    dataset: Dataset,
+    memory_directory: Path,
+    *,
+    engine: str = "auto",
+    certificate: Certificate | None = None,
+    cores: frozenset[int] = ANY,
+) -> Iterator[OwnServer]:
     """Starts ``featurestore serve``, defines the dataset's view and a service of all its features, and writes all rows."""
-    with FeaturestoreServer(memory_directory) as server, wire.Channel(server.address) as channel:
+    with (
+        FeaturestoreServer(memory_directory, engine=engine, certificate=certificate, cores=cores) as server,
+        wire.Channel(server.address, certificate) as channel,
+    ):
         project, view = define(channel, dataset)
         event_us = time.time_ns() // 1_000 - HOUR_US
         source = keys.of_dataset(dataset)

@@ -1,0 +1,94 @@
+"""Redis as a feature server's peer for a Python caller: a raw socket, the floor of any client, and redis-py as people use it.
+
+Both hold one connection over TCP, and block. A request of the raw socket is the command's bytes, made before; of redis-py it is
+a key, or a list of keys.
+"""
+
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import redis
+
+from bench.dataset import FEATURES, Floats
+from bench.load.callers import Bind, BindAsync
+
+HOST = "127.0.0.1"
+
+
+def get_command(key: bytes) -> bytes:
+    """GET as it goes over the wire."""
+    return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
+
+
+class _BlockingOnly:
+    failures = (OSError, redis.RedisError)
+
+    @asynccontextmanager
+    async def concurrent(self, timeout_s: float) -> AsyncIterator[BindAsync]:
+        raise NotImplementedError("this caller takes part with one call in flight alone")
+        yield
+
+    def code(self, error: Exception) -> str:
+        return f"{type(error).__name__}: {error}"
+
+
+@dataclass(frozen=True)
+class RedisRaw(_BlockingOnly):
+    """``GET`` over a plain socket: one send, and as many receives as the answer takes, whose length is known."""
+
+    port: int
+    value_bytes: int
+
+    @contextmanager
+    def blocking(self, timeout_s: float) -> Iterator[Bind]:
+        head = b"$%d\r\n" % self.value_bytes
+        start, stop = len(head), len(head) + self.value_bytes
+        size = stop + 2
+        with socket.create_connection((HOST, self.port), timeout_s) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(None)  # with one, Python polls before each receive
+            send, receive = connection.sendall, connection.recv
+
+            def get(command: bytes) -> bytes:
+                send(command)
+                answer = receive(1 << 16)
+                while len(answer) < size:
+                    more = receive(1 << 16)
+                    if not more or not answer.startswith(head):
+                        raise ConnectionError(f"redis-server answers {answer[:80]!r}")
+                    answer += more
+                return answer[start:stop]
+
+            yield lambda _: get
+
+    def rows(self, answer: bytes) -> Floats:
+        return np.frombuffer(answer, np.float32).reshape(-1, FEATURES)
+
+
+@dataclass(frozen=True)
+class RedisPy(_BlockingOnly):
+    """redis-py with hiredis, its answer made a matrix: ``GET`` of one packed row, ``MGET`` of many."""
+
+    port: int
+
+    @contextmanager
+    def blocking(self, timeout_s: float) -> Iterator[Bind]:
+        with redis.Redis(HOST, self.port, single_connection_client=True) as client:
+            get, mget = client.get, client.mget
+            frombuffer, float32 = np.frombuffer, np.dtype(np.float32)
+
+            def get_row(key: bytes) -> Any:
+                return frombuffer(get(key), float32)
+
+            def get_rows(keys: list[bytes]) -> Any:
+                return frombuffer(b"".join(mget(keys)), float32).reshape(-1, FEATURES)
+
+            calls: dict[str, Callable[[Any], Any]] = {"GET": get_row, "MGET": get_rows}
+            yield calls.__getitem__
+
+    def rows(self, answer: Floats) -> Floats:
+        return answer.reshape(-1, FEATURES)
