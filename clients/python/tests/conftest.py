@@ -314,7 +314,8 @@ class Http2Server:
             self.failures.append(failure)
 
     def close(self) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # it may be closed already
+            self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         for connection in self.connections:
             with suppress(OSError):
