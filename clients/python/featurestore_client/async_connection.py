@@ -59,13 +59,16 @@ class AsyncConnection(asyncio.Protocol):
             self._end_all(self.calls.lost(error))
             return
         self._heard += len(events)
+        self._tell(events)
+        if self._session.wants_write:
+            self._plan_flush()
+        self._close_if_done()
+
+    def _tell(self, events: list[StreamEvent]) -> None:
         for event in events:
             call = self._open.get(event.stream_id)
             if call is not None:
                 call.happened(event)
-        if self._session.wants_write:
-            self._plan_flush()
-        self._close_if_done()
 
     def eof_received(self) -> None:
         self._end_all(self.calls.lost("the server closed it"))
@@ -209,6 +212,7 @@ class AsyncConnection(asyncio.Protocol):
         self._fresh.clear()
         while not self._is_paused and (data := self._session.take()):
             self._transport.write(data)
+        self._tell(self._session.events())  # of streams that broke a rule, or came too late to begin
         for stream_id in self._session.drained():
             call = self._open.get(stream_id)
             if isinstance(call, _StreamCall):

@@ -75,10 +75,11 @@ class Balancer(Generic[AnyTransport]):
         eligible = [each for each in self.endpoints if each.aside_until_s <= now_s and each not in tried]
         if not eligible:
             return None
-        turn = next(self._turns) % len(eligible)  # of those only: else the neighbour of a dead one gets its share too
-        best = eligible[turn]
         if self._by_load:
-            best = min(eligible[turn:] + eligible[:turn], key=lambda endpoint: len(endpoint.in_flight))
+            loads = [len(each.in_flight) for each in eligible]
+            eligible = [each for each, load in zip(eligible, loads, strict=True) if load == min(loads)]
+        turn = next(self._turns)  # among those only: else the neighbour of one that is left out gets its share too
+        best = eligible[turn % len(eligible)]
         if best.aside_until_s:  # its delay is over: this call alone finds out how it is
             best.aside_until_s = now_s + _ASIDE.backoff_s
         return best

@@ -106,7 +106,7 @@ def test_a_call_that_met_goaway_on_its_way_is_made_again(http2_server: Any, conn
     server = http2_server(script)
     client = connect_native(server.address, retry=ONCE)
     client.list_tables()
-    client.apply({})
+    client.apply({}, timeout_s=10)
     assert seen == [1]
 
 
@@ -214,6 +214,7 @@ def test_a_stream_that_is_reset_is_an_error(
         ([(b":status", b"404")], UnimplementedError, "HTTP status 404"),
         ([(b":status", b"200"), (b"content-type", b"text/html")], InternalError, "content-type text/html"),
         ([(b":status", b"200"), (b"content-type", b"application/grpc")], InternalError, "ended without grpc-status"),
+        ([(b"content-type", b"application/grpc")], InternalError, "HTTP/2 error 1"),  # which HTTP/2 itself forbids
     ],
 )
 def test_what_is_not_grpc_is_an_error(
