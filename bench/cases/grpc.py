@@ -39,7 +39,6 @@ READ_ROWS = (1, 100)
 REQUESTS = 2_000
 CHECKED = 5
 KEY = "user"
-ROW_BYTES = FEATURES * 4
 LOADS = {"1x1": (1, 1), "16x1": (16, 1), "4x4": (4, 4)}
 """Of h2load: connections x streams of each. Redis gets as many connections as there are requests in flight."""
 
@@ -104,9 +103,10 @@ class _Run:
     def _redis_benchmark(self, redis: RedisRows, rows: int) -> RedisBenchmark:
         drawn = self._reads[rows][: self._settings.grpc_rounds]
         keys = [redis.request_key(rows, number) for number in range(len(drawn))]
-        caller = RedisRaw(redis.port, drawn.shape[1] * ROW_BYTES)
+        caller = RedisRaw(redis.port)
         with caller.blocking(timeout_s=10) as bind:
-            self._check(REDIS, [caller.rows(bind("GET")(get_command(key))) for key in keys], drawn)
+            get = bind(str(rows * FEATURES * 4))
+            self._check(REDIS, [caller.rows(get(get_command(key))) for key in keys], drawn)
         return RedisBenchmark(redis.port, keys, self._cores)
 
     def _grpcio_clients(self, servers: Servers) -> None:
@@ -123,26 +123,24 @@ class _Run:
                 self._drive(f"throughput_{rows}x50", clients, self._settings.in_flight)
 
     def _python_clients(self, servers: Servers) -> None:
-        callers: dict[str, Caller] = {}
+        ours: dict[str, Caller] = {}
         if NATIVE in servers.ours:
             server = servers.ours[NATIVE].server
-            callers[CLIENT_GRPCIO] = FeaturestoreClient(server.url, "grpcio")
             if HAS_NATIVE_CLIENT:
-                callers[CLIENT] = FeaturestoreClient(server.url, "native")
-                callers[CLIENT_UNIX] = FeaturestoreClient(server.unix_url, "native")
+                ours |= {CLIENT: FeaturestoreClient(server.url, "native")}
+                ours |= {CLIENT_UNIX: FeaturestoreClient(server.unix_url, "native")}
             else:
                 self._report.note(f"{CLIENT} and {CLIENT_UNIX} are left out: this client has no native transport")
-        ours = list(callers)
-        for rows, drawn in self._reads.items():
-            requests: dict[str, tuple[str, Sequence[Any]]] = dict.fromkeys(
-                ours, (SERVICE, [{KEY: self._dataset.integer_keys(each)} for each in drawn])
-            )
-            if servers.redis is not None:
-                redis = servers.redis
-                callers |= {REDIS_RAW: RedisRaw(redis.port, rows * ROW_BYTES), REDIS_PY: RedisPy(redis.port)}
-                requests |= {REDIS_RAW: redis.raw_reads(drawn), REDIS_PY: redis.packed_reads(drawn)}
-            clients = {name: self._clients(name, caller) for name, caller in callers.items()}
-            with rounds.all_of(client for each in clients.values() for client in each):
+            ours |= {CLIENT_GRPCIO: FeaturestoreClient(server.url, "grpcio")}
+        redis = servers.redis
+        others: dict[str, Caller] = {REDIS_RAW: RedisRaw(redis.port), REDIS_PY: RedisPy(redis.port)} if redis else {}
+        clients = {name: self._clients(name, caller) for name, caller in (ours | others).items()}
+        with rounds.all_of(client for each in clients.values() for client in each):
+            for rows, drawn in self._reads.items():
+                keys = [{KEY: self._dataset.integer_keys(each)} for each in drawn]
+                requests: dict[str, tuple[str, Sequence[Any]]] = dict.fromkeys(ours, (SERVICE, keys))
+                if redis is not None:
+                    requests |= {REDIS_RAW: redis.raw_reads(drawn), REDIS_PY: redis.packed_reads(drawn)}
                 self._prepare(clients, requests, drawn)
                 self._drive(f"client_{rows}x50", clients, 1)
                 if rows == 1:
