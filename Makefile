@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
-EXTENSION_SOURCES := setup.py pyproject.toml $(wildcard featurestore/store/*.pyx featurestore/store/*.pxd featurestore/store/*.h) \
+EXTENSION_SOURCES := setup.py pyproject.toml $(wildcard featurestore/*/*.pyx featurestore/*/*.pxd featurestore/*/*.h) \
     clients/python/setup.py clients/python/pyproject.toml $(wildcard clients/python/featurestore_client/*/*.pyx clients/python/featurestore_client/*/*.pxd)
 
 .DEFAULT_GOAL := help

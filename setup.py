@@ -3,6 +3,7 @@
 import platform
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
@@ -11,10 +12,14 @@ FLAGS = ["-O3", "-std=c11", "-fno-strict-aliasing", "-Wno-unused-function"]
 if platform.machine() == "x86_64":
     FLAGS.append("-march=x86-64-v2")
 
-modules = sorted(Path("featurestore/store").glob("*.pyx"))
-setup(
-    ext_modules=cythonize(
-        [Extension(f"featurestore.store.{path.stem}", [str(path)], extra_compile_args=FLAGS) for path in modules],
-        compiler_directives={"language_level": 3, "cdivision": True},
+extensions = [
+    Extension(
+        ".".join(path.with_suffix("").parts),
+        [str(path)],
+        extra_compile_args=FLAGS,
+        include_dirs=[numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     )
-)
+    for path in sorted(Path("featurestore").glob("**/*.pyx"))
+]
+setup(ext_modules=cythonize(extensions, compiler_directives={"language_level": 3, "cdivision": True}))

@@ -3,19 +3,28 @@
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 START_TIMEOUT_S = 60
+ENGINES = ("native", "grpcio")
+
+
+def require_engine(name: str) -> None:
+    """Skips the test where that engine is not built."""
+    if name == "native":
+        pytest.importorskip(
+            "featurestore.server.grpc_native", reason="built without libnghttp2's headers", exc_type=ImportError
+        )
 
 
 class RunningServer:
@@ -91,6 +100,15 @@ class RunningServer:
         return code
 
 
+@contextmanager
+def new_directory() -> Iterator[Path]:
+    """For a store, while it is needed."""
+    memory = Path("/dev/shm")  # noqa: S108  as servers use it; disks of test machines are slow
+    place = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="featurestore-test-", dir=place, ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
 StartServer = Callable[..., RunningServer]
 _running: list[RunningServer] = []
 
@@ -99,15 +117,13 @@ _running: list[RunningServer] = []
 def start_server() -> Iterator[StartServer]:
     """Starts servers: ``start_server("--read-rows-max", "10")``; ``directory=`` to use one again, ``ready=False``: no wait."""
     started: list[RunningServer] = []
-    directories: list[Path] = []
+    directories = ExitStack()
 
     def start(
         *flags: str, directory: Path | None = None, ready: bool = True, environment: dict[str, str] | None = None
     ) -> RunningServer:
         if directory is None:
-            memory = Path("/dev/shm")  # noqa: S108  as servers use it; disks of test machines are slow
-            directory = Path(tempfile.mkdtemp(prefix="featurestore-test-", dir=memory if os.access(memory, os.W_OK) else None))
-            directories.append(directory)
+            directory = directories.enter_context(new_directory())
         server = RunningServer(directory, flags, environment or {})
         started.append(server)
         _running.append(server)
@@ -120,14 +136,33 @@ def start_server() -> Iterator[StartServer]:
         _running.remove(server)
         if server.process.poll() is None:
             server.stop()
-    for directory in directories:
-        shutil.rmtree(directory, ignore_errors=True)
+    directories.close()
 
 
 @pytest.fixture(scope="module")
 def server(start_server: StartServer) -> RunningServer:
     """One server for the tests of a module."""
     return start_server()
+
+
+def _openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``ca.pem``, and ``NAME.pem`` with ``NAME.key`` for ``server`` (127.0.0.1, localhost) and ``client``."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+    _openssl("req", *authority, "-subj", "/CN=test authority", "-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.pem")
+    for name in ("server", "client"):
+        request = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}")
+        _openssl("req", *request, "-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.csr")
+        (folder / f"{name}.ext").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        signing = ("-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key", "-CAcreateserial", "-days", "2")
+        files = ("-in", f"{folder}/{name}.csr", "-extfile", f"{folder}/{name}.ext", "-out", f"{folder}/{name}.pem")
+        _openssl("x509", "-req", *files, *signing)
+    return folder
 
 
 @pytest.hookimpl(wrapper=True)

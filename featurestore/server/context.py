@@ -62,15 +62,10 @@ class CallContext:
 
 
 def joined(pairs: Iterable[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
-    """Metadata by key. The values of a key that came more than once are joined with commas, as HTTP has it: so a second
-    ``authorization`` cannot take the place of the first."""
+    """Metadata by key. Text of a key that came more than once is joined with commas, as HTTP has it, so that a second
+    ``authorization`` cannot take the place of the first; of bytes the last one stays."""
     metadata: dict[str, str | bytes] = {}
     for key, value in pairs:
         before = metadata.get(key)
-        if before is None:
-            metadata[key] = value
-        elif isinstance(before, str) and isinstance(value, str):
-            metadata[key] = f"{before},{value}"
-        elif isinstance(before, bytes) and isinstance(value, bytes):
-            metadata[key] = before + b"," + value
+        metadata[key] = f"{before},{value}" if isinstance(before, str) and isinstance(value, str) else value
     return metadata

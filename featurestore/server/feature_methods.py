@@ -18,8 +18,9 @@ from featurestore.model import DEFAULT_PROJECT, FEATURES_MAX
 from featurestore.server.columns import ARRAY_OF, checked_name, read_event_timestamps, read_features, read_keys, readers_of
 from featurestore.server.context import CallContext
 from featurestore.server.messages import parse
+from featurestore.server.read_wire import AnswerFormat, KeyFormat, read_request
 from featurestore.server.wire import featurestore_raw_pb2 as wire
-from featurestore.service import Answer, OnlineStore, ReadPlan, Selection, VarAnswer, WritePlan
+from featurestore.service import OnlineStore, ReadPlan, Selection, WritePlan
 from featurestore.service.keys import length_of
 from featurestore.service.online_store import now_us
 from featurestore.service.plan_cache import PlanCache
@@ -31,18 +32,20 @@ QUICK_REQUEST_BYTES = 128 << 10
 
 
 class PreparedRead:
-    """A read plan and what of its answers is always the same."""
+    """A read plan, and what of its requests and answers is always the same."""
 
-    __slots__ = ("array", "column_arrays", "join_keys", "plan", "schema", "schema_id")
+    __slots__ = ("answers", "join_keys", "key_format", "plan", "quick_rows_max")
 
-    def __init__(self, plan: ReadPlan) -> None:
+    def __init__(self, plan: ReadPlan, quick_rows_max: int) -> None:
         self.plan = plan
+        self.quick_rows_max = quick_rows_max
         self.join_keys = readers_of(plan.join_keys)
-        self.schema = schema_of(plan).SerializeToString(deterministic=True)
+        self.key_format = KeyFormat([*plan.join_keys], [each.is_variable for each in plan.join_keys.values()])
+        schema = schema_of(plan).SerializeToString(deterministic=True)
         # Of the content, so that a client keeps its schema through a restart. Never 0, which stands for "none known".
-        self.schema_id = int.from_bytes(blake2b(self.schema, digest_size=8).digest(), "little") or 1
-        self.column_arrays = [ARRAY_OF[feature.type.scalar] for feature in plan.features]
-        self.array = self.column_arrays[0]
+        schema_id = int.from_bytes(blake2b(schema, digest_size=8).digest(), "little") or 1
+        arrays = [ARRAY_OF[feature.type.scalar] for feature in plan.features]
+        self.answers = AnswerFormat(schema_id, schema, arrays, plan.row_bytes if plan.is_matrix else 0, plan.sources)
 
 
 class PreparedWrite:
@@ -98,19 +101,31 @@ class FeatureMethods:
 
     def get(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """GetFeatures. Inline unless the answer is a large one."""
-        request = parse(wire.GetFeaturesRequest, data)
-        prepared = self._reads.get(request.selection)
-        plan = prepared.plan
-        keys, rows = self._service.align(plan, read_keys(request.keys, prepared.join_keys, "keys"))
-        if rows > plan.quick_rows_max:
-            return self._service.beside_the_loop(partial(self._answer, prepared, keys, rows, request.known_schema_id, context))
-        return _encode(prepared, plan.read(keys, rows, now_us=now_us()), request.known_schema_id)
+        request = read_request(data)
+        if request is not None:
+            prepared = self._reads.get(request.selection)
+            keys = request.keys(prepared.key_format)
+            if keys is not None:
+                if 0 < request.rows <= prepared.quick_rows_max:
+                    return _answer(prepared, keys, request.rows, request.known_schema_id)
+                return self._align_and_answer(prepared, keys, request.known_schema_id, context)
+        message = parse(wire.GetFeaturesRequest, data)
+        prepared = self._reads.get(message.selection)
+        checked_keys = read_keys(message.keys, prepared.join_keys, "keys")
+        return self._align_and_answer(prepared, checked_keys, message.known_schema_id, context)
 
-    def _answer(
-        self, prepared: PreparedRead, keys: Sequence[Values], rows: int, known_schema_id: int, context: CallContext
-    ) -> bytes:
-        context.check_deadline()
-        return _encode(prepared, prepared.plan.read(keys, rows, now_us=now_us()), known_schema_id)
+    def _align_and_answer(
+        self, prepared: PreparedRead, keys: Sequence[Values], known_schema_id: int, context: CallContext
+    ) -> bytes | Awaitable[bytes]:
+        keys, rows = self._service.align(prepared.plan, keys)
+        if rows <= prepared.quick_rows_max:
+            return _answer(prepared, keys, rows, known_schema_id)
+
+        def answer() -> bytes:
+            context.check_deadline()
+            return _answer(prepared, keys, rows, known_schema_id)
+
+        return self._service.beside_the_loop(answer)
 
     def _prepare_read(self, selection_bytes: bytes) -> PreparedRead:
         selection = parse(wire.FeatureSelection, selection_bytes)
@@ -127,7 +142,7 @@ class FeatureMethods:
                 selection.expired_values,
             )
         )
-        return PreparedRead(plan)
+        return PreparedRead(plan, self._service.quick_rows_max(plan))
 
     # ------------------------------------------------------------------------------------------------------------- writes
 
@@ -236,27 +251,11 @@ def schema_of(plan: ReadPlan) -> wire.AnswerSchema:
     return schema
 
 
-def _encode(prepared: PreparedRead, answer: Answer, known_schema_id: int) -> bytes:
-    response = wire.GetFeaturesResponse()
-    response.rows = answer.rows
-    response.schema_id = prepared.schema_id
-    if known_schema_id != prepared.schema_id:
-        response.schema = prepared.schema
-    if answer.matrix is not None:
-        setattr(response.matrix, prepared.array, answer.matrix)
-    for array, values in zip(prepared.column_arrays, answer.columns):  # noqa: B905  a matrix has no columns
-        column = response.columns.add()
-        if isinstance(values, VarAnswer):
-            column.data, column.offsets = values
-        else:
-            setattr(column, array, values)
-    if answer.row_statuses is not None:
-        response.row_statuses = answer.row_statuses
-    if answer.nulls is not None:
-        response.nulls = answer.nulls
-    if answer.event_timestamps_us is not None:
-        response.event_timestamps_us = answer.event_timestamps_us
-    return response.SerializeToString()
+def _answer(prepared: PreparedRead, keys: Sequence[Values], rows: int, known_schema_id: int) -> bytes:
+    """Reads rows into the answer. ``keys`` are aligned."""
+    writer = prepared.answers.begin(rows, known_schema_id)
+    plan = prepared.plan
+    return writer.finish(*plan.read(keys, rows, writer if plan.is_matrix else None, now_us=now_us()))
 
 
 def _counts(counts: WriteCounts) -> wire.WriteCounts:

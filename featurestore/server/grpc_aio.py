@@ -137,10 +137,8 @@ def _unary_behavior(path: str, handler: UnaryHandler) -> Any:
                 answer = await answer
         except Exception as error:
             await _abort(call_context, context, error, path)
-        if context.compress or context.initial_metadata:
-            await _begin(call_context, context)
-        if context.trailing_metadata:
-            call_context.set_trailing_metadata(context.trailing_metadata)
+        await _begin(call_context, context)
+        call_context.set_trailing_metadata(context.trailing_metadata)
         return answer
 
     return call
@@ -162,8 +160,7 @@ def _stream_behavior(path: str, handler: StreamHandler) -> Any:
             await _abort(call_context, context, error, path)
         if not begun:
             await _begin(call_context, context)
-        if context.trailing_metadata:
-            call_context.set_trailing_metadata(context.trailing_metadata)
+        call_context.set_trailing_metadata(context.trailing_metadata)
 
     return call
 
@@ -171,7 +168,7 @@ def _stream_behavior(path: str, handler: StreamHandler) -> Any:
 async def _begin(call_context: Any, context: CallContext) -> None:
     if context.compress:
         call_context.set_compression(grpc.Compression.Gzip)
-    if context.initial_metadata:
+    if context.compress or context.initial_metadata:  # a unary answer is compressed only if these went out on their own
         await call_context.send_initial_metadata(context.initial_metadata)
 
 

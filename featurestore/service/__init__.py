@@ -4,7 +4,7 @@ Nothing here knows a network or a message format; nothing below here knows names
 """
 
 from featurestore.service.online_store import OnlineStore, ServiceLimits
-from featurestore.service.read_plan import Answer, ReadPlan, Selection, VarAnswer
+from featurestore.service.read_plan import ReadPlan, Selection
 from featurestore.service.write_plan import WritePlan
 
-__all__ = ["Answer", "OnlineStore", "ReadPlan", "Selection", "ServiceLimits", "VarAnswer", "WritePlan"]
+__all__ = ["OnlineStore", "ReadPlan", "Selection", "ServiceLimits", "WritePlan"]

@@ -107,6 +107,10 @@ class OnlineStore:
         """Resolves a selection. The caller keeps the plan while ``version`` stands."""
         return ReadPlan(selection, self._registry.current, self.store)
 
+    def quick_rows_max(self, plan: ReadPlan) -> int:
+        """So many rows pass every limit of ``align``, and their answer is made so fast that the event loop may do it."""
+        return min(plan.quick_rows_max, self.limits.read_rows_max, self.limits.read_bytes_max // max(1, plan.row_bytes))
+
     def align(self, plan: ReadPlan, keys: Sequence[Values]) -> tuple[Sequence[Values], int]:
         """The key columns of a request, all of one length, and that length; refuses what passes a limit."""
         keys, rows = align(plan.key_names, keys, self.limits.read_rows_max)

@@ -48,22 +48,26 @@ class AnswerFeature(NamedTuple):
     view_index: int
 
 
-class VarAnswer(NamedTuple):
-    """Strings or byte strings: value i is ``data[offsets[i]:offsets[i + 1]]``, offsets being int32 of rows + 1 entries."""
+class ColumnSource(NamedTuple):
+    """Where a column of the answer comes from: a lookup's block of fixed-width columns, or one of its columns of strings."""
 
-    data: bytes
-    offsets: bytes
+    lookup: int
+    is_variable: bool
+    place: int
+    """Among the lookup's columns of strings; or in its block, for an answer of one row, in bytes."""
+    width_bytes: int
+    """Of one value; 0 for strings."""
 
 
-class Answer(NamedTuple):
-    """Rows as they go out: ``matrix``, or else ``columns``, one a feature in the plan's order; see ``GetFeaturesResponse``."""
+Block = tuple[bytes | None, Sequence[tuple[bytes, bytes]]]
+"""What one lookup found: its fixed-width columns one after the other, and its columns of strings as data and int32 offsets."""
 
-    rows: int
-    matrix: bytes | None
-    columns: Sequence[bytes | VarAnswer]
-    row_statuses: bytes | None
-    nulls: bytes | None
-    event_timestamps_us: bytes | None
+Answer = tuple[Sequence[Block], bytes | None, bytes | None, bytes | None]
+"""What an answer has beside its matrix: a Block of each lookup where there is no matrix, ``row_statuses``, ``nulls``,
+``event_timestamps_us``; see ``GetFeaturesResponse``. A named tuple would take as long to make as a row takes to find."""
+
+Place = bytearray | memoryview
+"""Where a matrix is to go: a buffer of its size that can be written to."""
 
 
 class _Lookup:
@@ -86,15 +90,6 @@ class _Lookup:
         return self.positions[-1] - self.positions[0] == len(self.positions) - 1
 
 
-class _ColumnSource(NamedTuple):
-    """Where a column of the answer comes from: a lookup's fixed-width block, or one of its strings."""
-
-    lookup: int
-    is_variable: bool
-    place: int  # among the lookup's fixed-width features, or among its variable ones
-    width_bytes: int
-
-
 class ReadPlan:
     """A resolved selection. ``features``, ``views`` and ``join_keys`` are the schema of its answers."""
 
@@ -114,7 +109,7 @@ class ReadPlan:
         self._null_row_bytes = (len(self.features) + 7) // 8
         widths = [feature.type.width_bytes for feature in self.features]
         self._offsets = list(accumulate(widths, initial=0))  # of each feature in a row of the matrix
-        self._sources = self._compile()
+        self.sources = self._compile()
 
     def _resolve(
         self, references: Sequence[FeatureReference], definitions: Definitions, store: Store
@@ -157,9 +152,9 @@ class ReadPlan:
             lookup.identity_keys = lookup.key_indices == tuple(range(len(order)))
         return join_keys
 
-    def _compile(self) -> list[_ColumnSource]:
+    def _compile(self) -> list[ColumnSource]:
         """Compiles the lookups' projections; returns where each column of the answer comes from, in the answer's order."""
-        sources: dict[int, _ColumnSource] = {}
+        sources: dict[int, ColumnSource] = {}
         for index, lookup in enumerate(self._lookups):
             lookup.projection = lookup.table.projection(
                 lookup.features,
@@ -167,22 +162,25 @@ class ReadPlan:
                 null_bits=lookup.positions,
                 null_row_bytes=self._null_row_bytes,
             )
-            fixed = variable = 0
+            start = variable = 0
             for data_type, position in zip(lookup.types, lookup.positions, strict=True):
                 if data_type.is_variable:
-                    sources[position] = _ColumnSource(index, True, variable, 0)
+                    sources[position] = ColumnSource(index, True, variable, 0)
                     variable += 1
                 else:
-                    sources[position] = _ColumnSource(index, False, fixed, data_type.width_bytes)
-                    fixed += 1
+                    sources[position] = ColumnSource(index, False, start, data_type.width_bytes)
+                    start += data_type.width_bytes
         return [sources[position] for position in range(len(self.features))]
 
     # ------------------------------------------------------------------------------------------------------------ reading
 
-    def read(self, keys: Sequence[Values], rows: int, *, now_us: int) -> Answer:
-        """Reads ``rows`` rows. ``keys``: one Values for each of ``join_keys``, in their order, all of ``rows`` values."""
+    def read(self, keys: Sequence[Values], rows: int, matrix: Place | None, *, now_us: int) -> Answer:
+        """Reads ``rows`` rows. ``keys``: one Values for each of ``join_keys``, in their order, all of ``rows`` values.
+
+        ``matrix``: where the values go, ``rows * row_bytes`` bytes; None unless ``is_matrix``.
+        """
         if len(self._lookups) > 1:
-            return self._read_several(keys, rows, now_us)
+            return self._read_several(keys, rows, matrix, now_us)
         lookup = self._lookups[0]
         batch = lookup.table.read(
             keys if lookup.identity_keys else [keys[index] for index in lookup.key_indices],
@@ -190,13 +188,12 @@ class ReadPlan:
             now_us=now_us,
             expired_values=self.selection.expired_values,
             event_timestamps=self.selection.event_timestamps,
+            out=matrix,
         )
-        if self.is_matrix:
-            return Answer(rows, batch.values, (), batch.statuses, batch.nulls, batch.event_timestamps_us)
-        return Answer(rows, None, self._columns([batch], rows), batch.statuses, batch.nulls, batch.event_timestamps_us)
+        blocks = () if matrix is not None else ((batch.values, batch.var),)
+        return blocks, batch.statuses, batch.nulls, batch.event_timestamps_us
 
-    def _read_several(self, keys: Sequence[Values], rows: int, now_us: int) -> Answer:
-        matrix = bytearray(rows * self.row_bytes) if self.is_matrix else None
+    def _read_several(self, keys: Sequence[Values], rows: int, matrix: Place | None, now_us: int) -> Answer:
         nulls = bytearray(rows * self._null_row_bytes)
         batches = []
         for lookup in self._lookups:
@@ -215,16 +212,14 @@ class ReadPlan:
             if matrix is not None and not direct:
                 self._scatter(lookup, batch, matrix, rows)
             batches.append(batch)
-        return Answer(
-            rows,
-            None if matrix is None else bytes(matrix),
-            self._columns(batches, rows) if matrix is None else (),
+        return (
+            () if matrix is not None else [(batch.values, batch.var) for batch in batches],
             _joined([batch.statuses for batch in batches], bytes(rows)),
             bytes(nulls) if any(batch.nulls is not None for batch in batches) else None,
             _joined([batch.event_timestamps_us for batch in batches], b""),
         )
 
-    def _scatter(self, lookup: _Lookup, batch: RowBatch, matrix: bytearray, rows: int) -> None:
+    def _scatter(self, lookup: _Lookup, batch: RowBatch, matrix: Place, rows: int) -> None:
         """Copies the features of a lookup, packed, to places in the matrix that are apart."""
         assert batch.values is not None
         target = np.frombuffer(matrix, np.uint8).reshape(rows, self.row_bytes)
@@ -234,18 +229,6 @@ class ReadPlan:
             width, offset = data_type.width_bytes, self._offsets[position]
             target[:, offset : offset + width] = source[:, start : start + width]
             start += width
-
-    def _columns(self, batches: Sequence[RowBatch], rows: int) -> list[bytes | VarAnswer]:
-        columns: list[bytes | VarAnswer] = []
-        for source in self._sources:
-            batch = batches[source.lookup]
-            if source.is_variable:
-                columns.append(VarAnswer(*batch.var[source.place]))
-                continue
-            assert batch.values is not None
-            start = rows * self._lookups[source.lookup].projection.offsets[source.place]
-            columns.append(batch.values[start : start + rows * source.width_bytes])
-        return columns
 
 
 def _joined(parts: Sequence[bytes | None], blank: bytes) -> bytes | None:

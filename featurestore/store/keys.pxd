@@ -1,5 +1,7 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
+cimport numpy as cnp
+
 cdef class KeyBatch:
     cdef readonly Py_ssize_t rows
     cdef const char *base          # fixed keys: rows x stride bytes; others: what offsets point into
@@ -12,6 +14,11 @@ cdef class KeyBatch:
 
 cdef KeyBatch int64_keys(str name, object column)
 cpdef KeyBatch key_batch(object layout, list join_keys, object columns, int64_t key_bytes_max)
+
+
+cdef inline const char *address_of(cnp.ndarray array) noexcept:
+    # The caller holds the array, so the memory stays.
+    return cnp.PyArray_BYTES(array)
 
 
 cdef inline const char *key_at(KeyBatch keys, Py_ssize_t i, uint64_t *key_bytes) noexcept nogil:

@@ -9,6 +9,7 @@ cdef class Snapshot:
     cdef readonly object layout
     cdef readonly uint64_t schema_id
     cdef readonly list join_keys
+    cdef int64_t ttl_us
     cdef bint one_int64_key
     cdef int64_t key_bytes_max
     cdef Py_ssize_t rows_max

@@ -6,7 +6,7 @@ import numpy.typing as npt
 
 from featurestore.store.columns import Values
 from featurestore.store.layout import RowLayout
-from featurestore.store.segment import Segment
+from featurestore.store.segment import Control, Segment
 
 class ReadLimits(Protocol):
     @property
@@ -22,7 +22,13 @@ class Snapshot:
     schema_id: int
     join_keys: list[str]
     def __init__(
-        self, layout: RowLayout, schema_id: int, segments: Sequence[Segment], join_keys: Sequence[str], limits: ReadLimits
+        self,
+        layout: RowLayout,
+        schema_id: int,
+        segments: Sequence[Segment],
+        join_keys: Sequence[str],
+        ttl_us: int,
+        limits: ReadLimits,
     ) -> None: ...
 
 class Projection:
@@ -41,20 +47,27 @@ class Projection:
 class RowBatch:
     rows: int
     values: bytes | None
-    var: list[tuple[bytes, bytes]]
+    var: tuple[tuple[bytes, bytes], ...]
     statuses: bytes | None
     nulls: bytes | None
     event_timestamps_us: bytes | None
 
-def read_rows(
-    snapshot: Snapshot,
-    key_columns: Sequence[Values],
-    projection: Projection,
-    expired_before: int,
-    expired_values: bool,
-    event_timestamps: bool,
-    out: bytearray | memoryview | npt.NDArray[np.generic] | None,
-    out_offset: int,
-    out_stride: int,
-    nulls_out: bytearray | None,
-) -> RowBatch: ...
+class SnapshotReader:
+    _snapshot: Snapshot
+    _epoch: int
+    _control: Control
+    def __init__(self, control: Control, follows: bool) -> None: ...
+    def _current(self) -> Snapshot: ...
+    def read(
+        self,
+        keys: Sequence[Values],
+        projection: Projection,
+        *,
+        now_us: int,
+        expired_values: bool = False,
+        event_timestamps: bool = False,
+        out: bytearray | memoryview | npt.NDArray[np.generic] | None = None,
+        out_offset: int = 0,
+        out_stride: int = 0,
+        nulls_out: bytearray | None = None,
+    ) -> RowBatch: ...

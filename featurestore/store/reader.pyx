@@ -5,6 +5,7 @@ entries of rows further still, so that cache misses overlap instead of following
 sequence lock (atomics.h). Invariant: what is returned of a row was there, all of it, at one instant.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -15,9 +16,12 @@ from featurestore.errors import InternalError, NotFoundError, ResourceExhaustedE
 from featurestore.model import Scalar
 from featurestore.store.keys cimport KeyBatch, int64_keys, key_at, key_batch, shard_of
 from featurestore.store.segment cimport (
-    ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, UNIT_BYTES, Segment, SegmentHeader, atomic_fence_acquire, atomic_load_acquire_u32,
-    atomic_load_relaxed_u32, first_slot, heap_at, key_equals, load_i64, load_u32, prefetch_read, row_at, shape_of, spin_pause,
+    ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, UNIT_BYTES, Control, Segment, SegmentHeader, atomic_fence_acquire,
+    atomic_load_acquire_u32, atomic_load_acquire_u64, atomic_load_relaxed_u32, first_slot, heap_at, key_equals, load_i64, load_u32, prefetch_read, row_at, shape_of, spin_pause,
 )
+
+cdef extern from *:
+    int64_t NEVER_US "INT64_MIN"
 
 cdef extern from "sched.h" nogil:
     int sched_yield()
@@ -36,12 +40,13 @@ cdef enum:
     TOO_MUCH = -3
 
 cdef class Snapshot:
-    """The segments of a table at one instant, their layout, and the limits of reads.
+    """The segments of a table at one instant, their layout, the view's TTL (0: none), and the limits of reads.
 
     Readers hold one while they read; growth makes another.
     """
 
-    def __init__(self, layout, uint64_t schema_id, segments, join_keys, limits):
+    def __init__(self, layout, uint64_t schema_id, segments, join_keys, int64_t ttl_us, limits):
+        self.ttl_us = ttl_us
         self.join_keys = list(join_keys)
         self.one_int64_key = layout.key_scalars == (Scalar.INT64,)
         self.key_bytes_max = limits.key_bytes_max
@@ -123,6 +128,8 @@ cdef class Projection:
         free(self.mask)
 
 
+@cython.no_gc
+@cython.freelist(8)
 cdef class RowBatch:
     """The rows that a read found, packed.
 
@@ -134,7 +141,7 @@ cdef class RowBatch:
 
     cdef readonly Py_ssize_t rows
     cdef readonly bytes values
-    cdef readonly list var
+    cdef readonly tuple var
     cdef readonly bytes statuses
     cdef readonly bytes nulls
     cdef readonly bytes event_timestamps_us
@@ -385,7 +392,7 @@ cdef int read_all(Snapshot snapshot, KeyBatch keys, Projection projection, Targe
     return 0
 
 
-cdef list strings_by_column(Projection projection, Gather *strings, Py_ssize_t rows):
+cdef tuple strings_by_column(Projection projection, Gather *strings, Py_ssize_t rows):
     # From row after row to column after column, each with offsets as Arrow has them.
     cdef list columns = []
     cdef uint32_t k
@@ -416,7 +423,7 @@ cdef list strings_by_column(Projection projection, Gather *strings, Py_ssize_t r
                 total += length
             offset[rows] = <int32_t>total
         columns.append((data, offsets))
-    return columns
+    return tuple(columns)
 
 
 cdef bint any_set(const uint8_t *bits, Py_ssize_t length) noexcept nogil:
@@ -428,11 +435,49 @@ cdef bint any_set(const uint8_t *bits, Py_ssize_t length) noexcept nogil:
     return False
 
 
-def read_rows(
+cdef class SnapshotReader:
+    """The reading half of a table: the snapshot that reads take now, and the read itself. See ``table.TableReader``."""
+
+    cdef public Snapshot _snapshot
+    cdef public uint64_t _epoch
+    cdef readonly Control _control
+    cdef bint follows              # takes up what the control file publishes; the owner is who publishes it
+
+    def __init__(self, Control control, bint follows):
+        self._control = control
+        self.follows = follows
+
+    cpdef Snapshot _current(self):
+        if self.follows and atomic_load_acquire_u64(&self._control.header.epoch) != self._epoch:
+            self._refresh(writable=False)
+        return self._snapshot
+
+    def read(
+        self, keys, Projection projection not None, *, int64_t now_us, bint expired_values=False, bint event_timestamps=False,
+        out=None, uint64_t out_offset=0, uint64_t out_stride=0, nulls_out=None,
+    ):
+        """Reads one row for each key, in one call.
+
+        ``keys``: a column for each join key in the entity's order, int64 arrays or VarColumns of n. ``now_us``: rows of an
+        event time before ``now_us - ttl`` are EXPIRED; their values are left out unless ``expired_values``. With ``out``, row
+        i's values land at ``out_offset + i * out_stride`` of it, so that several views fill one matrix; nulls are ORed into
+        ``nulls_out``.
+        Raises InvalidArgumentError for keys of the wrong type or length, NotFoundError when a feature is gone since.
+        """
+        cdef Snapshot snapshot = self._current()
+        if projection.layout is not snapshot.layout:
+            projection = self._recompile(projection, snapshot.layout)
+        return read_rows(
+            snapshot, keys, projection, now_us - snapshot.ttl_us if snapshot.ttl_us else NEVER_US, expired_values, event_timestamps,
+            out, out_offset, out_stride, nulls_out,
+        )
+
+
+cdef RowBatch read_rows(
     Snapshot snapshot, key_columns, Projection projection, int64_t expired_before, bint expired_values, bint event_timestamps,
     out, uint64_t out_offset, uint64_t out_stride, nulls_out,
 ):
-    """Reads a batch. See ``Table.read``; ``expired_before``: rows of an earlier event time (us) are EXPIRED."""
+    # expired_before: rows of an earlier event time (us) are EXPIRED.
     cdef KeyBatch keys
     if snapshot.one_int64_key and len(key_columns) == 1:
         keys = int64_keys(snapshot.join_keys[0], key_columns[0])
@@ -449,7 +494,6 @@ def read_rows(
     memset(&target, 0, sizeof(target))
     if rows > snapshot.rows_max:
         raise ResourceExhaustedError.of("rows of a read", rows, snapshot.rows_max, "read in smaller batches")
-    assert projection.layout is snapshot.layout, "a projection belongs to the layout it was made from"
     target.expired_before = expired_before
     target.expired_values = expired_values
     target.row_stride = projection.row_bytes
@@ -496,7 +540,7 @@ def read_rows(
         if projection.part_count:
             batch.var = strings_by_column(projection, &target.strings, rows)
         else:
-            batch.var = []
+            batch.var = ()
         if target.incomplete:
             for i in range(rows):  # a retry may have found the row present after all
                 if target.statuses[i] != PRESENT:

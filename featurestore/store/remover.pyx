@@ -9,7 +9,7 @@ is gone and its bytes are marked dead under its sequence lock, so a reader that 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from featurestore.store.keys cimport KeyBatch, key_at, shard_of
+from featurestore.store.keys cimport KeyBatch, address_of, key_at, shard_of
 from featurestore.store.mutation cimport find_row, give_block, insert_entry, remove_entry, take_block, take_row
 from featurestore.store.reader cimport Snapshot
 from featurestore.store.segment cimport (
@@ -52,7 +52,7 @@ cdef void bury(Snapshot snapshot, char *base, char *row, bint fresh, const char 
 
 def delete_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, int64_t now):
     """Deletes a prepared batch. Returns (deleted, absent, older)."""
-    cdef const int64_t *events = <const int64_t *><size_t>event_timestamps_us.ctypes.data
+    cdef const int64_t *events = <const int64_t *>address_of(event_timestamps_us)
     cdef Py_ssize_t event_step = 0 if len(event_timestamps_us) == 1 else 1
     cdef Py_ssize_t i
     cdef uint64_t deleted = 0, absent = 0, older = 0, key_hash, key_bytes, slot, number

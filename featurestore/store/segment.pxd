@@ -1,6 +1,6 @@
 # The bytes of a segment, declared once: its index, its rows, its heap; and the inline functions that walk them.
 #
-#   index file   | header 64 B | entries: 8 B each |
+#   index file   | header 64 B | entries: 8 B each, eight to a cache line |
 #   arena file   | header 4 KiB | rows: row_bytes each ... | heap: blocks of 16-byte units ... |
 #
 #   The arena's two regions are sparse and much larger than what they hold, so that both grow in place: memory is committed as
@@ -49,8 +49,10 @@ cdef enum:
     ENTRY_NEVER_USED = 0
     ENTRY_REMOVED = 1
     ENTRY_FIRST_ROW = 2
+    LINE_ENTRIES = 8             # index entries of a cache line
     UNIT_BYTES = 16
     HEAP_CLASSES = 120
+    COMMIT_SHARE = 32            # memory is committed ahead by this part of what is used
 
 cdef struct SegmentHeader:
     uint64_t magic
@@ -77,9 +79,20 @@ cdef struct IndexHeader:
     uint64_t magic
     uint32_t format_version
     uint32_t reserved
-    uint64_t capacity            # entries
+    uint64_t capacity            # entries: whole lines of them
     uint64_t removed             # entries marked so; the writer's
     uint64_t padding[4]
+
+cdef struct ControlHeader:
+    uint64_t magic
+    uint32_t format_version
+    uint32_t shards
+    uint64_t epoch       # even at rest; moves by two with every change of what follows
+    uint64_t schema_id   # names schema.<id>.json
+    uint64_t clean       # 1 when the owner closed the table
+    uint64_t reserved[3]
+    uint64_t arenas[4096]    # generations: name arena-<shard>.<generation>
+    uint64_t indexes[4096]   # and index-<shard>.<generation>
 
 # One shard as the inner loops see it: a snapshot has an array of them.
 cdef struct Shard:
@@ -118,6 +131,10 @@ cdef class Segment:
     cdef readonly Arena arena
     cdef readonly Index index
     cdef Shard shard
+
+cdef class Control:
+    cdef ControlHeader *header
+    cdef readonly str path
 
 cdef void shape_of(object layout, RowShape *shape)
 
@@ -158,10 +175,10 @@ cdef inline void store_i64(char *at, int64_t value) noexcept nogil:
 
 
 cdef inline uint64_t first_slot(uint32_t tag, uint64_t capacity) noexcept nogil:
-    # Scales the tag to the capacity instead of taking a remainder, so that the capacity can be any number (Lemire, "A fast
-    # alternative to the modulo reduction", 2016). Slots rise with tags, so a rebuild that walks the old index in order writes
-    # the new one in order.
-    return (<uint64_t>tag * capacity) >> 32
+    # The first slot of a cache line: a probe then looks at all of that line before it misses another. Scales the tag to the
+    # number of lines instead of taking a remainder, so that it can be any number (Lemire, "A fast alternative to the modulo
+    # reduction", 2016). Lines rise with tags, so a rebuild that walks the old index in order writes the new one in order.
+    return (<uint64_t>tag * (capacity // LINE_ENTRIES) >> 32) * LINE_ENTRIES
 
 
 cdef inline char *row_at(char *base, SegmentHeader *header, uint64_t row) noexcept nogil:
@@ -214,7 +231,6 @@ cdef inline uint64_t block_units(uint64_t used_bytes) noexcept nogil:
     if used_bytes == 0:
         return 0
     return class_units(class_of((used_bytes + UNIT_BYTES - 1) // UNIT_BYTES))
-
 
 
 

@@ -18,19 +18,20 @@ cdef extern from "sys/mman.h" nogil:
 
 cdef enum:
     ADVICE_HUGEPAGE = 14
-    ADVICE_POPULATE_WRITE = 23   # Linux 5.14
+    ADVICE_POPULATE_READ = 22    # Linux 5.14
     ADVICE_COLLAPSE = 25         # Linux 6.1
 
 cdef uint64_t ARENA_MAGIC = 0x314E5241_45525446     # "FTREARN1"
 cdef uint64_t INDEX_MAGIC = 0x31584449_45525446     # "FTREIDX1"
 cdef uint64_t CONTROL_MAGIC = 0x314C5443_45525446   # "FTRECTL1"
-cdef uint32_t SEGMENT_FORMAT = 1
+cdef uint32_t SEGMENT_FORMAT = 2
 cdef uint64_t HEADER_BYTES = 4096
 cdef uint64_t PAGE = 4096
 cdef uint64_t HUGE_PAGE = 2 << 20
 cdef uint64_t REGION_BYTES_MIN = 1 << 30             # of address space and of a sparse file; memory is committed as needed
 cdef uint64_t ROWS_MAX = (1 << 32) - ENTRY_FIRST_ROW - 1
-# Rows are committed this far ahead: a share of what is used, within bounds, so that slack stays near 3 % of a table.
+# Rows are committed this far ahead: a share of what is used (COMMIT_SHARE), within bounds, so that slack stays near 3 % of a table.
+cdef object ZEROS = memoryview(bytes(256 << 10))      # stays in the second-level cache while pages are filled from it
 cdef uint64_t COMMIT_STEP_MIN = 16 << 10
 cdef uint64_t COMMIT_STEP_MAX = 8 << 20
 
@@ -75,20 +76,40 @@ cdef char *map_file(int fd, uint64_t length, bint writable, str path) except NUL
     return aligned
 
 
+cdef int commit(int fd, char *base, uint64_t offset, uint64_t length, str path) except -1:
+    """Backs a range of a file with memory, and maps it. Raises ResourceExhaustedError that says what is full and what to do."""
+    cdef uint64_t done = 0
+    try:
+        while done < length:
+            # Written, not fallocated: the pages are zeroed on the way in, not once more at a fault each.
+            done += os.pwrite(fd, ZEROS[: length - done], offset + done)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT):
+            raise
+        directory = os.path.dirname(path)
+        space = os.statvfs(directory)
+        raise ResourceExhaustedError(
+            f"memory for segments is full: {directory} has {space.f_bavail * space.f_frsize} bytes left, {length - done} more were "
+            "needed; enlarge it (docker run --shm-size, mount -o remount,size=...) or put segments elsewhere (--segments)"
+        ) from error
+    with nogil:
+        madvise(base + offset, length, ADVICE_POPULATE_READ)  # spares faults; older kernels do not know it
+    return 0
+
+
 cdef char *create_file(str path, uint64_t length, uint64_t committed) except NULL:
     """A new sparse file of ``length`` bytes, mapped, the first ``committed`` of them backed by memory."""
     cdef char *base
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
     try:
         os.ftruncate(fd, length)
-        allocate(fd, 0, committed, path)
         base = map_file(fd, length, True, path)
+        commit(fd, base, 0, committed, path)
     except BaseException:
         os.unlink(path)
         raise
     finally:
         os.close(fd)
-    madvise(base, committed, ADVICE_POPULATE_WRITE)
     return base
 
 
@@ -121,7 +142,7 @@ cdef class Index:
     def create(str path, uint64_t rows):
         """A new, empty index with room for so many rows. Raises ResourceExhaustedError when there is no memory for it."""
         cdef Index self = Index.__new__(Index)
-        cdef uint64_t capacity = (rows * 5 // 4 // 10 + 2) * 10
+        cdef uint64_t capacity = (rows * 5 // 4 // LINE_ENTRIES + 3) * LINE_ENTRIES
         if capacity >= (1 << 32):
             raise ResourceExhaustedError(f"{path} would index {rows} rows, over what it can count: open the store with more shards")
         self.mapped_bytes = page_up(sizeof(IndexHeader) + capacity * 8)
@@ -211,17 +232,14 @@ cdef class Arena:
         cdef uint64_t step, target
         if wanted <= committed[0]:
             return 0
-        step = min(max(wanted // 32, COMMIT_STEP_MIN), COMMIT_STEP_MAX)
+        step = min(max(wanted // COMMIT_SHARE, COMMIT_STEP_MIN), COMMIT_STEP_MAX)
         target = min(page_up(wanted + step), capacity)
         assert wanted <= target, "the region was sized for its rows"
         fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            allocate(fd, offset + committed[0], target - committed[0], self.path)
+            commit(fd, <char *>self.header, offset + committed[0], target - committed[0], self.path)
         finally:
             os.close(fd)
-        # Only spares a fault a page; older kernels do not know it.
-        with nogil:
-            madvise(<char *>self.header + offset + committed[0], target - committed[0], ADVICE_POPULATE_WRITE)
         committed[0] = target
         return 0
 
@@ -269,41 +287,11 @@ cdef class Segment:
         return done == 0
 
 
-def allocate(fd, offset, length, path):
-    """Backs a range of a file with memory. Raises ResourceExhaustedError that says what is full and how to enlarge it."""
-    try:
-        os.posix_fallocate(fd, offset, length)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT):
-            raise
-        directory = os.path.dirname(path)
-        space = os.statvfs(directory)
-        raise ResourceExhaustedError(
-            f"memory for segments is full: {directory} has {space.f_bavail * space.f_frsize} bytes left, {length} more were needed; "
-            "enlarge it (docker run --shm-size, mount -o remount,size=...) or put segments elsewhere (--segments)"
-        ) from error
-
-
-cdef struct ControlHeader:
-    uint64_t magic
-    uint32_t format_version
-    uint32_t shards
-    uint64_t epoch       # even at rest; moves by two with every change of what follows
-    uint64_t schema_id   # names schema.<id>.json
-    uint64_t clean       # 1 when the owner closed the table
-    uint64_t reserved[3]
-    uint64_t arenas[4096]    # generations: name arena-<shard>.<generation>
-    uint64_t indexes[4096]   # and index-<shard>.<generation>
-
-
 cdef class Control:
     """The control file of a table: the schema and the generation of each shard, published to readers in other processes.
 
     Written under a sequence lock of its own (``epoch``, as a row's seq; see atomics.h).
     """
-
-    cdef ControlHeader *header
-    cdef readonly str path
 
     @staticmethod
     def create(str path, uint32_t shards):

@@ -21,11 +21,11 @@ from featurestore.model import Entity, FeatureView, Scalar
 from featurestore.store.columns import Column, Values, VarColumn
 from featurestore.store.keys import KeyBatch, check_strings, key_batch
 from featurestore.store.layout import RowLayout, Slot
-from featurestore.store.reader import Projection, RowBatch, Snapshot, read_rows
+from featurestore.store.reader import Projection, Snapshot, SnapshotReader
 from featurestore.store.rebuild import convert, reindex, size_of_live
 from featurestore.store.remover import delete_rows, reclaim_rows
 from featurestore.store.segment import Arena, Control, Index, Segment
-from featurestore.store.writer import Source, count_new, prepare_write, write_rows
+from featurestore.store.writer import Room, Source, count_new, write_rows
 
 NEVER_US = -(1 << 63)
 FIRST_ROWS = 1_024
@@ -104,20 +104,18 @@ def _microseconds(duration: object) -> int:
     return 0 if duration is None else round(duration.total_seconds() * 1e6)  # type: ignore[attr-defined]
 
 
-class TableReader:
+class TableReader(SnapshotReader):
     """Reads a table, from any process that can map its segments."""
 
     view: FeatureView
     entity: Entity
 
-    def __init__(self, directory: Path, control: Control, limits: Limits) -> None:
+    def __init__(self, directory: Path, control: Control, limits: Limits, *, follows: bool = True) -> None:
+        super().__init__(control, follows)
         self._directory = directory
-        self._control = control
         self._limits = limits
-        self._epoch = -1
         self._arenas: list[int] = []
         self._indexes: list[int] = []
-        self._snapshot: Snapshot
 
     @classmethod
     def attach(cls, directory: Path, *, limits: Limits | None = None) -> "TableReader":
@@ -150,24 +148,16 @@ class TableReader:
                 if self._control.epoch == epoch:
                     raise
                 continue
-            self._take(view, entity, self._snapshot_of(layout, schema_id, segments, entity))
+            self._take(view, entity, layout, schema_id, segments)
             self._epoch, self._arenas, self._indexes = epoch, arenas, indexes
             return
         raise FailedPreconditionError(f"{self._directory} is left in the middle of a change by an owner that died: recover it")
 
-    def _snapshot_of(self, layout: RowLayout, schema_id: int, segments: Sequence[Segment], entity: Entity) -> Snapshot:
-        return Snapshot(layout, schema_id, segments, [key.name for key in entity.join_keys], self._limits)
-
-    def _take(self, view: FeatureView, entity: Entity, snapshot: Snapshot) -> None:
+    def _take(self, view: FeatureView, entity: Entity, layout: RowLayout, schema_id: int, segments: Sequence[Segment]) -> None:
+        join_keys = [key.name for key in entity.join_keys]
+        self._snapshot = Snapshot(layout, schema_id, segments, join_keys, _microseconds(view.ttl), self._limits)
         self.view, self.entity = view, entity
-        self._ttl_us = _microseconds(view.ttl)
         self._retention_us = _microseconds(view.retention)
-        self._snapshot = snapshot
-
-    def _current(self) -> Snapshot:
-        if self._control.epoch != self._epoch:
-            self._refresh(writable=False)
-        return self._snapshot
 
     def projection(
         self,
@@ -185,44 +175,6 @@ class TableReader:
         Raises NotFoundError for a feature the view does not have.
         """
         return Projection(self._current().layout, features, columnar, null_bits, null_row_bytes)
-
-    def read(
-        self,
-        keys: Sequence[Values],
-        projection: Projection,
-        *,
-        now_us: int,
-        expired_values: bool = False,
-        event_timestamps: bool = False,
-        out: bytearray | memoryview | npt.NDArray[np.generic] | None = None,
-        out_offset: int = 0,
-        out_stride: int = 0,
-        nulls_out: bytearray | None = None,
-    ) -> RowBatch:
-        """Reads one row for each key, in one call into the kernel.
-
-        ``keys``: a column for each join key in the entity's order, int64 arrays or VarColumns of n. ``now_us``: rows of an
-        event time before ``now_us - ttl`` are EXPIRED; their values are left out unless ``expired_values``. With ``out``, row
-        i's values land at ``out_offset + i * out_stride`` of it, so that several views fill one matrix; nulls are ORed into
-        ``nulls_out``.
-        Raises InvalidArgumentError for keys of the wrong type or length, NotFoundError when a feature is gone since.
-        """
-        snapshot = self._current()
-        if projection.layout is not snapshot.layout:
-            projection = self._recompile(projection, snapshot.layout)
-        expired_before = now_us - self._ttl_us if self._ttl_us else NEVER_US
-        return read_rows(
-            snapshot,
-            keys,
-            projection,
-            expired_before,
-            expired_values,
-            event_timestamps,
-            out,
-            out_offset,
-            out_stride,
-            nulls_out,
-        )
 
     def _recompile(self, projection: Projection, layout: RowLayout) -> Projection:
         again = Projection(layout, projection.features, projection.columnar, projection.null_bits, projection.null_row_bytes)
@@ -256,7 +208,7 @@ class Table(TableReader):
     """The owner's table. Safe to use from several threads: one of them writes at a time, all of them read."""
 
     def __init__(self, directory: Path, control: Control, limits: Limits, delete_window_us: int) -> None:
-        super().__init__(directory, control, limits)
+        super().__init__(directory, control, limits, follows=False)
         self._write_lock = threading.Lock()
         self._delete_window_us = delete_window_us
         self._cursor = _Cursor()
@@ -282,7 +234,7 @@ class Table(TableReader):
         ]
         table._arenas, table._indexes = [1] * shards, [1] * shards
         table._write_schema(1, view, entity)
-        table._take(view, entity, table._snapshot_of(layout, 1, segments, entity))
+        table._take(view, entity, layout, 1, segments)
         table._control.publish(1, table._arenas, table._indexes)
         return table
 
@@ -300,9 +252,6 @@ class Table(TableReader):
             if str(path) not in current:
                 path.unlink()  # of a generation that its owner died before it could publish
         return table, dropped
-
-    def _current(self) -> Snapshot:
-        return self._snapshot  # the owner is who replaces it
 
     def _write_schema(self, schema_id: int, view: FeatureView, entity: Entity) -> None:
         document = {"view": view.model_dump(mode="json"), "entity": entity.model_dump(mode="json")}
@@ -402,10 +351,10 @@ class Table(TableReader):
                 )
         if self._limits.bytes_max is not None:
             self._check_memory(batch, source)
-        wanting = prepare_write(self._snapshot, batch, source, deleting)
-        while wanting:
+        room = Room(self._snapshot, batch, source, deleting)
+        while wanting := room.wanting(self._snapshot):
             self._grow(wanting)
-            wanting = prepare_write(self._snapshot, batch, source, deleting)
+        room.commit(self._snapshot)
 
     def _check_memory(self, batch: KeyBatch, source: Source) -> None:
         assert self._limits.bytes_max is not None
@@ -502,7 +451,7 @@ class Table(TableReader):
             schema_id += 1
             view, entity = schema
             self._write_schema(schema_id, view, entity)
-        self._take(view, entity, self._snapshot_of(layout or before.layout, schema_id, segments, entity))
+        self._take(view, entity, layout or before.layout, schema_id, segments)
         self._control.publish(schema_id, self._arenas, self._indexes)
         for shard, segment in replaced.items():
             self._unlink_other_than(before.segments[shard], segment)

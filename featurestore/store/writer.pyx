@@ -1,9 +1,9 @@
 """The write kernel: a batch of columns in, last writer wins by event time.
 
-A write has two steps. ``prepare_write`` finds out what room the batch may take in each shard and commits it, or names the shards
-that must grow first: whatever can fail, fails there. ``write_rows`` then cannot fail. It works in blocks of rows: column after
-column is laid into row images in the cache, the rows are found with their misses overlapped, and each row takes its image under
-its sequence lock. Invariant: an older event never changes a row; a row's bytes change only between begin_change and end_change.
+A write has two steps. ``Room`` finds out what room the batch may take in each shard, names the shards that must grow first, and
+commits it: whatever can fail, fails there. ``write_rows`` then cannot fail. Block by block, column after column is laid into row
+images in the cache; the rows are found in a pipeline, so that cache misses overlap, and each takes its image under its sequence
+lock. Invariant: an older event never changes a row; a row's bytes change only between begin_change and end_change.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING
@@ -13,17 +13,19 @@ from libc.string cimport memcpy, memset
 
 from featurestore.store.columns import VarColumn
 
-from featurestore.store.keys cimport KeyBatch, key_at, shard_of
+from featurestore.store.keys cimport KeyBatch, address_of, key_at, shard_of
 from featurestore.store.mutation cimport find_row, give_block, insert_entry, take_block, take_row
 from featurestore.store.reader cimport CopyRun, Snapshot, next_candidate
 from featurestore.store.segment cimport (
-    ENTRY_FIRST_ROW, ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, RowShape, Segment, SegmentHeader, Shard, begin_change,
+    COMMIT_SHARE, ENTRY_FIRST_ROW, ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, RowShape, Segment, SegmentHeader, Shard, begin_change,
     block_units, end_change, first_slot, heap_at, load_i64, load_u32, prefetch_read, prefetch_write, row_at, rows_room,
     store_i64, store_u32,
 )
 
 cdef enum:
-    BLOCK = 128                   # rows whose misses overlap; they and their images fit in the second-level cache
+    DISTANCE = 12                 # rows between the stages of the pipeline, as in reader.pyx
+    BLOCK = 128                   # rows whose images are made at once; they fit in the second-level cache
+    COLUMNS_AHEAD = 4             # a column's part of a block is a few lines: too short for the processor to foresee
     IMAGE_BYTES_MAX = 128 << 10   # of a block; wider rows make smaller blocks
 
 cdef struct SourceColumn:
@@ -76,16 +78,16 @@ cdef class Source:
             column.bit = slot.bit
             self.supplied[slot.bit // 32] |= <uint32_t>1 << (slot.bit % 32)
             if validity is not None:
-                column.validity = <const uint8_t *><size_t>validity.ctypes.data
+                column.validity = <const uint8_t *>address_of(validity)
             if isinstance(values, VarColumn):
-                column.data = <const char *><size_t>values.data.ctypes.data
-                column.offsets = <const int32_t *><size_t>values.offsets.ctypes.data
+                column.data = address_of(values.data)
+                column.offsets = <const int32_t *>address_of(values.offsets)
                 column.part = slot.part
                 self.part_columns[slot.part] = column
                 self.strings = True
                 self.string_bytes += int(values.offsets[-1]) - int(values.offsets[0])
                 continue
-            column.data = <const char *><size_t>values.ctypes.data
+            column.data = address_of(values)
             column.width = slot.type.width_bytes
             column.target = slot.offset - layout.values_offset
             offset = slot.offset
@@ -106,7 +108,6 @@ cdef class Source:
 
 
 cdef struct Need:
-    uint64_t batch_rows
     uint64_t new_rows
     uint64_t heap_units
 
@@ -148,11 +149,11 @@ cdef int measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint dele
     cdef uint64_t *seen = <uint64_t *>calloc(places, 8)
     if seen == NULL:
         return -1
-    prefetch_entries(snapshot, keys, 0, 2 * BLOCK)
-    for i in range(keys.rows):
-        if i % BLOCK == 0:
-            prefetch_entries(snapshot, keys, i + 2 * BLOCK, BLOCK)
-            prefetch_rows(snapshot, keys, i + BLOCK if i else 0, BLOCK if i else 2 * BLOCK, 64)
+    for i in range(-2 * DISTANCE, keys.rows):
+        prefetch_entry(snapshot, keys, i + 2 * DISTANCE)
+        prefetch_row(snapshot, keys, i + DISTANCE, 64)
+        if i < 0:
+            continue
         key_hash = keys.hashes[i]
         key = key_at(keys, i, &key_bytes)
         need = &needs[shard_of(key_hash, snapshot.shard_bits)]
@@ -180,75 +181,89 @@ cdef int measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint dele
     return 0
 
 
-def prepare_write(Snapshot snapshot, KeyBatch keys, Source source, bint deleting):
-    """Makes sure of room for the batch. Returns [] when all is committed, else (shard, rows, heap units) wanted of each shard
-    that must grow first. Raises ResourceExhaustedError when memory is full; nothing has been written then."""
-    cdef Py_ssize_t i
-    cdef int shard, outcome, shards = 1 << snapshot.shard_bits
-    cdef SegmentHeader *header
-    cdef Need *need
-    cdef bint measured = snapshot.shape.parts > 0
-    cdef Need *needs = <Need *>calloc(shards, sizeof(Need))
-    if needs == NULL:
-        raise MemoryError
-    try:
+cdef class Room:
+    """The room that a batch may take in each shard. Measured once: growing a shard changes nothing of it."""
+
+    cdef Need *needs
+
+    def __init__(self, Snapshot snapshot, KeyBatch keys, Source source, bint deleting):
+        cdef Py_ssize_t i
+        cdef int shard, shards = 1 << snapshot.shard_bits
+        cdef SegmentHeader *header
+        cdef Need *need
+        cdef bint measured = snapshot.shape.parts > 0
+        self.needs = <Need *>calloc(shards, sizeof(Need))
+        if self.needs == NULL:
+            raise MemoryError
         for i in range(keys.rows):
-            needs[shard_of(keys.hashes[i], snapshot.shard_bits)].batch_rows += 1
+            self.needs[shard_of(keys.hashes[i], snapshot.shard_bits)].new_rows += 1
         # To look which keys are new costs a fifth of the write, so it is done where it matters: where the batch as a whole may
-        # not fit, or would commit much for rows that may be there already.
+        # not fit, or would commit more than is committed ahead anyway for rows that may be there already.
         for shard in range(shards):
             header = <SegmentHeader *>snapshot.shards[shard].base
-            need = &needs[shard]
-            need.new_rows = need.batch_rows
+            need = &self.needs[shard]
             if need.new_rows > rows_room(&snapshot.shards[shard]):
                 measured = True
-            elif need.new_rows > header.rows_used // 64 and (
+            elif need.new_rows > header.rows_used // COMMIT_SHARE and (
                 (header.rows_used + need.new_rows) * header.row_bytes > header.rows_committed_bytes
             ):
                 measured = True
         if measured:
-            for shard in range(shards):
-                needs[shard].new_rows = 0
-            with nogil:
-                outcome = measure_need(snapshot, keys, source, deleting, needs)
-            if outcome < 0:
-                raise MemoryError
+            measure(snapshot, keys, source, deleting, self.needs)
+
+    def __dealloc__(self):
+        free(self.needs)
+
+    def wanting(self, Snapshot snapshot):
+        """(shard, rows, heap units) of each shard that must grow before the batch fits."""
+        cdef int shard
+        cdef SegmentHeader *header
+        cdef Need *need
         wanting = []
-        for shard in range(shards):
+        for shard in range(1 << snapshot.shard_bits):
             header = <SegmentHeader *>snapshot.shards[shard].base
-            need = &needs[shard]
+            need = &self.needs[shard]
             if need.new_rows > rows_room(&snapshot.shards[shard]) or header.heap_used + need.heap_units > header.heap_capacity:
                 wanting.append((shard, need.new_rows, need.heap_units))
-        if wanting:
-            return wanting
-        for shard in range(shards):
+        return wanting
+
+    def commit(self, Snapshot snapshot):
+        """Makes sure of the room once no shard must grow. Raises ResourceExhaustedError when memory is full."""
+        cdef int shard
+        cdef SegmentHeader *header
+        cdef Need *need
+        for shard in range(1 << snapshot.shard_bits):
             header = <SegmentHeader *>snapshot.shards[shard].base
-            need = &needs[shard]
+            need = &self.needs[shard]
             if need.new_rows > header.rows_free:
                 (<Segment>snapshot.segments[shard]).arena.commit_rows(
                     min(header.rows_used + need.new_rows - header.rows_free, header.rows_capacity)
                 )
             if need.heap_units:
                 (<Segment>snapshot.segments[shard]).arena.commit_heap(header.heap_used + need.heap_units)
-        return wanting
-    finally:
-        free(needs)
+
+
+cdef int measure(Snapshot snapshot, KeyBatch keys, Source source, bint deleting, Need *needs) except -1:
+    cdef int outcome
+    memset(needs, 0, sizeof(Need) << snapshot.shard_bits)
+    with nogil:
+        outcome = measure_need(snapshot, keys, source, deleting, needs)
+    if outcome < 0:
+        raise MemoryError
+    return 0
 
 
 def count_new(Snapshot snapshot, KeyBatch keys, Source source):
     """How many keys of the batch have no row yet."""
-    cdef int shard, outcome, shards = 1 << snapshot.shard_bits
+    cdef Room room = Room.__new__(Room)
+    cdef int shard, shards = 1 << snapshot.shard_bits
     cdef uint64_t total = 0
-    cdef Need *needs = <Need *>calloc(shards, sizeof(Need))
-    if needs == NULL:
+    room.needs = <Need *>calloc(shards, sizeof(Need))
+    if room.needs == NULL:
         raise MemoryError
-    with nogil:
-        outcome = measure_need(snapshot, keys, source, True, needs)
-        for shard in range(shards):
-            total += needs[shard].new_rows
-    free(needs)
-    if outcome < 0:
-        raise MemoryError
+    measure(snapshot, keys, source, True, room.needs)
+    for shard in range(shards):
+        total += room.needs[shard].new_rows
     return total
 
 
@@ -264,6 +279,10 @@ cdef void fill_images(Source source, RowShape *shape, char *images, uint64_t ima
         memset(images + j * image_bytes, 0, head)
     for k in range(source.column_count):
         column = &source.columns[k]
+        if k + COLUMNS_AHEAD < source.column_count:
+            value = column[COLUMNS_AHEAD].data + start * column[COLUMNS_AHEAD].width
+            for j in range(0, count * column[COLUMNS_AHEAD].width, 64):
+                prefetch_read(value + j)
         if column.offsets == NULL:
             target = images + head + column.target
             value = column.data + start * column.width
@@ -354,6 +373,8 @@ cdef void apply_row(
         row = row_at(base, header, number)
         header.rows_live += 1
         counts[0] += 1
+        for k in range(0, shape.row_bytes, 64):
+            prefetch_write(row + shape.row_bytes + k)  # where the shard's next new row will lie, most likely
     strings = shape.parts and (source.strings or not alive)
     if strings:
         new_bytes = gather_block(source, shape, i, base, header, row if alive else NULL, key, key_bytes, block, ends)
@@ -384,28 +405,25 @@ cdef void apply_row(
         give_block(base, header, old_unit, old_bytes)
 
 
-cdef void prefetch_entries(Snapshot snapshot, KeyBatch keys, Py_ssize_t start, Py_ssize_t count) noexcept nogil:
-    cdef Py_ssize_t i
+cdef inline void prefetch_entry(Snapshot snapshot, KeyBatch keys, Py_ssize_t i) noexcept nogil:
     cdef Shard *shard
-    for i in range(start, min(start + count, keys.rows)):
+    if i < keys.rows:
         shard = &snapshot.shards[shard_of(keys.hashes[i], snapshot.shard_bits)]
         prefetch_read(shard.entries + first_slot(<uint32_t>keys.hashes[i], shard.capacity) * 8)
 
 
-cdef void prefetch_rows(Snapshot snapshot, KeyBatch keys, Py_ssize_t start, Py_ssize_t count, uint32_t row_bytes) noexcept nogil:
-    # The first row_bytes of each row.
-    cdef Py_ssize_t i
+cdef inline void prefetch_row(Snapshot snapshot, KeyBatch keys, Py_ssize_t i, uint32_t row_bytes) noexcept nogil:
+    # The first row_bytes of the row that the key's entry names.
     cdef uint64_t slot
-    cdef uint32_t code, offset
+    cdef uint32_t code, offset = 0
     cdef Shard *shard
     cdef char *row
-    for i in range(start, min(start + count, keys.rows)):
+    if 0 <= i < keys.rows:
         shard = &snapshot.shards[shard_of(keys.hashes[i], snapshot.shard_bits)]
         slot = first_slot(<uint32_t>keys.hashes[i], shard.capacity)
         code = next_candidate(shard, <uint32_t>keys.hashes[i], &slot)
         if code:
             row = row_at(shard.base, <SegmentHeader *>shard.base, code - ENTRY_FIRST_ROW)
-            offset = 0
             while offset < row_bytes:
                 prefetch_write(row + offset)
                 offset += 64
@@ -418,8 +436,8 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
     cdef RowShape *shape = &snapshot.shape
     cdef uint64_t image_bytes = 4 * shape.bitmap_words + shape.values_bytes
     cdef Py_ssize_t block_rows = max(1, min(<Py_ssize_t>BLOCK, <Py_ssize_t>(IMAGE_BYTES_MAX // max(image_bytes, 1))))
-    cdef Py_ssize_t start, count, j, i
-    cdef const int64_t *events = <const int64_t *><size_t>event_timestamps_us.ctypes.data
+    cdef Py_ssize_t i, j
+    cdef const int64_t *events = <const int64_t *>address_of(event_timestamps_us)
     cdef Py_ssize_t event_step = 0 if len(event_timestamps_us) == 1 else 1
     cdef uint64_t key_hash, key_bytes, longest = 0
     cdef const char *key
@@ -439,24 +457,21 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
             if ends == NULL or block == NULL:
                 raise MemoryError
         with nogil:
-            start = 0
-            prefetch_entries(snapshot, keys, 0, block_rows)
-            while start < keys.rows:
-                count = min(block_rows, keys.rows - start)
-                # The rows are on their way while the images are made, and the next block's entries while rows are written.
-                prefetch_rows(snapshot, keys, start, count, shape.row_bytes)
-                fill_images(source, shape, images, image_bytes, start, count)
-                prefetch_entries(snapshot, keys, start + count, block_rows)
-                for j in range(count):
-                    i = start + j
-                    key_hash = keys.hashes[i]
-                    key = key_at(keys, i, &key_bytes)
-                    shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
-                    apply_row(
-                        snapshot, source, shard, images + j * image_bytes, i, <uint32_t>key_hash, key, key_bytes,
-                        events[i * event_step], now, block, ends, counts,
-                    )
-                start += count
+            for i in range(-2 * DISTANCE, keys.rows):
+                prefetch_entry(snapshot, keys, i + 2 * DISTANCE)
+                prefetch_row(snapshot, keys, i + DISTANCE, shape.row_bytes)
+                if i < 0:
+                    continue
+                j = i % block_rows
+                if j == 0:
+                    fill_images(source, shape, images, image_bytes, i, min(block_rows, keys.rows - i))
+                key_hash = keys.hashes[i]
+                key = key_at(keys, i, &key_bytes)
+                shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
+                apply_row(
+                    snapshot, source, shard, images + j * image_bytes, i, <uint32_t>key_hash, key, key_bytes,
+                    events[i * event_step], now, block, ends, counts,
+                )
         return counts[0], counts[1], counts[2], counts[3]
     finally:
         free(images)

@@ -1,12 +1,11 @@
-"""The gRPC surface of a real server process, through grpcio's own client and the public descriptors."""
+"""The gRPC surface of a real server process on each engine, through grpcio's own client and the public descriptors."""
 
-import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import grpc
-import numpy as np
 import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
@@ -14,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from featurestore.server.wire import featurestore_pb2 as public
+from tests.conftest import ENGINES, require_engine
 
 SERVICE = "/featurestore.v1.FeatureStore/"
 DEFINITIONS = public.Definitions(
@@ -40,6 +40,18 @@ def batch(*keys: int) -> public.WriteBatch:
         keys=[{"name": "user_id", "int64s": keys}],
         features=[{"name": "a", "float32s": keys}, {"name": "b", "float32s": keys}],
     )
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def start(request, start_server):
+    """Starts servers of each engine."""
+    require_engine(request.param)
+    return partial(start_server, "--grpc-engine", request.param)
+
+
+@pytest.fixture(scope="module")
+def server(start):
+    return start()
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +120,8 @@ def test_unknown_methods_are_unimplemented(channel):
     assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_a_message_over_the_limit_is_resource_exhausted(start_server):
-    server = start_server("--message-bytes-max", "100000")
+def test_a_message_over_the_limit_is_resource_exhausted(start):
+    server = start("--message-bytes-max", "100000")
     with grpc.insecure_channel(server.target) as channel:
         with pytest.raises(grpc.RpcError) as raised:
             channel.unary_unary(SERVICE + "GetFeatures")(bytes(200_000), timeout=20)
@@ -192,8 +204,8 @@ def test_ingestion_acknowledges_while_the_stream_is_open(channel):
     assert list(answers) == []
 
 
-def test_sigterm_ends_streams_after_their_batch_and_exits_0(start_server):
-    server = start_server()
+def test_sigterm_ends_streams_after_their_batch_and_exits_0(start):
+    server = start()
     with grpc.insecure_channel(server.target) as channel:
         call(channel, public.ApplyRequest(definitions=DEFINITIONS))
         feed = Feed(public.IngestFeaturesRequest(view="users", sequence=1, batch=batch(10)))
@@ -224,59 +236,7 @@ def test_rows_survive_a_restart_of_the_server(start_server):
         assert list(call(channel, read(2)).matrix.float32s) == [2, 2]
 
 
-def test_reads_go_on_while_the_schema_changes(channel):
-    count = 200_000
-    keys = np.arange(count)
-    call(channel, public.WriteFeaturesRequest(view="users", batch=batch(*keys.tolist())))
-    stop, seen, failures = threading.Event(), [], []
-
-    def reader() -> None:
-        request = read(*range(1_000, 1_020))
-        while not stop.is_set():
-            try:
-                seen.append(
-                    list(call(channel, request).matrix.float32s) == [float(key) for key in range(1_000, 1_020) for _ in "ab"]
-                )
-            except grpc.RpcError as error:
-                failures.append(error)
-
-    thread = threading.Thread(target=reader)
-    thread.start()
-    for number in range(5):
-        definitions = public.Definitions()
-        definitions.CopyFrom(DEFINITIONS)
-        definitions.feature_views[0].features.add(name=f"extra_{number}", type="float64")
-        before = len(seen)
-        call(channel, public.ApplyRequest(definitions=definitions), timeout=60)
-        while len(seen) == before and not failures:
-            assert thread.is_alive()
-    stop.set()
-    thread.join()
-    assert not failures
-    assert all(seen)
-    call(channel, public.ApplyRequest(definitions=DEFINITIONS))
-
-
 # ---------------------------------------------------------------------------------------------------------------- security
-
-
-def openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("certificates")
-    authority = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
-    openssl("req", *authority, "-subj", "/CN=test authority", "-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.pem")
-    for name in ("server", "client"):
-        request = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}")
-        openssl("req", *request, "-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.csr")
-        (folder / f"{name}.ext").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-        signing = ("-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key", "-CAcreateserial", "-days", "2")
-        files = ("-in", f"{folder}/{name}.csr", "-extfile", f"{folder}/{name}.ext", "-out", f"{folder}/{name}.pem")
-        openssl("x509", "-req", *files, *signing)
-    return folder
 
 
 def secure_channel(server, certificates: Path, *, with_certificate: bool = False) -> grpc.Channel:
@@ -287,11 +247,11 @@ def secure_channel(server, certificates: Path, *, with_certificate: bool = False
     return grpc.secure_channel(server.target, credentials)
 
 
-def test_tls_and_api_keys_protect_a_server_for_other_machines(start_server, certificates, tmp_path: Path):
+def test_tls_and_api_keys_protect_a_server_for_other_machines(start, certificates, tmp_path: Path):
     keys = tmp_path / "keys.txt"
     keys.write_text("# who: what for\nfirst-secret  # the model server\n\nsecond-secret\n")
     tls = ("--tls-certificate", f"{certificates}/server.pem", "--tls-key", f"{certificates}/server.key")
-    server = start_server("--listen", "0.0.0.0:0", *tls, "--api-keys-file", str(keys))
+    server = start("--listen", "0.0.0.0:0", *tls, "--api-keys-file", str(keys))
     assert server.url.startswith("grpcs://")
     port = server.target.rpartition(":")[2]
     with grpc.secure_channel(
@@ -311,9 +271,9 @@ def test_tls_and_api_keys_protect_a_server_for_other_machines(start_server, cert
     assert "secret" not in server.log
 
 
-def test_mutual_tls_asks_for_a_certificate(start_server, certificates):
+def test_mutual_tls_asks_for_a_certificate(start, certificates):
     tls = ("--tls-certificate", f"{certificates}/server.pem", "--tls-key", f"{certificates}/server.key")
-    server = start_server(*tls, "--tls-client-ca", f"{certificates}/ca.pem")
+    server = start(*tls, "--tls-client-ca", f"{certificates}/ca.pem")
     with secure_channel(server, certificates, with_certificate=True) as channel:
         call(channel, public.ListTablesRequest())
     with secure_channel(server, certificates) as channel:

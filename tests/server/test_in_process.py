@@ -1,11 +1,9 @@
-"""The client's transport without a network: the same client, the same answers, the same errors."""
+"""The client's transport without a network: its streams, its end. What is read and written by it: ``tests/conformance``."""
 
 import threading
 
 import featurestore_client.errors as client_errors
-import numpy as np
 import pytest
-from featurestore_client import Client
 
 from featurestore.server.in_process import InProcessTransport
 from featurestore.server.methods import PREFIX
@@ -24,19 +22,6 @@ def transport(tmp_path, monkeypatch):
     transport.unary(PREFIX + "Apply", public.ApplyRequest(definitions=DEFINITIONS).SerializeToString(), timeout_s=10)
     yield transport
     transport.close()
-
-
-def test_the_client_works_on_a_directory(transport):
-    client = Client(transport)
-    client.write("users", {"user_id": [1, 2], "a": [0.5, 1.5]})
-    batch = client.get(["users:a"], {"user_id": [2, 1]})
-    assert batch.to_numpy().tolist() == [[1.5], [0.5]]
-    count = 50_000  # more than goes inline
-    client.write("users", {"user_id": np.arange(count), "a": np.arange(count, dtype=np.float32)})
-    assert client.get(["users:a"], {"user_id": [count - 1]}).to_numpy().tolist() == [[count - 1]]
-    with pytest.raises(client_errors.NotFoundError, match="expected one like 'users'") as raised:
-        client.get(["user:a"], {"user_id": [1]})
-    assert raised.value.violations[0].field == "feature view"
 
 
 def message(sequence: int, keys: list[int], view: str = "users") -> bytes:

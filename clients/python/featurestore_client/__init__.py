@@ -6,8 +6,11 @@
 ...     model.predict(batch.to_numpy())
 """
 
+from collections.abc import Sequence
+
 from featurestore_client.answers import FeatureBatch
 from featurestore_client.async_client import AsyncClient
+from featurestore_client.balancing import Balancing
 from featurestore_client.calls import DeleteCounts, WriteCounts
 from featurestore_client.client import TIMEOUT_S, Client
 from featurestore_client.definitions import ApplyResult, Change
@@ -28,9 +31,10 @@ from featurestore_client.errors import (
     UnimplementedError,
     Violation,
 )
-from featurestore_client.grpc_transport import AsyncGrpcTransport, Certificate, GrpcTransport, Target, Tls
 from featurestore_client.ingestion import IngestProgress
 from featurestore_client.retry import RetryPolicy
+from featurestore_client.tls import Certificate, Tls
+from featurestore_client.transports import Kind, open_async_transport, open_transport
 from featurestore_client.types import ValueStatus
 
 __all__ = [
@@ -65,7 +69,7 @@ __all__ = [
 
 
 def connect(
-    address: str,
+    address: str | Sequence[str],
     *,
     api_key: str | None = None,
     timeout_s: float = TIMEOUT_S,
@@ -74,20 +78,28 @@ def connect(
     client_certificate: Certificate | None = None,
     client_key: Certificate | None = None,
     server_name: str | None = None,
+    balancing: Balancing = "round_robin",
+    transport: Kind = "auto",
 ) -> Client:
-    """A client of the server at ``grpc://host:port``, or ``grpcs://host:port`` for TLS (port 7400 where none is given).
+    """A client of the server at ``featurestore://host[:port]`` (port 7400 where none is given).
 
-    The connection is made by the first call, and made again whenever it is lost. ``timeout_s`` is the deadline of calls that do
-    not give their own. With ``grpcs://``, certificates are PEM, as bytes or as a file's path: ``ca_certificate`` to trust
-    instead of the system's, ``client_certificate`` and ``client_key`` to show (mTLS), ``server_name`` to expect instead of
-    the host.
+    That takes the server's unix socket where the host is this machine, and TCP else. Each way can be named:
+    ``grpc://host:port``, ``grpcs://host:port`` with TLS, ``unix:///path``. Of several addresses (a list, or with commas) those
+    that answer are used in turn, or ``balancing="least_in_flight"`` the one with the fewest calls under way.
+
+    Connections are made by the first calls, and made again whenever they are lost. ``timeout_s`` is the deadline of calls that
+    do not give their own. For TLS, certificates are PEM, as bytes or as a file's path: ``ca_certificate`` to trust instead of
+    the system's, ``client_certificate`` and ``client_key`` to show (mTLS), ``server_name`` to expect instead of the host.
+    ``transport`` is ``"native"`` (the package's own HTTP/2), ``"grpcio"``, or ``"auto"``: what the environment variable
+    FEATURESTORE_CLIENT_TRANSPORT says, else native where it is built.
     """
-    target = Target.parse(address, Tls(ca_certificate, client_certificate, client_key, server_name), api_key)
-    return Client(GrpcTransport(target), timeout_s=timeout_s, retry=retry)
+    tls = Tls(ca_certificate, client_certificate, client_key, server_name)
+    opened = open_transport(address, tls, api_key, kind=transport, balancing=balancing)
+    return Client(opened, timeout_s=timeout_s, retry=retry)
 
 
 def connect_async(
-    address: str,
+    address: str | Sequence[str],
     *,
     api_key: str | None = None,
     timeout_s: float = TIMEOUT_S,
@@ -96,7 +108,19 @@ def connect_async(
     client_certificate: Certificate | None = None,
     client_key: Certificate | None = None,
     server_name: str | None = None,
+    balancing: Balancing = "round_robin",
+    transport: Kind = "auto",
+    hedge_after_s: float | None = None,
+    coalesce_us: float = 0,
 ) -> AsyncClient:
-    """The same for asyncio: ``async with connect_async("grpc://host:port") as client: await client.get(...)``."""
-    target = Target.parse(address, Tls(ca_certificate, client_certificate, client_key, server_name), api_key)
-    return AsyncClient(AsyncGrpcTransport(target), timeout_s=timeout_s, retry=retry)
+    """The same for asyncio: ``async with connect_async("featurestore://host") as client: await client.get(...)``.
+
+    With several addresses and ``hedge_after_s``, a call that does no harm when done twice and has no answer after so many
+    seconds is made once more, to another address; the first answer is taken. With ``coalesce_us``, reads of one selection that
+    begin within so many microseconds are sent as one.
+    """
+    tls = Tls(ca_certificate, client_certificate, client_key, server_name)
+    opened = open_async_transport(
+        address, tls, api_key, kind=transport, balancing=balancing, hedge_after_s=hedge_after_s, coalesce_us=coalesce_us
+    )
+    return AsyncClient(opened, timeout_s=timeout_s, retry=retry)

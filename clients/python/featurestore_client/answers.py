@@ -7,11 +7,13 @@ is computed that is not asked for. Optional packages are imported by the method 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from featurestore_client.encoding import matrix_head
 from featurestore_client.types import DataType, ValueStatus, parse_type
 from featurestore_client.values import pack_validity
 from featurestore_client.wire import featurestore_raw_pb2 as wire
@@ -36,6 +38,8 @@ class AnswerSchema:
     positions: Mapping[str, int] = field(init=False)
     element_offsets: tuple[int, ...] = field(init=False)
     """Of each feature: its first element in a row of the matrix; and the elements of a row at the end."""
+    matrix_row_bytes: int = field(init=False)
+    """Of the matrix that features of one type make; 0 where they have several types, or are strings or bytes."""
 
     def __post_init__(self) -> None:
         offsets = [0]
@@ -43,6 +47,8 @@ class AnswerSchema:
             offsets.append(offsets[-1] + each.elements)
         object.__setattr__(self, "positions", {name: position for position, name in enumerate(self.names)})
         object.__setattr__(self, "element_offsets", tuple(offsets))
+        dtype = self.types[0].dtype if len({each.scalar for each in self.types}) == 1 else None
+        object.__setattr__(self, "matrix_row_bytes", 0 if dtype is None else offsets[-1] * dtype.itemsize)
 
     @classmethod
     def decode(cls, schema_id: int, encoded: bytes) -> "AnswerSchema":
@@ -58,6 +64,39 @@ class AnswerSchema:
         )
 
 
+_NOTHING_ELSE = wire.GetFeaturesResponse()
+
+
+def matrix_of(encoded: bytes, schema: AnswerSchema) -> tuple[int, bytes, wire.GetFeaturesResponse] | None:
+    """The rows of an answer of this schema, its matrix, and what follows it; None for an answer of other beginnings.
+
+    What precedes the matrix is the same in all answers of so many rows: it is compared, and not read.
+    """
+    if not schema.matrix_row_bytes or len(encoded) < 4:
+        return None
+    rows, following = encoded[1], encoded[2]
+    if rows >= 0x80:  # a varint of more bytes
+        rows = rows & 0x7F | (following & 0x7F) << 7
+        if following >= 0x80:
+            rows |= encoded[3] << 14
+    head, start, end = _matrix_place(schema, rows)
+    if not encoded.startswith(head) or end > len(encoded):
+        return None
+    # Copied rather than viewed: within the answer it may begin at any byte, and arrays of floats do not.
+    return (
+        rows,
+        encoded[start:end],
+        _NOTHING_ELSE if end == len(encoded) else wire.GetFeaturesResponse.FromString(encoded[end:]),
+    )
+
+
+@lru_cache(maxsize=4_096)
+def _matrix_place(schema: AnswerSchema, rows: int) -> tuple[bytes, int, int]:
+    matrix_bytes = rows * schema.matrix_row_bytes
+    head = matrix_head(schema.schema_id, schema.types[0].wire_field, rows, matrix_bytes)
+    return head, len(head), len(head) + matrix_bytes
+
+
 class FeatureBatch:
     """``rows`` feature vectors, in the order of the keys that were asked for.
 
@@ -67,16 +106,32 @@ class FeatureBatch:
     >>> model.predict(batch.to_numpy())
     """
 
-    __slots__ = ("_answer", "_event_timestamps", "_expired_values", "_schema", "_statuses", "_values", "rows")
+    __slots__ = ("_answer", "_event_timestamps", "_expired_values", "_matrix", "_schema", "_statuses", "_values", "rows")
 
-    def __init__(self, answer: wire.GetFeaturesResponse, schema: AnswerSchema, *, expired_values: bool = False) -> None:
-        self.rows: int = answer.rows
-        self._answer = answer
+    def __init__(
+        self,
+        schema: AnswerSchema,
+        rows: int,
+        matrix: bytes | None,
+        answer: wire.GetFeaturesResponse,
+        *,
+        expired_values: bool = False,
+    ) -> None:
+        self.rows = rows
         self._schema = schema
+        self._matrix = matrix
+        self._answer = answer  # the message, perhaps without the matrix and what precedes it
         self._expired_values = expired_values
         self._values: npt.NDArray[Any] | dict[str, npt.NDArray[Any]] | None = None
         self._statuses: npt.NDArray[np.uint8] | None = None
         self._event_timestamps: npt.NDArray[np.datetime64] | None = None
+
+    @classmethod
+    def decode(cls, answer: wire.GetFeaturesResponse, schema: AnswerSchema, *, expired_values: bool = False) -> "FeatureBatch":
+        """Of the wire's message."""
+        flat = answer.HasField("matrix") and not schema.types[0].is_variable
+        matrix = getattr(answer.matrix, schema.types[0].wire_field) if flat else None
+        return cls(schema, answer.rows, matrix, answer, expired_values=expired_values)
 
     def __len__(self) -> int:
         return self.rows
@@ -142,9 +197,10 @@ class FeatureBatch:
 
     def _decode(self) -> npt.NDArray[Any] | dict[str, npt.NDArray[Any]]:
         schema = self._schema
-        if self._answer.HasField("matrix"):
-            matrix = _elements(self._answer.matrix, schema.types[0])
-            return matrix.reshape(self.rows, schema.element_offsets[-1])
+        if self._matrix is not None:
+            return np.frombuffer(self._matrix, schema.types[0].dtype).reshape(self.rows, schema.element_offsets[-1])
+        if self._answer.HasField("matrix"):  # of strings
+            return _elements(self._answer.matrix, schema.types[0]).reshape(self.rows, schema.element_offsets[-1])
         columns = {}
         for name, each, column in zip(schema.names, schema.types, self._answer.columns, strict=True):
             elements = _elements(column, each)

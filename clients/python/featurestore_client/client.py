@@ -225,10 +225,13 @@ class Client:
 
     def _unary(self, method_path: str, request: bytes, timeout_s: float | None, *, repeatable: bool) -> bytes:
         timeout_s = self._timeout_s if timeout_s is None else checked_timeout(timeout_s)
-        attempts = Attempts(self._retry, timeout_s, repeatable=repeatable)
+        deadline = Deadline(timeout_s)
+        attempts: Attempts | None = None
         while True:
             try:
-                return self._transport.unary(method_path, request, timeout_s=attempts.left_s())
+                return self._transport.unary(method_path, request, timeout_s=timeout_s)
             except UnavailableError as error:
+                attempts = attempts or Attempts(self._retry, deadline, repeatable=repeatable)
                 delay_s = attempts.delay_after(error)
             time.sleep(delay_s)
+            timeout_s = deadline.left_s()

@@ -1,12 +1,12 @@
 """Columns for the wire, from whatever people hold their values in: lists, NumPy, Arrow, pandas.
 
 This is the one place where values become Columns: reads (``key_column``), writes (``write_batch``) and the ingestion command
-all call it. Buffers are taken as they are wherever there are buffers. Invariant: a column that is returned is valid in itself;
-what is wrong is an InvalidArgumentError that names the column and row.
+all call it; only the plainest keys of reads go a shorter way (``encoding.ordinary_get_request``). Buffers are taken as they are
+wherever there are buffers. Invariant: a column that is returned is valid in itself; what is wrong is an InvalidArgumentError
+that names the column and row.
 """
 
 import sys
-from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from featurestore_client.encoding import FlatValues, WireBatch, WireColumn, wire_batch, wire_column
 from featurestore_client.errors import InvalidArgumentError, shorten
 from featurestore_client.types import DataType, parse_type
-from featurestore_client.values import list_values, numpy_values, strings, unpack_validity
+from featurestore_client.values import list_values, numpy_values, unpack_validity
 
 EVENT_TIMESTAMP_COLUMN = "event_timestamp"
 """The column that holds the event times where none is named."""
@@ -50,18 +50,6 @@ def key_column(name: str, values: Any, type: DataType | str | None = None) -> Wi
 
     ``type`` is int64 or string; without it, it is that of the values. Raises InvalidArgumentError for a null or another type.
     """
-    if values.__class__ is list and values:
-        # The call that a model server makes a million times: a short list, without a detour.
-        first = values[0].__class__
-        wanted = None if type is None else str(type)
-        if first is str and wanted != "int64":
-            flat = strings(name, values)
-            return wire_column(name, "data", flat)
-        if first is int and wanted != "string":
-            try:
-                return wire_column(name, "int64s", FlatValues(len(values), memoryview(array("q", values))))
-            except (TypeError, OverflowError):
-                pass  # the long way says which value it is
     if type is None:
         type = _key_type(values)  # noqa: A001
     data_type = parse_type(type) if isinstance(type, str) else type

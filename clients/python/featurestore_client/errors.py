@@ -112,6 +112,10 @@ class UnavailableError(FeatureStoreError):
     code = ErrorCode.UNAVAILABLE
 
 
+class NotSentError(UnavailableError):
+    """UNAVAILABLE, and no server can have seen the call: whatever it was, trying it again does no harm."""
+
+
 class UnauthenticatedError(FeatureStoreError):
     """The API key or the client certificate is missing or unknown."""
 

@@ -5,7 +5,6 @@ function here returns a value or raises FramingError, and makes no more bytes of
 """
 
 import base64
-import binascii
 import zlib
 from collections.abc import Iterable
 from typing import Final
@@ -93,39 +92,38 @@ class MessageReader:
     def __init__(self, message_bytes_max: int, encoding: str = "identity") -> None:
         self._message_bytes_max = message_bytes_max
         self._encoding = encoding
-        self._pieces: list[bytes] = []
-        self._have = 0
+        self._held = bytearray()  # of one message; and not its pieces, each of which would take more than its bytes
         self._need = PREFIX_BYTES
         self.compressed = False
 
     @property
     def is_between(self) -> bool:
         """Whether a message has just ended, or none begun."""
-        return self._have == 0
+        return not self._held
 
     def read(self, data: bytes) -> list[bytes]:
         """The messages that end in ``data``. Raises FramingError."""
         messages: list[bytes] = []
-        self._pieces.append(data)
-        self._have += len(data)
-        if self._have < self._need:
-            return messages  # so that a long message in small pieces is joined once
-        joined = data if len(self._pieces) == 1 else b"".join(self._pieces)
+        held = self._held
+        if held:
+            held += data
+            if len(held) < self._need:
+                return messages
         position = 0
-        while len(joined) - position >= PREFIX_BYTES:
-            size = int.from_bytes(joined[position + 1 : position + PREFIX_BYTES], "big")
-            if size > self._message_bytes_max:
-                raise too_large(size, self._message_bytes_max)
-            end = position + PREFIX_BYTES + size
-            if end > len(joined):
-                break
-            messages.append(self._message(joined[position], joined[position + PREFIX_BYTES : end]))
-            position = end
-        rest = joined[position:]
-        self._pieces, self._have = [rest] if rest else [], len(rest)
+        with memoryview(held or data) as view:
+            while len(view) - position >= PREFIX_BYTES:
+                size = int.from_bytes(view[position + 1 : position + PREFIX_BYTES], "big")
+                if size > self._message_bytes_max:
+                    raise too_large(size, self._message_bytes_max)
+                end = position + PREFIX_BYTES + size
+                if end > len(view):
+                    break
+                messages.append(self._message(view[position], bytes(view[position + PREFIX_BYTES : end])))
+                position = end
+            self._held = bytearray(view[position:])
         self._need = PREFIX_BYTES
-        if self._have >= PREFIX_BYTES:
-            self._need += int.from_bytes(rest[1:PREFIX_BYTES], "big")
+        if len(self._held) >= PREFIX_BYTES:
+            self._need += int.from_bytes(self._held[1:PREFIX_BYTES], "big")
         return messages
 
     def _message(self, flag: int, body: bytes) -> bytes:
@@ -177,10 +175,10 @@ def metadata_of(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str | bytes
             metadata.append((name, text))
             continue
         for part in text.split(","):  # HTTP allows several values of one name to be joined on the way
-            encoded = part.strip()
+            encoded = part.strip(" \t")
             try:
                 value = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-            except binascii.Error:
+            except ValueError:  # of which binascii.Error is one, and what is not ASCII another
                 raise FramingError("INTERNAL", f"metadata {name} is {encoded[:80]!r}: expected base64") from None
             metadata.append((name, value))
     return metadata

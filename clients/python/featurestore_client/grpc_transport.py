@@ -1,10 +1,11 @@
-"""Calls over gRPC by grpcio: the transport that works everywhere.
+"""Calls over gRPC by grpcio: the transport that works where the native one is not built.
 
 Messages pass through as bytes. Invariant: each failure of grpcio becomes one of ``errors.py`` here, with the violations of its
 status details, and nothing of grpc leaves this module.
 """
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -13,21 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
-from urllib.parse import urlsplit
 
 import grpc
 import grpc.aio
 
+from featurestore_client import local_socket
+from featurestore_client.addresses import Address
 from featurestore_client.errors import (
     CancelledError,
     FeatureStoreError,
-    InvalidArgumentError,
     Violation,
     error_of,
     violations_in,
 )
+from featurestore_client.tls import Tls
 
-PORT = 7_400
 MESSAGE_BYTES_MAX = 256 << 20
 _STATUS_DETAILS = "grpc-status-details-bin"
 _OPTIONS: list[tuple[str, Any]] = [
@@ -43,81 +44,48 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.primary_user_agent", "featurestore-client"),
 ]
 
-Certificate = bytes | str | Path
-"""PEM, as bytes or as the path of a file."""
 
-
-@dataclass(frozen=True)
-class Tls:
-    """How a ``grpcs://`` server is trusted, and how this client proves who it is (mTLS)."""
-
-    ca_certificate: Certificate | None = None
-    """The roots to trust; the system's when None."""
-    client_certificate: Certificate | None = None
-    client_key: Certificate | None = None
-    server_name: str | None = None
-    """The name that the server's certificate is for, where it is not the address's host."""
-
-    def credentials(self) -> grpc.ChannelCredentials:
-        """For grpc. Raises InvalidArgumentError where a file is not there or only one of certificate and key is given."""
-        if (self.client_certificate is None) != (self.client_key is None):
-            given = "client_certificate" if self.client_key is None else "client_key"
-            raise InvalidArgumentError.of("tls", f"only {given}", "client_certificate and client_key together, or neither")
-        roots = _pem("ca_certificate", self.ca_certificate)
-        if roots is None:
-            roots = _system_roots()
-        return grpc.ssl_channel_credentials(
-            roots, _pem("client_key", self.client_key), _pem("client_certificate", self.client_certificate)
-        )
-
-
-def _pem(field: str, certificate: Certificate | None) -> bytes | None:
-    if certificate is None or isinstance(certificate, bytes):
-        return certificate
-    try:
-        return Path(certificate).read_bytes()
-    except OSError as error:
-        raise InvalidArgumentError.of(field, str(certificate), f"PEM bytes or a readable file ({error.strerror})") from error
-
-
-def _system_roots() -> bytes | None:
-    """The system's roots rather than grpc's bundled ones, where the system keeps them in one file."""
-    found = ssl.get_default_verify_paths().cafile
-    return Path(found).read_bytes() if found else None
+def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+    roots = tls.roots()
+    if roots is None:  # the system's, rather than grpc's bundled ones, where the system keeps them in one file
+        found = ssl.get_default_verify_paths().cafile
+        roots = Path(found).read_bytes() if found else None
+    certificate, key = tls.identity() or (None, None)
+    return grpc.ssl_channel_credentials(roots, key, certificate)
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where to connect, and how."""
+    """One address, and how grpc connects to it."""
 
-    address: str
-    """As the user gave it; for messages."""
-    authority: str
-    """``host:port``, as grpc wants it."""
-    tls: Tls | None
+    address: Address
+    tls: Tls
     metadata: tuple[tuple[str, str], ...]
 
-    @classmethod
-    def parse(cls, address: str, tls: Tls, api_key: str | None) -> "Target":
-        """Reads ``grpc://host:port`` or ``grpcs://host:port``."""
-        expected = "grpc://host:port, or grpcs://host:port with TLS"
-        try:
-            parts = urlsplit(address)
-            host, port = parts.hostname, parts.port or PORT
-        except (ValueError, AttributeError):
-            raise InvalidArgumentError.of("address", address, expected) from None
-        if parts.scheme not in ("grpc", "grpcs") or not host or parts.path not in ("", "/") or parts.query or parts.username:
-            raise InvalidArgumentError.of("address", address, expected)
-        if parts.scheme == "grpc" and tls != Tls():
-            raise InvalidArgumentError.of("address", address, "grpcs:// where TLS options are given")
-        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        metadata = (("authorization", f"Bearer {api_key}"),) if api_key is not None else ()
-        return cls(address, authority, tls if parts.scheme == "grpcs" else None, metadata)
+    @property
+    def name(self) -> str:
+        """The address as grpc wants it."""
+        if self.address.path is not None:
+            return f"unix:{self.address.path}"
+        if self.address.prefers_unix and local_socket.find(self.address.port):
+            try:
+                resolved = socket.getaddrinfo(self.address.host, self.address.port, type=socket.SOCK_STREAM)
+            except OSError:
+                resolved = []  # the first call says so
+            for family, sockaddr in self.address.places(resolved):
+                if family == socket.AF_UNIX:
+                    return f"unix:{sockaddr}"
+        return self.address.authority
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """For TLS; None without."""
+        return _credentials(self.tls) if self.address.secure else None
 
     @property
     def options(self) -> list[tuple[str, Any]]:
         """The channel's options."""
-        if self.tls is None or self.tls.server_name is None:
+        if not self.address.secure or self.tls.server_name is None:
             return _OPTIONS
         return [*_OPTIONS, ("grpc.ssl_target_name_override", self.tls.server_name)]
 
@@ -128,7 +96,7 @@ class Target:
         if code == "DEADLINE_EXCEEDED" and timeout_s is not None and message == "Deadline Exceeded":
             message = f"{method_path.rpartition('/')[2]} did not end within {timeout_s:.3g} s"
         elif code == "UNAVAILABLE":
-            message = f"{message} (server {self.address})"
+            message = f"{message} (server {self.address.text})"
         violations: tuple[Violation, ...] = ()
         for key, value in failure.trailing_metadata() or ():
             if key == _STATUS_DETAILS and isinstance(value, bytes):
@@ -137,18 +105,19 @@ class Target:
 
 
 def _closed(target: Target) -> CancelledError:
-    return CancelledError(f"the client of {target.address} is closed: connect again")
+    return CancelledError(f"the client of {target.address.text} is closed: connect again")
 
 
 class GrpcTransport:
     """Blocking calls over one grpcio channel, which reconnects by itself. Thread-safe."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, address: Address, tls: Tls, metadata: tuple[tuple[str, str], ...]) -> None:
+        target = self._target = Target(address, tls, metadata)
+        credentials = target.credentials
         self._channel = (
-            grpc.insecure_channel(target.authority, target.options)
-            if target.tls is None
-            else grpc.secure_channel(target.authority, target.tls.credentials(), target.options)
+            grpc.insecure_channel(target.name, target.options)
+            if credentials is None
+            else grpc.secure_channel(target.name, credentials, target.options)
         )
         self._unary: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
         self._closed = False
@@ -207,9 +176,9 @@ class _Responses:
 class AsyncGrpcTransport:
     """The same for asyncio. The channel is made by the first call, in whose loop all others must be."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._credentials = None if target.tls is None else target.tls.credentials()
+    def __init__(self, address: Address, tls: Tls, metadata: tuple[tuple[str, str], ...]) -> None:
+        self._target = Target(address, tls, metadata)
+        self._credentials = self._target.credentials
         self._opened: grpc.aio.Channel | None = None
         self._streams: GrpcTransport | None = None
         self._unary: dict[str, Any] = {}
@@ -220,15 +189,15 @@ class AsyncGrpcTransport:
         if self._closed:
             raise _closed(self._target)
         if self._opened is None:
-            authority, options = self._target.authority, self._target.options
+            name, options = self._target.name, self._target.options
             self._opened = (
-                grpc.aio.insecure_channel(authority, options)
+                grpc.aio.insecure_channel(name, options)
                 if self._credentials is None
-                else grpc.aio.secure_channel(authority, self._credentials, options)
+                else grpc.aio.secure_channel(name, self._credentials, options)
             )
         return self._opened
 
-    async def unary(self, method_path: str, request: bytes, *, timeout_s: float) -> bytes:
+    async def unary(self, method_path: str, request: bytes, *, timeout_s: float, repeatable: bool = False) -> bytes:
         """One request, one response."""
         method = self._unary.get(method_path)
         if method is None:
@@ -254,7 +223,7 @@ class AsyncGrpcTransport:
         if self._closed:
             raise _closed(self._target)
         if self._streams is None:
-            self._streams = GrpcTransport(self._target)
+            self._streams = GrpcTransport(self._target.address, self._target.tls, self._target.metadata)
         loop = asyncio.get_running_loop()
         outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         incoming: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue()

@@ -4,8 +4,8 @@
     $XDG_RUNTIME_DIR/featurestore/PORT.sock    a user's own server
     /tmp/featurestore-UID/PORT.sock            where there is neither
 
-Invariant: a socket is used only where its directory belongs to root or to the user who asks, and nobody else can write in it. In
-any other directory somebody else could have put a socket, to answer in the server's name.
+Invariant: a socket is used only where its directory belongs to root or to the user who asks, and nobody else can write in it.
+In any other directory somebody else could have put a socket, to answer in the server's name.
 """
 
 import os

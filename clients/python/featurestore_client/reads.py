@@ -9,9 +9,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featurestore_client.answers import AnswerSchema, FeatureBatch
+from featurestore_client.answers import AnswerSchema, FeatureBatch, matrix_of
 from featurestore_client.columns import key_column
-from featurestore_client.encoding import get_request, get_request_prefix
+from featurestore_client.encoding import get_request, get_request_prefix, ordinary_get_request
 from featurestore_client.errors import InternalError, InvalidArgumentError
 from featurestore_client.wire import featurestore_raw_pb2 as wire
 
@@ -32,6 +32,10 @@ class Selection:
     def request(self, keys: Mapping[str, Any]) -> tuple[bytes, AnswerSchema | None]:
         """The request for these keys, and the schema that it says is known, for ``answer``."""
         prefix, schema = self._current
+        if schema is not None and keys.__class__ is dict and keys:
+            request = ordinary_get_request(prefix, schema.join_keys, keys)
+            if request is not None:
+                return request, schema
         if not isinstance(keys, Mapping) or not keys:
             raise InvalidArgumentError.of("keys", keys, 'a mapping of join keys to values, such as {"carrier": ["AA", "UA"]}')
         if schema is not None:
@@ -45,13 +49,15 @@ class Selection:
 
     def answer(self, encoded: bytes, known: AnswerSchema | None) -> FeatureBatch:
         """The answer to a request, whose schema is ``known`` unless it brings a new one."""
+        if known is not None and (ordinary := matrix_of(encoded, known)) is not None:
+            return FeatureBatch(known, *ordinary, expired_values=self._expired_values)
         answer = wire.GetFeaturesResponse.FromString(encoded)
         if known is None or answer.schema_id != known.schema_id:
             if not answer.schema:
                 raise InternalError(f"the answer is of schema {answer.schema_id}, which the request did not name, and lacks it")
             known = AnswerSchema.decode(answer.schema_id, answer.schema)
             self._current = get_request_prefix(self._encoded, known.schema_id), known
-        return FeatureBatch(answer, known, expired_values=self._expired_values)
+        return FeatureBatch.decode(answer, known, expired_values=self._expired_values)
 
 
 class Selections:

@@ -1,13 +1,14 @@
 """When a call is tried again, and how long after.
 
-Invariant: a call is repeated only after UNAVAILABLE, only where doing it twice does no harm, and never past its deadline.
+Invariant: a call is repeated only after UNAVAILABLE, only where doing it twice does no harm or no server can have seen it, and
+never past its deadline.
 """
 
 import random
 import time
 from dataclasses import dataclass
 
-from featurestore_client.errors import InvalidArgumentError, UnavailableError
+from featurestore_client.errors import InvalidArgumentError, NotSentError, UnavailableError
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class RetryPolicy:
         return random.uniform(0.1, 1.0) * ceiling_s  # noqa: S311
 
 
+ATTEMPT_S_MIN = 0.005
+"""What must be left of the deadline for another attempt: with less it would end as one that took too long."""
+
+
 class Deadline:
     """When a method that may take several calls is to end."""
 
@@ -40,25 +45,22 @@ class Deadline:
 
 
 class Attempts:
-    """The attempts of one call within its deadline."""
+    """The attempts of one call within its deadline, from the first failure on."""
 
     __slots__ = ("_deadline", "_failures", "_policy", "_repeatable")
 
-    def __init__(self, policy: RetryPolicy, timeout_s: float, *, repeatable: bool) -> None:
+    def __init__(self, policy: RetryPolicy, deadline: Deadline, *, repeatable: bool) -> None:
         self._policy = policy
         self._repeatable = repeatable
         self._failures = 0
-        self._deadline = Deadline(timeout_s)
-
-    def left_s(self) -> float:
-        """What is left of the deadline."""
-        return self._deadline.left_s()
+        self._deadline = deadline
 
     def delay_after(self, error: UnavailableError) -> float:
         """How long to wait before the next attempt. Raises the error where there is none."""
         self._failures += 1
         delay_s = self._policy.delay_s(self._failures)
-        if not self._repeatable or self._failures >= self._policy.attempts_max or delay_s >= self.left_s():
+        is_safe = self._repeatable or isinstance(error, NotSentError)
+        if not is_safe or self._failures >= self._policy.attempts_max or delay_s + ATTEMPT_S_MIN >= self._deadline.left_s():
             raise error
         return delay_s
 

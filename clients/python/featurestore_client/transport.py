@@ -1,7 +1,7 @@
 """How calls travel: the protocols that a client is given, and what their messages are called.
 
 A transport moves bytes and raises the errors of ``errors.py``; it knows no message. Invariant: a transport never tries a call
-again by itself once the other side may have seen it; the client decides what is safe to repeat.
+again by itself once the other side may have seen it, unless it is told that the call is repeatable; the client decides what is.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -38,8 +38,8 @@ class Transport(Protocol):
 class AsyncTransport(Protocol):
     """The same for asyncio."""
 
-    async def unary(self, method_path: str, request: bytes, *, timeout_s: float) -> bytes:
-        """One request, one response."""
+    async def unary(self, method_path: str, request: bytes, *, timeout_s: float, repeatable: bool = False) -> bytes:
+        """One request, one response. ``repeatable``: doing it twice, even at the same time, does no harm."""
         ...
 
     def stream(self, method_path: str, requests: AsyncIterator[bytes], *, timeout_s: float | None) -> AsyncIterator[bytes]:

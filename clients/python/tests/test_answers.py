@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from featurestore_client import FeatureBatch, ValueStatus
-from featurestore_client.answers import AnswerSchema
+from featurestore_client.answers import AnswerSchema, matrix_of
 from featurestore_client.wire import featurestore_raw_pb2 as wire
 
 PRESENT, NULL, NOT_FOUND, EXPIRED = (status.value for status in ValueStatus)
@@ -24,7 +24,7 @@ def answer_of(
     )
     answer = wire.GetFeaturesResponse(schema_id=7, schema=schema.SerializeToString(), **fields)
     received = wire.GetFeaturesResponse.FromString(answer.SerializeToString())
-    return FeatureBatch(received, AnswerSchema.decode(7, received.schema), expired_values=expired_values)
+    return FeatureBatch.decode(received, AnswerSchema.decode(7, received.schema), expired_values=expired_values)
 
 
 @pytest.fixture
@@ -229,3 +229,31 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_an_absent_extra_is_named(matrix_batch: FeatureBatch, method: str, extra: str) -> None:
     with pytest.raises(ImportError, match=rf"pip install 'featurestore-client\[{extra}\]'"):
         getattr(matrix_batch, method)()
+
+
+def schema_of(*types: str) -> AnswerSchema:
+    features = [wire.AnswerFeature(name=f"f{index}", type=text) for index, text in enumerate(types)]
+    return AnswerSchema.decode(7, wire.AnswerSchema(features=features, views=["v"]).SerializeToString())
+
+
+@pytest.mark.parametrize("rows", [1, 127, 128, 16_384])
+@pytest.mark.parametrize("rest", [{}, {"row_statuses": b"\x02", "nulls": b"\x01", "event_timestamps_us": bytes(8)}])
+def test_a_matrix_is_found_where_protobuf_finds_it(rows: int, rest: dict[str, bytes]) -> None:
+    schema = schema_of("float32[3]", "float32")
+    values = np.arange(rows * 4, dtype=np.float32).tobytes()
+    answer = wire.GetFeaturesResponse(rows=rows, schema_id=7, matrix=wire.Column(float32s=values), **rest)
+    assert matrix_of(answer.SerializeToString(), schema) == (rows, values, wire.GetFeaturesResponse(**rest))
+
+
+def test_an_answer_of_another_form_is_left_to_protobuf() -> None:
+    schema = schema_of("float32", "float32")
+    answer = wire.GetFeaturesResponse(rows=1, schema_id=7, matrix=wire.Column(float32s=bytes(8)))
+    encoded = answer.SerializeToString()
+    assert matrix_of(encoded, schema) is not None
+    assert matrix_of(encoded, schema_of("float32", "int64")) is None
+    assert matrix_of(encoded, schema_of("string")) is None
+    assert matrix_of(encoded, schema_of("float32")) is None
+    assert all(matrix_of(encoded[:end], schema) is None for end in range(len(encoded)))
+    for changed in ({"schema_id": 8}, {"rows": 2}, {"schema": b"x"}, {"matrix": wire.Column(float64s=bytes(8))}):
+        fields = {"rows": 1, "schema_id": 7, "matrix": answer.matrix, **changed}
+        assert matrix_of(wire.GetFeaturesResponse(**fields).SerializeToString(), schema) is None

@@ -269,7 +269,10 @@ def test_the_api_key_goes_along(server: Any, connect: Connect) -> None:
     ["127.0.0.1:7400", "http://127.0.0.1:7400", "grpc://", "grpc://host:99999", "grpc://host/path", "", "grpc://u@host"],
 )
 def test_a_wrong_address_is_refused(address: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="expected grpc://host:port, or grpcs://host:port with TLS"):
+    with pytest.raises(
+        InvalidArgumentError,
+        match="expected featurestore://host, grpc://host:port, grpcs://host:port with TLS, or unix:///path",
+    ):
         featurestore_client.connect(address)
 
 

@@ -19,6 +19,8 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
+from collections import deque
+
 from featurestore_client.http2.nghttp2 cimport *
 
 cdef extern from "Python.h":
@@ -48,7 +50,12 @@ NEVER = -1  # the error code of a stream that nothing befell
 
 cdef enum:
     FAILED = -902  # NGHTTP2_ERR_CALLBACK_FAILURE
+    NO_MEMORY = -901  # NGHTTP2_ERR_NOMEM
+    FLOODED = -904  # NGHTTP2_ERR_FLOODED
+    TOO_MANY_CONTINUATIONS = -905  # of nghttp2's own, in releases that count them
     DEFERRED = -508  # NGHTTP2_ERR_DEFERRED
+    FRAME_SIZE_ERROR = -522  # NGHTTP2_ERR_FRAME_SIZE_ERROR
+    PAUSE = -526  # NGHTTP2_ERR_PAUSE
     HEADER_OVERHEAD_BYTES = 32  # of each header, as SETTINGS_MAX_HEADER_LIST_SIZE counts: RFC 9113, section 6.5.2
     HARD_HEADER_FACTOR = 16  # a block so many times over the limit is no mistake
     TAKE_BYTES = 512  # room for the frames around what is queued
@@ -124,12 +131,13 @@ cdef class _Stream:
     cdef StreamEvent event  # of the receive under way
     cdef bytes first  # what is being sent, from ``position`` on
     cdef Py_ssize_t position
-    cdef list queue  # what comes after it
+    cdef object queue  # what comes after it: a deque
     cdef Py_ssize_t unsent
     cdef Headers head, trailers  # kept while nghttp2 may look at them
 
 
 @cython.final
+@cython.no_gc
 cdef class Session:
     """One connection's state. See ``http2/__init__.py`` for the way it is used.
 
@@ -142,7 +150,7 @@ cdef class Session:
     cdef nghttp2_session *_session
     cdef dict _streams
     cdef list _events
-    cdef list _drained
+    cdef dict _drained  # by stream; a set in order
     cdef bint _is_client
     cdef bytes _apart
     cdef readonly Py_ssize_t unsent_bytes
@@ -158,9 +166,11 @@ cdef class Session:
     cdef readonly int pongs
     cdef readonly bint going_away
     cdef str _broken
+    cdef uint32_t _broken_code
+    cdef bint _is_mute  # what was to be sent is lost: nothing that came after it could be understood
 
-    cdef PyObject *_out  # a bytes object that grows
-    cdef Py_ssize_t _out_length
+    cdef PyObject *_out  # a bytes object that grows; NULL where there was no memory for it
+    cdef Py_ssize_t _out_length, _out_max
 
     def __cinit__(
         self,
@@ -175,7 +185,7 @@ cdef class Session:
     ):
         self._streams = {}
         self._events = []
-        self._drained = []
+        self._drained = {}
         self._is_client = client
         self._apart = apart
         self._header_bytes_max = header_bytes_max
@@ -209,6 +219,7 @@ cdef class Session:
             nghttp2_session_callbacks_set_on_header_callback(callbacks, _on_header)
             nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, _on_frame)
             nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, _on_frame_sent)
+            nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, _on_frame_not_sent)
             nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, _on_data)
             nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, _on_stream_close)
             nghttp2_session_callbacks_set_send_data_callback(callbacks, _write_data)
@@ -246,9 +257,8 @@ cdef class Session:
             taken = nghttp2_session_mem_recv(self._session, <const uint8_t *>view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
-        if self._broken is None and taken < 0:
-            self._broken = nghttp2_strerror(<int>taken).decode()
-            nghttp2_session_terminate_session(self._session, NGHTTP2_PROTOCOL_ERROR)
+        if taken < 0:
+            self._fail(<int>taken)
         if self._broken is not None:
             raise ProtocolError(self._broken)
         return self.events() if self._events else []
@@ -278,31 +288,38 @@ cdef class Session:
         """What is to be sent now, about ``bytes_max`` at a time; b"" where nothing is, or the peer's windows are full."""
         cdef const uint8_t *frame
         cdef ssize_t length
-        cdef PyObject *out
-        if not nghttp2_session_want_write(self._session):
+        if self._is_mute or not nghttp2_session_want_write(self._session):
             return b""
         self._out = PyBytes_FromStringAndSize_(NULL, min(self.unsent_bytes, bytes_max) + TAKE_BYTES)
         self._out_length = 0
+        self._out_max = bytes_max
         while self._out_length < bytes_max:
             length = nghttp2_session_mem_send(self._session, &frame)
-            if length <= 0:
-                if length < 0:
-                    self._broken = nghttp2_strerror(<int>length).decode()
+            if length == 0:
                 break
-            self._room_for(length)
+            if length < 0 or not self._has_room(length):
+                self._is_mute = True
+                self._fail(<int>length if length < 0 else NO_MEMORY)
+                break
             memcpy(PyBytes_AS_STRING(<bytes>self._out) + self._out_length, frame, length)
             self._out_length += length
+        if self._out is NULL:
+            return b""
         _PyBytes_Resize(&self._out, self._out_length)
         taken = <object>self._out
         Py_XDECREF(self._out)
         self._out = NULL
         return taken
 
-    cdef int _room_for(self, Py_ssize_t length) except -1:
+    cdef bint _has_room(self, Py_ssize_t length) noexcept:
+        """Makes room for so much more to send; where there is no memory for it, what was to be sent is gone."""
         cdef Py_ssize_t capacity = PyBytes_GET_SIZE(<bytes>self._out)
         if self._out_length + length > capacity:
-            _PyBytes_Resize(&self._out, max(self._out_length + length, 2 * capacity))
-        return 0
+            try:
+                _PyBytes_Resize(&self._out, max(self._out_length + length, 2 * capacity))
+            except MemoryError:
+                return False
+        return True
 
     def request(self, Headers head not None, bytes data=b"", bint end=True):
         """Begins a stream, as a client; the whole request where ``end``. Returns its id.
@@ -377,9 +394,10 @@ cdef class Session:
 
     def drained(self):
         """The open streams of which ``take`` has written the last byte since it was last asked."""
-        cdef list drained = self._drained
-        if drained:
-            self._drained = []
+        if not self._drained:
+            return []
+        cdef list drained = list(self._drained)
+        self._drained.clear()
         return drained
 
     def reset(self, int stream_id, int error_code):
@@ -401,7 +419,7 @@ cdef class Session:
             stream.position = 0
         else:
             if stream.queue is None:
-                stream.queue = []
+                stream.queue = deque()
             stream.queue.append(data)
         stream.unsent += length
         self.unsent_bytes += length
@@ -453,12 +471,12 @@ cdef class Session:
     @property
     def wants_read(self):
         """Whether anything may still be received."""
-        return bool(nghttp2_session_want_read(self._session))
+        return self._broken is None and bool(nghttp2_session_want_read(self._session))
 
     @property
     def wants_write(self):
         """Whether ``take`` would give something, now or when the peer opens its windows."""
-        return bool(nghttp2_session_want_write(self._session))
+        return not self._is_mute and bool(nghttp2_session_want_write(self._session))
 
     cdef StreamEvent _event(self, _Stream stream):
         cdef StreamEvent event = stream.event
@@ -471,16 +489,26 @@ cdef class Session:
             self._events.append(event)
         return event
 
+    cdef int _fail(self, int code) except -1:
+        """Ends the connection for what nghttp2 returned; for the reason that a callback of ours gave, if that was it."""
+        if self._broken is None:
+            self._broken = nghttp2_strerror(code).decode()
+            calm = code == FLOODED or code == TOO_MANY_CONTINUATIONS
+            self._broken_code = NGHTTP2_ENHANCE_YOUR_CALM if calm else NGHTTP2_PROTOCOL_ERROR
+        nghttp2_session_terminate_session(self._session, self._broken_code)
+        return 0
+
     cdef int _break(self, str reason) except -1:
+        """What a callback returns where the peer goes too far: nothing more of what it sent is looked at."""
         if self._broken is None:
             self._broken = reason
-            nghttp2_session_terminate_session(self._session, NGHTTP2_ENHANCE_YOUR_CALM)
-        return 0
+            self._broken_code = NGHTTP2_ENHANCE_YOUR_CALM
+        return FAILED
 
     cdef int _count_control_frame(self) except -1:
         self._control_frames += 1
         if self._control_frames > self._control_frames_max:
-            self._break(f"more than {self._control_frames_max} control frames in a second")
+            return self._break(f"more than {self._control_frames_max} control frames in a second")
         return 0
 
     cdef int _add_header(self, const uint8_t *name, size_t name_length, const uint8_t *value, size_t value_length) except -1:
@@ -489,7 +517,7 @@ cdef class Session:
         self._block_counted += length + HEADER_OVERHEAD_BYTES
         if self._block_counted > self._header_bytes_max:
             if self._block_counted > HARD_HEADER_FACTOR * self._header_bytes_max:
-                self._break(f"a header block far above {self._header_bytes_max} bytes")
+                return self._break(f"a header block far above {self._header_bytes_max} bytes")
             return 0
         if name_length == <size_t>PyBytes_GET_SIZE(self._apart) and name_length and memcmp(
             name, PyBytes_AS_STRING(self._apart), name_length
@@ -522,6 +550,10 @@ cdef class Session:
             self._last_head = PyBytes_FromStringAndSize(self._block, length)
         return self._last_head
 
+    cdef bint _is_interim(self) noexcept:
+        """Whether the block is one of 1xx, which say nothing yet."""
+        return self._block_length > 8 and memcmp(self._block, <const char *>b":status\x001", 9) == 0
+
     cdef int _add_data(self, _Stream stream, const uint8_t *data, size_t length) except -1:
         cdef StreamEvent event = self._event(stream)
         cdef bytes chunk = PyBytes_FromStringAndSize(<const char *>data, length)
@@ -543,7 +575,11 @@ cdef class Session:
             if known is NULL:
                 return 0
             stream = <_Stream>known
+            if stream.given_up:
+                return 0
             if kind == NGHTTP2_HEADERS:
+                if self._is_client and not stream.has_head and self._is_interim():
+                    return 0
                 event = self._event(stream)
                 if stream.has_head:
                     event.trailers = self._end_block()
@@ -555,7 +591,7 @@ cdef class Session:
                 stream.remote_ended = True
                 self._event(stream).ended = True
             elif kind == NGHTTP2_DATA and frame.hd.length - frame.data.padlen == 0:
-                self._count_control_frame()
+                return self._count_control_frame()
         elif kind == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK:
             self.pongs += 1
         elif kind == NGHTTP2_SETTINGS and frame.hd.flags & NGHTTP2_FLAG_ACK:
@@ -570,6 +606,8 @@ cdef class Session:
         if stream is None:
             return 0
         self.unsent_bytes -= stream.unsent
+        if self._drained:
+            self._drained.pop(stream_id, None)
         if not stream.given_up and (error_code != NGHTTP2_NO_ERROR or not stream.remote_ended):
             event = self._event(stream)
             event.error_code = error_code
@@ -578,6 +616,12 @@ cdef class Session:
     cdef int _sent(self, const nghttp2_frame *frame) except -1:
         cdef void *known
         cdef _Stream stream
+        if frame.hd.type == NGHTTP2_RST_STREAM:
+            known = nghttp2_session_get_stream_user_data(self._session, frame.hd.stream_id)
+            # A reset that the peer made necessary is worth as much as one that it sent.
+            if (known is NULL or not (<_Stream>known).given_up) and self._count_control_frame() != 0:
+                nghttp2_session_terminate_session(self._session, NGHTTP2_ENHANCE_YOUR_CALM)
+            return 0
         if (
             self._is_client
             or not frame.hd.flags & NGHTTP2_FLAG_END_STREAM
@@ -597,7 +641,8 @@ cdef class Session:
         cdef char *out
         cdef Py_ssize_t chunk
         cdef Py_ssize_t left = length
-        self._room_for(9 + left)
+        if not self._has_room(9 + left):
+            raise MemoryError
         out = PyBytes_AS_STRING(<bytes>self._out) + self._out_length
         memcpy(out, frame_head, 9)
         out += 9
@@ -611,16 +656,16 @@ cdef class Session:
             left -= chunk
             stream.position += chunk
             if stream.position == PyBytes_GET_SIZE(stream.first):
-                stream.first = stream.queue.pop(0) if stream.queue else None
+                stream.first = stream.queue.popleft() if stream.queue else None
                 stream.position = 0
         if stream.unsent == 0 and not stream.finished:
-            self._drained.append(stream.stream_id)
-        return 0
+            self._drained[stream.stream_id] = None
+        return PAUSE if self._out_length >= self._out_max else 0
 
 
 cdef int _check(int code) except -1:
     if code < 0:
-        raise MemoryError if code == -901 else ProtocolError(nghttp2_strerror(code).decode())
+        raise MemoryError if code == NO_MEMORY else ProtocolError(nghttp2_strerror(code).decode())
     return 0
 
 
@@ -633,11 +678,10 @@ cdef int _on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head,
         kind != NGHTTP2_DATA
         and kind != NGHTTP2_HEADERS
         and kind != NGHTTP2_WINDOW_UPDATE
-        and kind != NGHTTP2_CONTINUATION
         and not head.flags & NGHTTP2_FLAG_ACK
     ):
         try:
-            (<Session>user_data)._count_control_frame()
+            return (<Session>user_data)._count_control_frame()
         except BaseException as error:
             return _failed(<Session>user_data, error)
     return 0
@@ -684,6 +728,13 @@ cdef int _on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, vo
         return _failed(<Session>user_data, error)
 
 
+cdef int _on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user_data) noexcept:
+    # Headers that are too large for any peer: without an end its stream would stay open for ever.
+    if code == FRAME_SIZE_ERROR and frame.hd.type == NGHTTP2_HEADERS:
+        return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_INTERNAL_ERROR)
+    return 0
+
+
 cdef int _on_data(
     nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t length, void *user_data
 ) noexcept:
@@ -691,7 +742,7 @@ cdef int _on_data(
     # At once: a stream that nobody reads is held back by its own window, and must not hold back the others.
     if nghttp2_session_consume_connection(session, length) != 0:
         return FAILED
-    if known is NULL:
+    if known is NULL or (<_Stream>known).given_up:
         return 0
     try:
         return (<Session>user_data)._add_data(<_Stream>known, data, length)
@@ -737,5 +788,6 @@ cdef int _write_data(
 
 
 cdef int _failed(Session session, object error) noexcept:
-    session._broken = f"the session failed: {type(error).__name__}: {error}"
+    session._broken_code = NGHTTP2_INTERNAL_ERROR
+    session._broken = "out of memory" if type(error) is MemoryError else f"the session failed: {type(error).__name__}: {error}"
     return FAILED

@@ -1,0 +1,131 @@
+"""The ways from a client to a store. A new one is one more ``Path`` here: every promise is then asked of it.
+
+A path is a kind of client, and the engine and transport of a real server process, or neither for the store in this process.
+"""
+
+import asyncio
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+from featurestore_client import AsyncClient, Client
+from featurestore_client.grpc_transport import AsyncGrpcTransport, GrpcTransport, Target, Tls
+
+from featurestore.server.in_process import InProcessTransport
+from tests.conftest import ENGINES, StartServer
+
+
+class Path(NamedTuple):
+    """One way."""
+
+    engine: str
+    """Of the server: native or grpcio; empty in this process."""
+    transport: str
+    """tcp, tls or unix; empty in this process."""
+    client: str
+    """blocking or asyncio."""
+
+    def __str__(self) -> str:
+        return "-".join(part for part in self if part) if self.engine else "in-process"
+
+
+PATHS = [
+    *(
+        Path(engine, transport, client)
+        for engine in ENGINES
+        for transport in ("tcp", "tls", "unix")
+        for client in ("blocking", "asyncio")
+    ),
+    Path("", "", "blocking"),
+]
+
+
+class Blocking:
+    """An AsyncClient whose methods block, so that a promise is written once for both kinds of client."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._runner = asyncio.Runner()
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            return await method(*arguments, **options)
+
+        return lambda *arguments, **options: self._runner.run(call(*arguments, **options))
+
+    def close(self) -> None:
+        self._runner.run(self._client.close())
+        self._runner.close()
+
+
+class Paths:
+    """Starts what a path needs when it is first asked for: a server for each engine, with TLS and without."""
+
+    def __init__(self, start_server: StartServer, certificates: FilePath, folder: FilePath) -> None:
+        self._start_server = start_server
+        self._certificates = certificates
+        self._folder = folder
+        self._ends = ExitStack()
+        self.url = cache(self._url)
+        self.local = cache(self._local)
+
+    def _url(self, engine: str, transport: str) -> str:
+        if transport == "tls":
+            files = (("--tls-certificate", "server.pem"), ("--tls-key", "server.key"))
+            tls = [part for flag, name in files for part in (flag, str(self._certificates / name))]
+            return self._start(engine, *tls)
+        socket = self._folder / f"{engine}.sock"
+        if transport == "unix":
+            self.url(engine, "tcp")
+            return f"unix://{socket}"
+        return self._start(engine, "--unix-socket", str(socket))
+
+    def _start(self, engine: str, *flags: str) -> str:
+        return self._start_server("--grpc-engine", engine, "--shards", "2", *flags).url
+
+    def _local(self) -> Client:
+        client = Client(InProcessTransport.open(self._folder / "store"))
+        self._ends.callback(client.close)
+        return client
+
+    def connect(self, path: Path) -> Any:
+        """A client; the same one again in this process, where a store has one owner."""
+        if not path.engine:
+            return self.local()
+        url = self.url(path.engine, path.transport)
+        target = self._target(url)
+        if path.client == "blocking":
+            client: Any = Client(GrpcTransport(target))
+        else:
+            client = Blocking(AsyncClient(AsyncGrpcTransport(target)))
+        self._ends.callback(client.close)
+        return client
+
+    def _target(self, url: str) -> Target:
+        if url.startswith("unix:"):
+            return Target(url, url.replace("unix://", "unix:"), None, ())
+        return Target.parse(url, Tls(self._certificates / "ca.pem") if url.startswith("grpcs:") else Tls(), None)
+
+    def close(self) -> None:
+        """Closes the clients."""
+        self._ends.close()
+
+
+class Project:
+    """A client that keeps to one project, so that cases do not meet."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self.client = client
+        self.name = name
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.client, name)
+        return lambda *arguments, **options: method(*arguments, **{"project": self.name, **options})
+
+    def apply(self, definitions: dict[str, list[dict[str, Any]]], **options: Any) -> Any:
+        """Definitions without their project."""
+        named = {kind: [{**each, "project": self.name} for each in objects] for kind, objects in definitions.items()}
+        return self.client.apply({"projects": [{"name": self.name}], **named}, **options)
