@@ -12,7 +12,6 @@ from bench.__main__ import main
 from bench.certificate import Certificate
 from bench.grpc_servers import native_missing
 from bench.h2load import H2load
-from bench.load.callers import HAS_NATIVE_CLIENT
 from bench.redis_benchmark import RedisBenchmark
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +20,7 @@ PEERS = {"featurestore", "lmdb", "dict_numpy", "dict_lists", "redis_hash", "redi
 OURS = "featurestore_grpcio" if native_missing() else "featurestore_native"
 SERVERS = {"grpc_echo", "featurestore_grpcio", "featurestore_native"}
 HTTP2 = SERVERS | {"featurestore_native_tls", "redis_get"}
-CLIENTS = {"featurestore_client_grpcio"} | ({"featurestore_client", "featurestore_client_unix"} if HAS_NATIVE_CLIENT else set())
+CLIENTS = {"featurestore_client", "featurestore_client_unix", "featurestore_client_grpcio"}
 PARTS = {"featurestore", "decode alone", "encode alone", "stream alone", "kernel alone"}
 LOOPS = ("closed_1", "closed_2", "open_50")
 TURNS = {f"{kind}_{rows}x50" for kind in ("read", "throughput") for rows in (1, 100)}

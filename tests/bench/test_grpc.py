@@ -40,8 +40,8 @@ def test_h2load_counts_requests_and_times_each(echo: str, tmp_path: Path) -> Non
     assert measured.calls == measured.histogram.count > 0
     percentiles = measured.histogram.percentiles_us((50, 99))
     assert 10 < percentiles["50"] <= percentiles["99"]
-    # Four in flight: what was done in the time is what the mean latency says.
-    assert measured.calls / measured.seconds == pytest.approx(4e6 / measured.histogram.mean_us, rel=0.5)
+    # Four in flight: the rate follows from the mean latency, as far as a busy machine lets it.
+    assert 0.25 < measured.calls / measured.seconds * measured.histogram.mean_us / 4e6 < 4
 
 
 @needs_h2load

@@ -45,14 +45,14 @@ def client() -> Iterator[Client]:
     server = grpc.server(ThreadPoolExecutor(2), handlers=[_Stalling()])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    client = Client(Grpcio(f"127.0.0.1:{port}"))
-    client.prepare({"read": (PATH, [b"x"])})
+    client = Client()
+    client.prepare("stalling", Grpcio(f"127.0.0.1:{port}"), {"read": (PATH, [b"x"])})
     yield client
     server.stop(None).wait()
 
 
 def test_open_loop_counts_the_wait_behind_a_stall(client: Client) -> None:
-    outcome = client.run(Stage(rate=200, duration_s=1.0), time.monotonic_ns())
+    outcome = client.run(Stage("stalling", rate=200, duration_s=1.0), time.monotonic_ns())
 
     assert outcome.errors == {}
     histogram = outcome.histogram("read")
@@ -65,7 +65,7 @@ def test_open_loop_counts_the_wait_behind_a_stall(client: Client) -> None:
 
 
 def test_closed_loop_keeps_so_many_in_flight(client: Client) -> None:
-    outcome = client.run(Stage(in_flight=2, duration_s=0.6), time.monotonic_ns())
+    outcome = client.run(Stage("stalling", in_flight=2, duration_s=0.6), time.monotonic_ns())
 
     # Both wait behind the stall, one each, and so the percentiles know nothing of it.
     percentiles = outcome.histogram("read").percentiles_us()
@@ -74,7 +74,7 @@ def test_closed_loop_keeps_so_many_in_flight(client: Client) -> None:
 
 
 def test_a_refused_request_is_an_error_and_no_latency(client: Client) -> None:
-    stage = Stage(in_flight=1, duration_s=0.3, timeout_s=0.05)
+    stage = Stage("stalling", in_flight=1, duration_s=0.3, timeout_s=0.05)
     outcome = client.run(stage, time.monotonic_ns())
 
     assert outcome.errors["DEADLINE_EXCEEDED"] >= 1
