@@ -7,9 +7,9 @@ whichever comes first of its answer, its deadline, a mistake of the peer's and t
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 from featurestore_client.grpc_framing import (
     STATUS_NAMES,
@@ -28,6 +28,8 @@ from featurestore.errors import FeatureStoreError
 from featurestore.server.context import CallContext, Metadata, joined
 from featurestore.server.failure import failure_of
 from featurestore.server.methods import Method, StreamMethod, UnaryHandler, UnaryMethod
+
+_Result = TypeVar("_Result")
 
 HEADS_MAX = 1_024
 HEAD_BYTES_MAX = 2 << 10
@@ -195,10 +197,10 @@ class Call:
         if self._task is not None:
             self._task.cancel()
 
-    def _start(self, work: Awaitable[None]) -> None:
+    def _start(self, work: Awaitable[_Result], then: Callable[[_Result], None]) -> None:
         async def run() -> None:
             try:
-                await work
+                then(await work)
             except Exception as error:
                 self.fail(error)
             except asyncio.CancelledError:
@@ -207,6 +209,8 @@ class Call:
                 raise
 
         self._task = self._loop.create_task(run())
+        if isinstance(work, Coroutine):
+            self._task.add_done_callback(lambda _: work.close())  # it may have been cancelled before it began
 
     def _leave(self) -> None:
         self._ended = True
@@ -287,17 +291,17 @@ class UnaryCall(Call):
         if len(self._messages) > 1 or (event.ended and not (self._messages and self._reader.is_between)):
             self.refuse("INTERNAL", f"{len(self._messages)} whole messages in a call of one request: expected 1")
         elif event.ended:
-            self.context.request_compressed = self._reader.compressed
+            self.context.request_compressed = self._reader.compressed[-1]
             self._answer()
 
     def await_answer(self, answer: Awaitable[bytes]) -> None:
         """The handler has given back something to await."""
-        self._start(self._then_finish(answer))
+        self._start(answer, self._finish)
 
     def _answer(self) -> None:
         method = cast(UnaryMethod, self._head.method)
         if not method.inline:
-            self._start(self._call(method.handler))
+            self._start(self._call(method.handler), self._finish)
             return
         try:
             answer = method.handler(self._messages[0], self.context)
@@ -309,12 +313,9 @@ class UnaryCall(Call):
         else:
             self.await_answer(answer)
 
-    async def _call(self, handler: UnaryHandler) -> None:
+    async def _call(self, handler: UnaryHandler) -> bytes:
         answer = handler(self._messages[0], self.context)
-        self._finish(answer if isinstance(answer, bytes) else await answer)
-
-    async def _then_finish(self, answer: Awaitable[bytes]) -> None:
-        self._finish(await answer)
+        return answer if isinstance(answer, bytes) else await answer
 
     def _finish(self, answer: bytes) -> None:
         if self._ended:
@@ -342,7 +343,7 @@ class StreamCall(Call):
         self._all_received = False
         self._arrival: asyncio.Future[None] | None = None
         self._departure: asyncio.Future[None] | None = None
-        self._start(self._run(cast(StreamMethod, head.method)))
+        self._start(self._run(cast(StreamMethod, head.method)), self._finish)
 
     def receive(self, event: StreamEvent) -> None:
         if self._ended:
@@ -354,7 +355,8 @@ class StreamCall(Call):
             if not self._messages:
                 self._give_credit()
             try:
-                self._messages.extend((message, self._reader.compressed) for message in self._reader.read(event.data))
+                messages = self._reader.read(event.data)
+                self._messages.extend(zip(messages, self._reader.compressed, strict=True))
             except FramingError as error:
                 self.refuse(error.status, error.message)
                 return
@@ -384,6 +386,8 @@ class StreamCall(Call):
                 while self._carrier.session.unsent(self._stream_id) > STREAM_UNSENT_BYTES_MAX:
                     self._departure = self._loop.create_future()
                     await self._departure
+
+    def _finish(self, _: None) -> None:
         if not self._ended:
             self._end("OK")
 
