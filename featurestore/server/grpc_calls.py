@@ -7,9 +7,9 @@ whichever comes first of its answer, its deadline, a mistake of the peer's and t
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 from featurestore_client.grpc_framing import (
     STATUS_NAMES,
@@ -29,9 +29,14 @@ from featurestore.server.context import CallContext, Metadata, joined
 from featurestore.server.failure import failure_of
 from featurestore.server.methods import Method, StreamMethod, UnaryHandler, UnaryMethod
 
+_T = TypeVar("_T")
+
 HEADS_MAX = 1_024
 HEAD_BYTES_MAX = 2 << 10
 """Heads that are kept, and how long one may be: a caller sends the same one a million times."""
+
+MESSAGE_OVERHEAD_BYTES = 150
+"""What it takes to keep a message beside its bytes: the empty ones of a stream count too."""
 
 STREAM_UNSENT_BYTES_MAX = 256 << 10
 """Answers of a stream that wait for the peer before the handler is made to wait."""
@@ -159,6 +164,9 @@ class Carrier(Protocol):
     def flush_soon(self) -> None:
         """Sends what was queued, at the end of the loop's turn."""
 
+    def hold(self, count: int) -> bool:
+        """Counts so many bytes more of requests that are kept; False: that is too much."""
+
     def forget(self, stream_id: int) -> None:
         """The call has ended."""
 
@@ -179,6 +187,7 @@ class Call:
         self._ended = False
         self._began = False
         self._gzip = False
+        self._held_bytes = 0
         deadline = context.deadline
         self._timer = None if deadline is None else self._loop.call_later(deadline - time.monotonic(), self._too_late)
 
@@ -195,10 +204,16 @@ class Call:
         if self._task is not None:
             self._task.cancel()
 
-    def _start(self, work: Awaitable[None]) -> None:
+    def _hold(self, count: int) -> None:
+        """Keeps so many bytes from now on. Raises FramingError where all calls together keep too many."""
+        more, self._held_bytes = count - self._held_bytes, count
+        if not self._carrier.hold(more):
+            raise FramingError("RESOURCE_EXHAUSTED", "the requests that are being received take too much memory: try later")
+
+    def _start(self, work: Awaitable[_T], then: Callable[[_T], None]) -> None:
         async def run() -> None:
             try:
-                await work
+                then(await work)
             except Exception as error:
                 self.fail(error)
             except asyncio.CancelledError:
@@ -207,9 +222,13 @@ class Call:
                 raise
 
         self._task = self._loop.create_task(run())
+        if isinstance(work, Coroutine):
+            self._task.add_done_callback(lambda _: work.close())  # for a task that was cancelled before it began
 
     def _leave(self) -> None:
         self._ended = True
+        self._carrier.hold(-self._held_bytes)
+        self._held_bytes = 0
         if self._timer is not None:
             self._timer.cancel()
         self._carrier.forget(self._stream_id)
@@ -281,6 +300,7 @@ class UnaryCall(Call):
                 self._carrier.session.consume(self._stream_id, len(event.data))
             try:
                 self._messages += self._reader.read(event.data)
+                self._hold(self._reader.held_bytes + sum(map(len, self._messages)))
             except FramingError as error:
                 self.refuse(error.status, error.message)
                 return
@@ -292,12 +312,12 @@ class UnaryCall(Call):
 
     def await_answer(self, answer: Awaitable[bytes]) -> None:
         """The handler has given back something to await."""
-        self._start(self._then_finish(answer))
+        self._start(answer, self._finish)
 
     def _answer(self) -> None:
         method = cast(UnaryMethod, self._head.method)
         if not method.inline:
-            self._start(self._call(method.handler))
+            self._start(self._call(method.handler), self._finish)
             return
         try:
             answer = method.handler(self._messages[0], self.context)
@@ -309,12 +329,9 @@ class UnaryCall(Call):
         else:
             self.await_answer(answer)
 
-    async def _call(self, handler: UnaryHandler) -> None:
+    async def _call(self, handler: UnaryHandler) -> bytes:
         answer = handler(self._messages[0], self.context)
-        self._finish(answer if isinstance(answer, bytes) else await answer)
-
-    async def _then_finish(self, answer: Awaitable[bytes]) -> None:
-        self._finish(await answer)
+        return answer if isinstance(answer, bytes) else await answer
 
     def _finish(self, answer: bytes) -> None:
         if self._ended:
@@ -338,11 +355,12 @@ class StreamCall(Call):
     def __init__(self, carrier: Carrier, event: StreamEvent, head: RequestHead, context: NativeCallContext) -> None:
         super().__init__(carrier, event, head, context)
         self._messages: deque[tuple[bytes, bool]] = deque()
-        self._held = 0
+        self._uncredited_bytes = 0
+        self._queued_bytes = 0
         self._all_received = False
         self._arrival: asyncio.Future[None] | None = None
         self._departure: asyncio.Future[None] | None = None
-        self._start(self._run(cast(StreamMethod, head.method)))
+        self._start(self._run(cast(StreamMethod, head.method)), self._finish)
 
     def receive(self, event: StreamEvent) -> None:
         if self._ended:
@@ -350,11 +368,14 @@ class StreamCall(Call):
         if event.data:
             # While the handler has a message to take, the peer gets no further credit than its window: what has come of the
             # next message is the only thing that is held beyond that.
-            self._held += len(event.data)
+            self._uncredited_bytes += len(event.data)
             if not self._messages:
                 self._give_credit()
             try:
-                self._messages.extend((message, self._reader.compressed) for message in self._reader.read(event.data))
+                for message in self._reader.read(event.data):
+                    self._messages.append((message, self._reader.compressed))
+                    self._queued_bytes += len(message) + MESSAGE_OVERHEAD_BYTES
+                self._hold(self._reader.held_bytes + self._queued_bytes)
             except FramingError as error:
                 self.refuse(error.status, error.message)
                 return
@@ -371,9 +392,9 @@ class StreamCall(Call):
             self._departure.set_result(None)
 
     def _give_credit(self) -> None:
-        held, self._held = self._held, 0
-        if held:
-            self._carrier.session.consume(self._stream_id, held)
+        count, self._uncredited_bytes = self._uncredited_bytes, 0
+        if count:
+            self._carrier.session.consume(self._stream_id, count)
             self._carrier.flush_soon()
 
     async def _run(self, method: StreamMethod) -> None:
@@ -384,6 +405,8 @@ class StreamCall(Call):
                 while self._carrier.session.unsent(self._stream_id) > STREAM_UNSENT_BYTES_MAX:
                     self._departure = self._loop.create_future()
                     await self._departure
+
+    def _finish(self, _: None) -> None:
         if not self._ended:
             self._end("OK")
 
@@ -391,6 +414,9 @@ class StreamCall(Call):
         while True:
             while self._messages:
                 message, self.context.request_compressed = self._messages.popleft()
+                self._queued_bytes -= len(message) + MESSAGE_OVERHEAD_BYTES
+                if not self._ended:
+                    self._hold(self._reader.held_bytes + self._queued_bytes)
                 if not self._messages:
                     self._give_credit()
                 yield message

@@ -22,7 +22,12 @@ class Snapshot:
     schema_id: int
     join_keys: list[str]
     def __init__(
-        self, layout: RowLayout, schema_id: int, segments: Sequence[Segment], join_keys: Sequence[str], ttl_us: int,
+        self,
+        layout: RowLayout,
+        schema_id: int,
+        segments: Sequence[Segment],
+        join_keys: Sequence[str],
+        ttl_us: int,
         limits: ReadLimits,
     ) -> None: ...
 

@@ -153,9 +153,7 @@ class TableReader(SnapshotReader):
             return
         raise FailedPreconditionError(f"{self._directory} is left in the middle of a change by an owner that died: recover it")
 
-    def _take(
-        self, view: FeatureView, entity: Entity, layout: RowLayout, schema_id: int, segments: Sequence[Segment]
-    ) -> None:
+    def _take(self, view: FeatureView, entity: Entity, layout: RowLayout, schema_id: int, segments: Sequence[Segment]) -> None:
         join_keys = [key.name for key in entity.join_keys]
         self._snapshot = Snapshot(layout, schema_id, segments, join_keys, _microseconds(view.ttl), self._limits)
         self.view, self.entity = view, entity
