@@ -13,6 +13,7 @@ from setuptools import Extension, setup
 
 FLAGS = ["-O3", "-std=c11", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-deprecated-declarations"]
 SANITIZE = ["-fsanitize=address", "-fno-omit-frame-pointer", "-g"]
+IS_SANITIZED = os.environ.get("FEATURESTORE_SANITIZE") == "address"
 
 
 def _found(option: str) -> list[str]:
@@ -44,7 +45,7 @@ def _extensions() -> list[Extension]:
         return []
     from Cython.Build import cythonize  # noqa: PLC0415  not needed for a build without it
 
-    sanitize = SANITIZE if os.environ.get("FEATURESTORE_SANITIZE") == "address" else []
+    sanitize = SANITIZE if IS_SANITIZED else []
     extension = Extension(
         "featurestore_client.http2.session",
         ["featurestore_client/http2/session.pyx"],
@@ -55,4 +56,5 @@ def _extensions() -> list[Extension]:
     return modules
 
 
-setup(ext_modules=_extensions())
+# A place of its own for what is sanitized: objects of another build would be taken for current.
+setup(ext_modules=_extensions(), options={"build": {"build_base": "build/sanitized"}} if IS_SANITIZED else {})

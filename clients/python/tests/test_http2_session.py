@@ -668,7 +668,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(STEPS, st.sampled_from([10, 100, 1_000]))
 def test_whatever_the_order_of_things_each_side_hears_what_the_other_said(steps, window_bytes):
     """The oracle: bytes said on a stream, by side. Streams that nobody resets carry all of them, the others a beginning."""
@@ -743,9 +743,10 @@ def test_whatever_the_order_of_things_each_side_hears_what_the_other_said(steps,
     finished: set[int] = set()
     while True:
         moved = move("client", 100) | move("server", 100)
-        for name, stream in list(unread):
+        was_unread = list(unread)
+        for name, stream in was_unread:
             read(name, stream)
-        if moved:
+        if moved or was_unread:
             continue
         waiting = [stream for stream in pair.server.streams if stream not in finished]
         if not waiting:
@@ -758,7 +759,10 @@ def test_whatever_the_order_of_things_each_side_hears_what_the_other_said(steps,
     for (side, stream), text in said.items():
         other = pair.server if side == "client" else pair.client
         received = other.streams.get(stream)
-        if stream not in given_up:
+        if received is None and side == "client" and stream in pair.client.streams:
+            # It was one too many, sent before the server had said how many it takes: the client may try it again.
+            assert pair.client.streams[stream].error_code == REFUSED_STREAM
+        elif stream not in given_up:
             assert received is not None
             assert (received.data, received.ended, received.error_code) == (text, True, NEVER)
         elif received is not None:
