@@ -50,6 +50,8 @@ def portable(source: Path, environment: dict[str, str], tmp_path_factory: pytest
     (wheel,) = made.glob("*.whl")
     assert wheel.name.endswith("-py3-none-any.whl")
     zipfile.ZipFile(wheel).extractall(made / "installed")
+    (metadata,) = made.glob("installed/*.dist-info/METADATA")
+    assert "\nRequires-Dist: grpcio>=1.66\n" in metadata.read_text(), "where grpcio carries the calls, it is a requirement"
     return {"PYTHONPATH": f"{made / 'installed'}{os.pathsep}{ROOT}"}
 
 
