@@ -4,7 +4,6 @@ Knows no connection. Invariant: however a server, or a proxy before it, ends a s
 ``errors.py``; and it is a NotSentError only if the server says that it has not looked at the call.
 """
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NamedTuple
 
 from featurestore_client.addresses import Address
@@ -42,11 +41,6 @@ STREAM_ID_LAST: Final = (1 << 31) - 4_096
 _HEADS_MAX = 1_024
 _OK_TRAILERS = b"grpc-status\x000\x00"
 
-try:
-    _USER_AGENT = f"featurestore-client/{version('featurestore-client')}"
-except PackageNotFoundError:  # run from its sources
-    _USER_AGENT = "featurestore-client"
-
 
 def new_session() -> Session:
     """A client's end of a new connection."""
@@ -80,7 +74,7 @@ class Calls:
         self._rest = [
             (b"te", b"trailers"),
             (b"content-type", b"application/grpc"),
-            (b"user-agent", _USER_AGENT.encode()),
+            (b"user-agent", b"featurestore-client"),
             (b"grpc-accept-encoding", b"identity,gzip"),
             *header_pairs(metadata),
         ]

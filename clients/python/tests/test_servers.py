@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -384,3 +386,44 @@ def test_a_tls_server_without_http2_is_refused(certificates: Path, connect_nativ
         with pytest.raises(UnavailableError, match="does not speak HTTP/2"):
             connect_native(address, **options).list_tables()
         thread.join(10)
+
+
+# -------------------------------------------------------------------------------------------------------------- proxy
+
+
+@pytest.fixture(scope="module")
+def proxied(store: Any) -> Iterator[tuple[Any, str]]:
+    """A server, and the address of an nghttpx before it."""
+    program = shutil.which("nghttpx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        pytest.skip("nghttpx is not there: Debian's nghttp2-proxy")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [program, f"--frontend=127.0.0.1,{port};no-tls", f"--backend=127.0.0.1,{store.port};;proto=h2", "--workers=1"]
+    proxy = subprocess.Popen([*command, "--conf=/dev/null", "--log-level=ERROR"], stderr=subprocess.DEVNULL)
+    try:
+        yield store, f"grpc://127.0.0.1:{port}"
+    finally:
+        proxy.terminate()
+        proxy.wait(30)
+
+
+def test_a_proxy_in_between_changes_nothing(proxied: tuple[Any, str], connect_native: Connect) -> None:
+    store, address = proxied
+    client = connect_native(address, retry=PATIENT)
+    for user in range(50):
+        check(client, user)
+    rows = 100_000
+    counts = client.ingest("doubled", {"user": np.arange(rows), "value": 2 * np.arange(rows)})
+    assert counts.rows == rows
+    many = client.get("m", {"user": np.arange(10_000)})
+    np.testing.assert_array_equal(many["value"], 2 * np.arange(10_000))
+    with pytest.raises(featurestore_client.NotFoundError, match="does not exist"):
+        client.get("m2", {"user": [1]})
+    store.stop()
+    try:
+        with pytest.raises(UnavailableError, match=r"HTTP status 50[234]"):
+            connect_native(address, retry=ONCE).list_tables()
+    finally:
+        store.start()
+    check(client, 7, timeout_s=20)
