@@ -177,6 +177,11 @@ class BlockingConnection:
                 raise too_late(method_path, timeout_s) from None
             raise self._calls.lost(error) from None
 
+    def settle(self) -> None:
+        """After the first call: acknowledges the server's settings, for which some servers wait."""
+        with suppress(OSError):  # it is found dead by the next call
+            self.socket.send(self.session.take())
+
     def _long_reply(self, method_path: str, stream_id: int, count: int, events: list[StreamEvent], ends_s: float) -> Reply:
         """The reply that came in several pieces, the first of which are ``events``."""
         session = self.session

@@ -73,6 +73,8 @@ class NativeTransport:
                 if self._closed and isinstance(error, FeatureStoreError):
                     raise calls.closed() from None
                 raise
+            if opened:
+                connection.settle()
             if connection.reusable and len(idle) < IDLE_MAX:
                 idle.append(connection)
             else:

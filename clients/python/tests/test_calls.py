@@ -243,6 +243,20 @@ def test_a_restarted_server_is_found_again(server: Any, connect: Connect) -> Non
         again.join()
 
 
+def test_what_no_server_can_have_seen_is_repeated_whatever_it_is(server: Any, connect_native: Connect) -> None:
+    server.handlers["Apply"] = lambda _request, _context: b""
+    client = connect_native(server.address)
+    client.apply({})
+    server.stop()
+    again = threading.Timer(0.3, server.start)
+    again.start()
+    try:
+        client.apply({})
+    finally:
+        again.join()
+    assert server.calls == ["Apply", "Apply"]
+
+
 def test_no_server_is_unavailable_with_the_address(server: Any, connect: Connect) -> None:
     server.stop()
     with pytest.raises(UnavailableError, match=server.address):
