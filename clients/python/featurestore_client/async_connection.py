@@ -6,12 +6,13 @@ that began here is told how it ended, by the server or by the end of the connect
 """
 
 import asyncio
+import select
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final
 
 from featurestore_client.blocking_connection import tune
-from featurestore_client.errors import FeatureStoreError
+from featurestore_client.errors import FeatureStoreError, UnavailableError
 from featurestore_client.grpc_framing import FramingError, MessageReader, frame
 from featurestore_client.http2 import CANCEL, NEVER, Headers, ProtocolError, StreamEvent
 from featurestore_client.http2_calls import MESSAGE_BYTES_MAX, STREAM_ID_LAST, Calls, Reply, new_session, too_late
@@ -34,18 +35,22 @@ class AsyncConnection(asyncio.Protocol):
         self._is_retired = False
         self.closed = self.loop.create_future()
         """Done once the socket is closed."""
+        self._fresh: set[int] = set()
+        """The streams of which nothing is written yet."""
         self._heard = 0
-        """How often the server was heard of."""
+        """How often the server had something to say to a call."""
+        self._poll = select.poll()
 
     # ---------------------------------------------------------------------------------------------- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        tune(transport.get_extra_info("socket"))
+        connected = transport.get_extra_info("socket")
+        tune(connected)
+        self._poll.register(connected.fileno(), select.POLLIN)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        self._heard += 1
         try:
             events = self._session.receive(data)
         except ProtocolError as error:
@@ -53,13 +58,17 @@ class AsyncConnection(asyncio.Protocol):
             self._transport.close()
             self._end_all(self.calls.lost(error))
             return
+        self._heard += len(events)
+        self._tell(events)
+        if self._session.wants_write:
+            self._plan_flush()
+        self._close_if_done()
+
+    def _tell(self, events: list[StreamEvent]) -> None:
         for event in events:
             call = self._open.get(event.stream_id)
             if call is not None:
                 call.happened(event)
-        if self._session.wants_write:
-            self._plan_flush()
-        self._close_if_done()
 
     def eof_received(self) -> None:
         self._end_all(self.calls.lost("the server closed it"))
@@ -130,7 +139,12 @@ class AsyncConnection(asyncio.Protocol):
             stream_id = self._session.request(head, framed, end)
         except ProtocolError as error:
             raise self.calls.not_sent(str(error)) from None
+        if not self._open and not self._flush_is_due and self._poll.poll(0):
+            # The server said something while the connection was idle, perhaps farewell: that is read before anything is sent.
+            self._flush_is_due = True
+            self.loop.call_soon(self.loop.call_soon, self._flush)
         self._open[stream_id] = call
+        self._fresh.add(stream_id)
         if stream_id >= STREAM_ID_LAST:
             self._is_retired = True
         self._plan_flush()
@@ -180,8 +194,9 @@ class AsyncConnection(asyncio.Protocol):
     def _end_all(self, error: FeatureStoreError) -> None:
         self._is_retired = True
         calls, self._open = self._open, {}
-        for call in calls.values():
-            call.fail(error)
+        for stream_id, call in calls.items():
+            is_unsent = stream_id in self._fresh and isinstance(error, UnavailableError)
+            call.fail(self.calls.not_sent("the connection was lost before") if is_unsent else error)
 
     # ---------------------------------------------------------------------------------------------------------- writing
 
@@ -192,8 +207,12 @@ class AsyncConnection(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flush_is_due = False
-        while self._transport is not None and not self._is_paused and (data := self._session.take()):
+        if self._transport is None or self._is_paused:
+            return
+        self._fresh.clear()
+        while not self._is_paused and (data := self._session.take()):
             self._transport.write(data)
+        self._tell(self._session.events())  # of streams that broke a rule, or came too late to begin
         for stream_id in self._session.drained():
             call = self._open.get(stream_id)
             if isinstance(call, _StreamCall):

@@ -72,16 +72,15 @@ class Balancer(Generic[AnyTransport]):
     def healthy(self, tried: Collection[Endpoint[AnyTransport]] = ()) -> Endpoint[AnyTransport] | None:
         """The same, None where there is none that is not set aside."""
         now_s = time.monotonic()
-        start = next(self._turns) % len(self.endpoints)
-        best: Endpoint[AnyTransport] | None = None
-        for endpoint in self.endpoints[start:] + self.endpoints[:start]:
-            if endpoint in tried or endpoint.aside_until_s > now_s:
-                continue
-            if best is None or len(endpoint.in_flight) < len(best.in_flight):
-                best = endpoint
-            if not self._by_load:
-                break
-        if best is not None and best.aside_until_s:  # its delay is over: this call alone finds out how it is
+        eligible = [each for each in self.endpoints if each.aside_until_s <= now_s and each not in tried]
+        if not eligible:
+            return None
+        if self._by_load:
+            loads = [len(each.in_flight) for each in eligible]
+            eligible = [each for each, load in zip(eligible, loads, strict=True) if load == min(loads)]
+        turn = next(self._turns)  # among those only: else the neighbour of one that is left out gets its share too
+        best = eligible[turn % len(eligible)]
+        if best.aside_until_s:  # its delay is over: this call alone finds out how it is
             best.aside_until_s = now_s + _ASIDE.backoff_s
         return best
 

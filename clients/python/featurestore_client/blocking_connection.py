@@ -204,9 +204,11 @@ class BlockingConnection:
                     self._give_up(stream_id)
                     raise self._calls.error("RESOURCE_EXHAUSTED", f"an answer above {MESSAGE_BYTES_MAX} bytes")
             self._send_rest(b"", ends_s)
-            self._fit_timeout(ends_s)
-            count = self.socket.recv_into(self._buffer)
-            events = session.receive(self._view[:count])
+            events = session.events()  # of a stream that broke a rule
+            if not events:
+                self._fit_timeout(ends_s)
+                count = self.socket.recv_into(self._buffer)
+                events = session.receive(self._view[:count])
 
     def _send_rest(self, data: bytes, ends_s: float) -> None:
         """Sends ``data`` and all that the session has, as far as the server's windows allow."""

@@ -138,6 +138,10 @@ class BlockingStream:
             raise CancelledError(f"{self._method_path.rpartition('/')[2]} was given up")
         self._draw()
         self._send()
+        for event in self._session.events():  # the stream broke a rule
+            self._take_in(event)
+        if self._is_over:
+            return
         waiting = select.poll()
         waiting.register(self._woken, select.POLLIN)
         waiting.register(self._socket, select.POLLIN | (select.POLLOUT if self._out else 0))

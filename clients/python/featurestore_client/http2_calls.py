@@ -4,7 +4,6 @@ Knows no connection. Invariant: however a server, or a proxy before it, ends a s
 ``errors.py``; and it is a NotSentError only if the server says that it has not looked at the call.
 """
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NamedTuple
 
 from featurestore_client.addresses import Address
@@ -42,11 +41,6 @@ STREAM_ID_LAST: Final = (1 << 31) - 4_096
 _HEADS_MAX = 1_024
 _OK_TRAILERS = b"grpc-status\x000\x00"
 
-try:
-    _USER_AGENT = f"featurestore-client/{version('featurestore-client')}"
-except PackageNotFoundError:  # run from its sources
-    _USER_AGENT = "featurestore-client"
-
 
 def new_session() -> Session:
     """A client's end of a new connection."""
@@ -80,7 +74,7 @@ class Calls:
         self._rest = [
             (b"te", b"trailers"),
             (b"content-type", b"application/grpc"),
-            (b"user-agent", _USER_AGENT.encode()),
+            (b"user-agent", b"featurestore-client"),
             (b"grpc-accept-encoding", b"identity,gzip"),
             *header_pairs(metadata),
         ]
@@ -108,12 +102,12 @@ class Calls:
                 return message
         head, data, trailers = reply.head or b"", reply.data, reply.trailers
         encoding = self.check_head(head, method_path, timeout_s)
+        self.check_end(head, trailers, method_path, timeout_s)
         try:
             reader = MessageReader(MESSAGE_BYTES_MAX, encoding)
             messages = reader.read(data)
         except FramingError as failure:
             raise self.error(failure.status, failure.message) from None
-        self.check_end(head, trailers, method_path, timeout_s)
         if len(messages) != 1 or not reader.is_between:
             raise self.error("INTERNAL", f"{method_path} was answered with {len(messages)} whole messages: expected 1")
         return messages[0]
@@ -154,6 +148,8 @@ class Calls:
         message = decode_message(fields.get("grpc-message", "")) or f"{method_path} failed without a word"
         if code == "DEADLINE_EXCEEDED" and message == "Deadline Exceeded":  # in grpcio's words
             raise too_late(method_path, timeout_s)
+        if code == "CANCELLED" and message == "CANCELLED":  # likewise, of calls that it drops as it shuts down
+            code, message = "UNAVAILABLE", "the server gave the call up"
         try:
             details = dict(metadata_of(pairs)).get("grpc-status-details-bin", b"")
         except FramingError:

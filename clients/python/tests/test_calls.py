@@ -285,24 +285,6 @@ def test_tls_options_need_tls() -> None:
         featurestore_client.connect("grpcs://host", ca_certificate="/nowhere.pem")
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, and a server and a client that it vouches for."""
-    directory = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
-    openssl("req", "-x509", *new_key, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
-    for name in ("server", "client"):
-        (directory / "names").write_text("subjectAltName=DNS:store.test")
-        openssl("req", *new_key[:-2], "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
-        openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
-    return directory
-
-
 def test_tls_with_certificates_on_both_sides(server: Any, connect: Connect, certificates: Path) -> None:
     server.stop()
     pair = ((certificates / "server.key").read_bytes(), (certificates / "server.pem").read_bytes())
