@@ -8,10 +8,10 @@ EXTENSION_SOURCES := setup.py pyproject.toml $(wildcard featurestore/*/*.pyx fea
     clients/python/setup.py clients/python/pyproject.toml $(wildcard clients/python/featurestore_client/*/*.pyx clients/python/featurestore_client/*/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve bench proto lint format wheels image clean
+.PHONY: help demo test sanitize serve bench proto lint format wheels image clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # uv takes dependency groups, pip does from 25.1: so pip is brought up to date first.
 .venv/made:
@@ -49,6 +49,22 @@ demo: .venv/demo ## real flights become features that a model reads, end to end
 
 test: .venv/bench lint ## everything that is promised: lint, types, generated code, tests
 	$(BIN)/python -m pytest
+
+# A copy of the client's package whose compiled part is built for it stands before the one in .venv. Python itself leaks by design.
+SANITIZED := .venv/sanitized
+SANITIZED_RUN := PYTHONPATH=$(SANITIZED) PYTHONMALLOC=malloc LD_PRELOAD="$$(cc -print-file-name=libasan.so)" \
+    ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=64:abort_on_error=1 $(BIN)/python
+
+sanitize: .venv/bench ## the HTTP/2 session under AddressSanitizer: its tests, and a million changed conversations
+	rm -rf $(SANITIZED) clients/python/build/sanitized
+ifdef UV
+	FEATURESTORE_SANITIZE=address FEATURESTORE_HTTP2=required uv pip install --quiet --python $(BIN)/python --target $(SANITIZED) --no-deps --no-cache clients/python
+else
+	FEATURESTORE_SANITIZE=address FEATURESTORE_HTTP2=required $(BIN)/python -m pip install --quiet --target $(SANITIZED) --no-deps --no-cache-dir clients/python
+endif
+	nm -D $(SANITIZED)/featurestore_client/http2/session.*.so | grep -q __asan_init
+	$(SANITIZED_RUN) -m pytest -p no:cacheprovider clients/python/tests/test_http2_session.py
+	$(SANITIZED_RUN) -m tests.hostile.frame_fuzz --sequences $(or $(FUZZ_SEQUENCES),1000000)
 
 serve: .venv/installed ## start a server on 127.0.0.1:7400
 	$(BIN)/featurestore serve

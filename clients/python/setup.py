@@ -15,6 +15,7 @@ REQUIREMENTS = ["numpy>=1.26", "protobuf>=5.27"]
 FALLBACK = ["grpcio>=1.66"]
 FLAGS = ["-O3", "-std=c11", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-deprecated-declarations"]
 SANITIZE = ["-fsanitize=address", "-fno-omit-frame-pointer", "-g"]
+IS_SANITIZED = os.environ.get("FEATURESTORE_SANITIZE") == "address"
 
 
 def _found(option: str) -> list[str]:
@@ -46,7 +47,7 @@ def _extensions() -> list[Extension]:
         return []
     from Cython.Build import cythonize  # noqa: PLC0415  not needed for a build without it
 
-    sanitize = SANITIZE if os.environ.get("FEATURESTORE_SANITIZE") == "address" else []
+    sanitize = SANITIZE if IS_SANITIZED else []
     extension = Extension(
         "featurestore_client.http2.session",
         ["featurestore_client/http2/session.pyx"],
@@ -58,4 +59,9 @@ def _extensions() -> list[Extension]:
 
 
 extensions = _extensions()
-setup(ext_modules=extensions, install_requires=REQUIREMENTS if extensions else REQUIREMENTS + FALLBACK)
+setup(
+    ext_modules=extensions,
+    install_requires=REQUIREMENTS if extensions else REQUIREMENTS + FALLBACK,
+    # A place of its own for what is sanitized: objects of another build would be taken for current.
+    options={"build": {"build_base": "build/sanitized"}} if IS_SANITIZED else {},
+)

@@ -35,6 +35,9 @@ HEADS_MAX = 1_024
 HEAD_BYTES_MAX = 2 << 10
 """Heads that are kept, and how long one may be: a caller sends the same one a million times."""
 
+MESSAGE_OVERHEAD_BYTES = 150
+"""What it takes to keep a message beside its bytes: the empty ones of a stream count too."""
+
 STREAM_UNSENT_BYTES_MAX = 256 << 10
 """Answers of a stream that wait for the peer before the handler is made to wait."""
 
@@ -161,6 +164,9 @@ class Carrier(Protocol):
     def flush_soon(self) -> None:
         """Sends what was queued, at the end of the loop's turn."""
 
+    def hold(self, count: int) -> bool:
+        """Counts so many bytes more of requests that are kept; False: that is too much."""
+
     def forget(self, stream_id: int) -> None:
         """The call has ended."""
 
@@ -181,6 +187,7 @@ class Call:
         self._ended = False
         self._began = False
         self._gzip = False
+        self._held_bytes = 0
         deadline = context.deadline
         self._timer = None if deadline is None else self._loop.call_later(deadline - time.monotonic(), self._too_late)
 
@@ -196,6 +203,12 @@ class Call:
         self._leave()
         if self._task is not None:
             self._task.cancel()
+
+    def _hold(self, count: int) -> None:
+        """Keeps so many bytes from now on. Raises FramingError where all calls together keep too many."""
+        more, self._held_bytes = count - self._held_bytes, count
+        if not self._carrier.hold(more):
+            raise FramingError("RESOURCE_EXHAUSTED", "the requests that are being received take too much memory: try later")
 
     def _start(self, work: Awaitable[_Result], then: Callable[[_Result], None]) -> None:
         async def run() -> None:
@@ -214,6 +227,8 @@ class Call:
 
     def _leave(self) -> None:
         self._ended = True
+        self._carrier.hold(-self._held_bytes)
+        self._held_bytes = 0
         if self._timer is not None:
             self._timer.cancel()
         self._carrier.forget(self._stream_id)
@@ -285,6 +300,7 @@ class UnaryCall(Call):
                 self._carrier.session.consume(self._stream_id, len(event.data))
             try:
                 self._messages += self._reader.read(event.data)
+                self._hold(self._reader.held_bytes + sum(map(len, self._messages)))
             except FramingError as error:
                 self.refuse(error.status, error.message)
                 return
@@ -339,7 +355,8 @@ class StreamCall(Call):
     def __init__(self, carrier: Carrier, event: StreamEvent, head: RequestHead, context: NativeCallContext) -> None:
         super().__init__(carrier, event, head, context)
         self._messages: deque[tuple[bytes, bool]] = deque()
-        self._held = 0
+        self._uncredited_bytes = 0
+        self._queued_bytes = 0
         self._all_received = False
         self._arrival: asyncio.Future[None] | None = None
         self._departure: asyncio.Future[None] | None = None
@@ -351,12 +368,14 @@ class StreamCall(Call):
         if event.data:
             # While the handler has a message to take, the peer gets no further credit than its window: what has come of the
             # next message is the only thing that is held beyond that.
-            self._held += len(event.data)
+            self._uncredited_bytes += len(event.data)
             if not self._messages:
                 self._give_credit()
             try:
                 messages = self._reader.read(event.data)
                 self._messages.extend(zip(messages, self._reader.compressed, strict=True))
+                self._queued_bytes += sum(map(len, messages)) + len(messages) * MESSAGE_OVERHEAD_BYTES
+                self._hold(self._reader.held_bytes + self._queued_bytes)
             except FramingError as error:
                 self.refuse(error.status, error.message)
                 return
@@ -373,9 +392,9 @@ class StreamCall(Call):
             self._departure.set_result(None)
 
     def _give_credit(self) -> None:
-        held, self._held = self._held, 0
-        if held:
-            self._carrier.session.consume(self._stream_id, held)
+        count, self._uncredited_bytes = self._uncredited_bytes, 0
+        if count:
+            self._carrier.session.consume(self._stream_id, count)
             self._carrier.flush_soon()
 
     async def _run(self, method: StreamMethod) -> None:
@@ -395,6 +414,9 @@ class StreamCall(Call):
         while True:
             while self._messages:
                 message, self.context.request_compressed = self._messages.popleft()
+                self._queued_bytes -= len(message) + MESSAGE_OVERHEAD_BYTES
+                if not self._ended:
+                    self._hold(self._reader.held_bytes + self._queued_bytes)
                 if not self._messages:
                     self._give_credit()
                 yield message

@@ -36,9 +36,16 @@ _log = logging.getLogger(__name__)
 TAKE_BYTES = 256 << 10
 
 
+CROWDED_UNSENT_BYTES_MAX = 1 << 20
+"""Of one connection, while all together owe more than they may."""
+
+
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """What one peer may do. Times in seconds."""
+    """What one peer may do, and all of them together. Times in seconds."""
+
+    connections_max: int = 10_000
+    """At a time, or as many as the files that the process may open leave room for: further ones are closed as they come."""
 
     message_bytes_max: int = 64 << 20
     """Of one request message, and of what it decompresses to."""
@@ -49,28 +56,52 @@ class ConnectionLimits:
     window_bytes: int = 1 << 20
     """Sent on one stream before its handler takes it."""
     control_frames_max: int = 2_000
-    """In a second, of resets, pings, settings, priorities and empty frames: more end the connection."""
+    """In a second, of resets, pings, settings, priorities, continuations and empty frames: more end the connection."""
+    held_bytes_max: int = 256 << 20
+    """Of one connection's requests that are being received or wait for their handler: what goes beyond ends its call."""
+    held_bytes_max_in_all: int = 1 << 30
+    """Of all connections'."""
     unsent_bytes_max: int = 64 << 20
     """Answers that wait for a peer to read them; while there are more, its new calls are refused."""
+    unsent_bytes_max_in_all: int = 1 << 30
+    """Of all connections; while there are more, each has CROWDED_UNSENT_BYTES_MAX instead."""
     greeting_timeout_s: float = 10.0
     """For TLS and the first frames, before a connection that says nothing is closed."""
     request_timeout_s: float = 60.0
     """For the whole of a request that is one message, whatever the caller's deadline."""
     stall_timeout_s: float = 60.0
-    """For a peer that takes nothing of what it is owed, before its connection is closed."""
+    """For a peer that is owed answers to take all of them or ``stall_bytes`` of them, else its connection is closed."""
+    stall_bytes: int = 16 << 10
     keepalive_s: float = 60.0
-    """Of silence, after which a ping asks whether the peer is still there."""
+    """Without a whole frame, after which a ping asks whether the peer is still there."""
     keepalive_timeout_s: float = 20.0
     """For the answer to that."""
     age_max_s: float | None = None
     """After which a connection is asked to make room for a new one (so that load balancers can move it); never when None."""
 
 
+class Connections:
+    """All that a server has, and what they hold together."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.opened: set[GrpcConnection] = set()
+        self.held_bytes = 0
+        self.unsent_bytes_max = limits.unsent_bytes_max
+        self._limits = limits
+        self._unsent_bytes = 0
+
+    def owe(self, count: int) -> None:
+        """Counts so many bytes more of answers that wait for their peers."""
+        self._unsent_bytes += count
+        is_crowded = self._unsent_bytes > self._limits.unsent_bytes_max_in_all
+        self.unsent_bytes_max = min(self._limits.unsent_bytes_max, CROWDED_UNSENT_BYTES_MAX if is_crowded else 1 << 62)
+
+
 class GrpcConnection(asyncio.Protocol):
     """A connection, from ``connection_made`` to ``connection_lost``."""
 
     def __init__(
-        self, heads: RequestHeads, limits: ConnectionLimits, opened: set["GrpcConnection"], closed: Callable[[], None]
+        self, heads: RequestHeads, limits: ConnectionLimits, connections: Connections, closed: Callable[[], None]
     ) -> None:
         self.session = Session(
             client=False,
@@ -85,8 +116,10 @@ class GrpcConnection(asyncio.Protocol):
         self.request_timeout_s = limits.request_timeout_s
         self._heads = heads
         self._limits = limits
-        self._all_opened = opened
+        self._connections = connections
         self._closed = closed
+        self._held_bytes = 0  # of requests
+        self._owed_bytes = 0  # of answers, when it was last counted
         self._calls: dict[int, Call] = {}
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
@@ -94,17 +127,17 @@ class GrpcConnection(asyncio.Protocol):
         self._flush_is_due = False
         self._drain_pongs: int | None = None
         self._is_refusing = False
-        self._was_heard = False
+        self._frames = 0
         now = time.monotonic()
         self._opened = self._heard = self._moved = now
-        self._sent_bytes = self._moved_bytes = 0
+        self._moved_bytes = 0
         self._retires = now + limits.age_max_s * random.uniform(0.9, 1.1) if limits.age_max_s else float("inf")  # noqa: S311
 
     # ----------------------------------------------------------------------------------------------- called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greets the peer."""
-        self._all_opened.add(self)
+        self._connections.opened.add(self)
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=TAKE_BYTES)
         self.peer = _peer_of(transport)
@@ -117,7 +150,6 @@ class GrpcConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes in what the peer sent, and sends what can be answered."""
-        self._was_heard = True
         try:
             events = self.session.receive(data)
         except ProtocolError as error:
@@ -145,7 +177,9 @@ class GrpcConnection(asyncio.Protocol):
         """Nobody waits for the calls any more."""
         for call in list(self._calls.values()):
             call.give_up()
-        self._all_opened.discard(self)
+        self._connections.owe(-self._owed_bytes)
+        self._owed_bytes = 0
+        self._connections.opened.discard(self)
         self._closed()
 
     # ---------------------------------------------------------------------------------------------------------------- calls
@@ -154,7 +188,7 @@ class GrpcConnection(asyncio.Protocol):
         if head.refusal is not None:
             self.session.respond(event.stream_id, head.refusal, b"", None)
             return
-        if self._is_refusing or self.session.unsent_bytes > self._limits.unsent_bytes_max:
+        if self._is_refusing or self.session.unsent_bytes > self._connections.unsent_bytes_max:
             self.session.reset(event.stream_id, REFUSED_STREAM)
             return
         try:
@@ -205,6 +239,15 @@ class GrpcConnection(asyncio.Protocol):
         else:
             call.receive(event)
 
+    def hold(self, count: int) -> bool:
+        """Counts so many bytes more of requests that are kept; False: that is too much."""
+        self._held_bytes += count
+        self._connections.held_bytes += count
+        return (
+            self._held_bytes <= self._limits.held_bytes_max
+            and self._connections.held_bytes <= self._limits.held_bytes_max_in_all
+        )
+
     def forget(self, stream_id: int) -> None:
         """A call has ended."""
         self._calls.pop(stream_id, None)
@@ -226,7 +269,6 @@ class GrpcConnection(asyncio.Protocol):
             data = session.take(TAKE_BYTES)
             if data:
                 transport.write(data)
-                self._sent_bytes += len(data)
             if self._calls:
                 for stream_id in session.drained():
                     call = self._calls.get(stream_id)
@@ -236,6 +278,10 @@ class GrpcConnection(asyncio.Protocol):
                     self._go_on(event)
             if len(data) < TAKE_BYTES:
                 break
+        if self._is_paused or self._owed_bytes:
+            owed_bytes = session.unsent_bytes
+            self._connections.owe(owed_bytes - self._owed_bytes)
+            self._owed_bytes = owed_bytes
         if self._drain_pongs is not None:
             self._drain_further()
         if not session.wants_read and not session.wants_write:
@@ -251,9 +297,8 @@ class GrpcConnection(asyncio.Protocol):
     def tick(self, now: float) -> None:
         """Once a second: what depends on time."""
         limits = self._limits
-        self.session.replenish()
-        if self._was_heard:
-            self._was_heard = False
+        if self.session.frames != self._frames:
+            self._frames = self.session.frames
             self._heard = now
         silence_s = now - self._heard
         if not self.session.is_greeted and now - self._opened > limits.greeting_timeout_s:
@@ -271,9 +316,10 @@ class GrpcConnection(asyncio.Protocol):
                 self.drain()
 
     def _is_stalled(self, now: float) -> bool:
+        # Of bodies alone: a peer that keeps its windows shut could else be kept company by its pings.
         buffered = self._transport.get_write_buffer_size()
-        moved_bytes = self._sent_bytes - buffered
-        if moved_bytes != self._moved_bytes or not (buffered or self.session.unsent_bytes):
+        moved_bytes = self.session.sent_bytes - buffered
+        if moved_bytes - self._moved_bytes >= self._limits.stall_bytes or not (buffered or self.session.unsent_bytes):
             self._moved_bytes, self._moved = moved_bytes, now
         return now - self._moved > self._limits.stall_timeout_s
 

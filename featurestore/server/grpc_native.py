@@ -6,20 +6,23 @@ package was built without the HTTP/2 session.
 
 import asyncio
 import logging
+import resource
+import sys
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from featurestore.address import UnixAddress
 from featurestore.server.grpc_calls import RequestHeads
-from featurestore.server.grpc_connection import ConnectionLimits, GrpcConnection
+from featurestore.server.grpc_connection import ConnectionLimits, Connections, GrpcConnection
 from featurestore.server.listener import BACKLOG, Listener
 from featurestore.server.methods import Method
 
 _log = logging.getLogger(__name__)
 
-CONNECTIONS_MAX = 10_000
-"""Further ones are closed as they come."""
+FILES_KEPT = 256
+"""Of the files that this process may open, those that are not for connections: segments, logs, what starts and ends."""
 
 _TICK_S = 1.0
 
@@ -36,13 +39,19 @@ class GrpcNativeServer:
         self._heads = RequestHeads(methods, self._limits.header_bytes_max)
         self._listeners = listeners
         self._servers: list[asyncio.Server] = []
-        self._connections: set[GrpcConnection] = set()
+        self._connections = Connections(self._limits)
+        self._made: weakref.WeakSet[GrpcConnection] = weakref.WeakSet()
+        self._connections_max = self._limits.connections_max
         self._all_closed = asyncio.Event()
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> list[str]:
         """Listens; returns the URLs, with the ports that were got. FailedPreconditionError, in a sentence, when it cannot."""
         loop = asyncio.get_running_loop()
+        self._connections_max = min(self._limits.connections_max, _files_max() - FILES_KEPT)
+        if self._connections_max < self._limits.connections_max:
+            fields = {"connections_max": self._connections_max, "reason": "the process may not open more files (ulimit -n)"}
+            _log.warning("fewer connections", extra={"fields": fields})
         urls = []
         try:
             for listener in self._listeners:
@@ -69,13 +78,13 @@ class GrpcNativeServer:
     async def stop(self, drain_timeout_s: float) -> None:
         """Takes no more calls, lets those in flight end for so long, then cancels them."""
         self._close_sockets()
-        if self._connections:
+        if self._connections.opened:
             self._all_closed.clear()
-            for connection in list(self._connections):
+            for connection in list(self._connections.opened):
                 connection.drain()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._all_closed.wait(), drain_timeout_s)
-            for connection in list(self._connections):
+            for connection in list(self._connections.opened):
                 connection.abort()
         if self._ticking is not None:
             self._ticking.cancel()
@@ -89,20 +98,32 @@ class GrpcNativeServer:
                 listener.address.remove()
 
     def _connection(self) -> asyncio.Protocol:
-        if len(self._connections) >= CONNECTIONS_MAX:
+        if len(self._made) >= self._connections_max:
             return _Refused()
-        return GrpcConnection(self._heads, self._limits, self._connections, self._lost)
+        connection = GrpcConnection(self._heads, self._limits, self._connections, self._lost)
+        self._made.add(connection)  # those that are at TLS's handshake count too
+        return connection
 
     def _lost(self) -> None:
-        if not self._connections:
+        if not self._connections.opened:
             self._all_closed.set()
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
             now = time.monotonic()
-            for connection in list(self._connections):
+            for connection in list(self._connections.opened):
                 connection.tick(now)
+
+
+def _files_max() -> int:
+    """How many files this process may open, once it has asked for as many as it is allowed to ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # where the system's own bound is lower
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 class _Refused(asyncio.Protocol):

@@ -101,6 +101,11 @@ class MessageReader:
         """Whether a message has just ended, or none begun."""
         return not self._held
 
+    @property
+    def held_bytes(self) -> int:
+        """Of a message that has begun."""
+        return len(self._held)
+
     def read(self, data: bytes) -> list[bytes]:
         """The messages that end in ``data``. Raises FramingError."""
         messages: list[bytes] = []

@@ -18,6 +18,7 @@ from cpython.ref cimport Py_XDECREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from collections import deque
 
@@ -142,9 +143,10 @@ cdef class Session:
     """One connection's state. See ``http2/__init__.py`` for the way it is used.
 
     ``apart`` is a header whose value differs from request to request and is given apart from the others. ``window_bytes`` is
-    what a peer may send on one stream before it is consumed. ``control_frames_max`` bounds what a peer may send that asks for
-    nothing (resets, pings, settings, priorities, empty frames) between two calls of ``replenish``. ``unsent_bytes`` are those
-    of all bodies that are queued and not taken; ``is_greeted`` tells that the peer has acknowledged our settings.
+    what a peer may send on one stream before it is consumed. ``control_frames_max`` bounds what a peer may send in
+    ``control_period_s`` that asks for nothing (resets, pings, settings, priorities, empty frames). ``unsent_bytes`` are those
+    of all bodies that are queued and not taken, ``sent_bytes`` those of all that were; ``frames`` counts what was received
+    whole; ``is_greeted`` tells that the peer has acknowledged our settings.
     """
 
     cdef nghttp2_session *_session
@@ -154,6 +156,8 @@ cdef class Session:
     cdef bint _is_client
     cdef bytes _apart
     cdef readonly Py_ssize_t unsent_bytes
+    cdef readonly uint64_t sent_bytes
+    cdef readonly uint64_t frames
     cdef readonly bint is_greeted
 
     cdef char *_block  # the header block that is being received
@@ -163,6 +167,7 @@ cdef class Session:
     cdef size_t _header_bytes_max
 
     cdef int _control_frames, _control_frames_max
+    cdef double _control_period_s, _counted_from_s
     cdef readonly int pongs
     cdef readonly bint going_away
     cdef str _broken
@@ -182,6 +187,7 @@ cdef class Session:
         int streams_max=256,
         size_t header_bytes_max=16 << 10,
         int control_frames_max=2_000,
+        double control_period_s=1.0,
     ):
         self._streams = {}
         self._events = []
@@ -190,6 +196,8 @@ cdef class Session:
         self._apart = apart
         self._header_bytes_max = header_bytes_max
         self._control_frames_max = control_frames_max
+        self._control_period_s = control_period_s
+        self._counted_from_s = _now_s()
         self._last_head = b""
         self._block_capacity = 1024
         self._block = <char *>malloc(self._block_capacity)
@@ -454,10 +462,6 @@ cdef class Session:
         """Ends the connection: after what ``take`` gives there is nothing more to read or send."""
         nghttp2_session_terminate_session(self._session, error_code)
 
-    def replenish(self):
-        """Allows the peer its control frames anew: called once a second by whoever has a clock."""
-        self._control_frames = 0
-
     @property
     def open_streams(self):
         """Streams that are not closed."""
@@ -506,9 +510,14 @@ cdef class Session:
         return FAILED
 
     cdef int _count_control_frame(self) except -1:
+        cdef double now_s
         self._control_frames += 1
         if self._control_frames > self._control_frames_max:
-            return self._break(f"more than {self._control_frames_max} control frames in a second")
+            now_s = _now_s()
+            if now_s - self._counted_from_s < self._control_period_s:
+                return self._break(f"more than {self._control_frames_max} control frames in {self._control_period_s:g} s")
+            self._counted_from_s = now_s
+            self._control_frames = 1
         return 0
 
     cdef int _add_header(self, const uint8_t *name, size_t name_length, const uint8_t *value, size_t value_length) except -1:
@@ -570,6 +579,7 @@ cdef class Session:
         cdef StreamEvent event
         cdef void *known
         cdef int kind = frame.hd.type
+        self.frames += 1
         if kind == NGHTTP2_HEADERS or kind == NGHTTP2_DATA:
             known = nghttp2_session_get_stream_user_data(self._session, frame.hd.stream_id)
             if known is NULL:
@@ -649,6 +659,7 @@ cdef class Session:
         self._out_length += 9 + left
         stream.unsent -= left
         self.unsent_bytes -= left
+        self.sent_bytes += left
         while left:
             chunk = min(left, PyBytes_GET_SIZE(stream.first) - stream.position)
             memcpy(out, PyBytes_AS_STRING(stream.first) + stream.position, chunk)
@@ -661,6 +672,12 @@ cdef class Session:
         if stream.unsent == 0 and not stream.finished:
             self._drained[stream.stream_id] = None
         return PAUSE if self._out_length >= self._out_max else 0
+
+
+cdef double _now_s() noexcept:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
 
 
 cdef int _check(int code) except -1:
