@@ -23,6 +23,7 @@ WARM_SHARE = 0.2
 TURN_S_MIN = 0.05
 FAILED = re.compile(r"(\d+) failed, (\d+) errored, (\d+) timeout")
 SUCCEEDED = re.compile(r"(\d+) succeeded")
+RATE = re.compile(r"finished in [^,]+, ([\d.]+) req/s")
 DATA = re.compile(r"\((\d+)\) data")
 
 
@@ -65,6 +66,15 @@ class H2load:
         histogram = Histogram()
         histogram.record_all(durations_us * 1_000)
         return Measured(histogram, count, length_s)
+
+    def send(self, requests: int, connections: int = 1, streams: int = 1) -> tuple[int, float]:
+        """Sends so many: how many of them were answered, and how many a second."""
+        load = ("-n", str(requests), "-c", str(connections), "-m", str(streams))
+        command = ["h2load", *load, *HEADERS, "-d", str(self._bodies[0]), self._url]
+        with started_on(self._cores.clients):
+            said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        rate = RATE.search(said)
+        return _number(SUCCEEDED, said), float(rate.group(1)) if rate else 0.0
 
     def _run(self, body: Path, *options: str) -> str:
         command = ["h2load", *options, *HEADERS, "-d", str(body), self._url]
