@@ -372,9 +372,9 @@ class StreamCall(Call):
             if not self._messages:
                 self._give_credit()
             try:
-                for message in self._reader.read(event.data):
-                    self._messages.append((message, self._reader.compressed))
-                    self._queued_bytes += len(message) + MESSAGE_OVERHEAD_BYTES
+                for message in self._reader.read_marked(event.data):
+                    self._messages.append(message)
+                    self._queued_bytes += len(message[0]) + MESSAGE_OVERHEAD_BYTES
                 self._hold(self._reader.held_bytes + self._queued_bytes)
             except FramingError as error:
                 self.refuse(error.status, error.message)

@@ -108,7 +108,11 @@ class MessageReader:
 
     def read(self, data: bytes) -> list[bytes]:
         """The messages that end in ``data``. Raises FramingError."""
-        messages: list[bytes] = []
+        return [message for message, _ in self.read_marked(data)]
+
+    def read_marked(self, data: bytes) -> list[tuple[bytes, bool]]:
+        """Likewise, each with whether it came compressed."""
+        messages: list[tuple[bytes, bool]] = []
         held = self._held
         if held:
             held += data
@@ -123,7 +127,8 @@ class MessageReader:
                 end = position + PREFIX_BYTES + size
                 if end > len(view):
                     break
-                messages.append(self._message(view[position], bytes(view[position + PREFIX_BYTES : end])))
+                message = self._message(view[position], bytes(view[position + PREFIX_BYTES : end]))
+                messages.append((message, self.compressed))
                 position = end
             self._held = bytearray(view[position:])
         self._need = PREFIX_BYTES
