@@ -8,7 +8,7 @@ EXTENSION_SOURCES := setup.py pyproject.toml $(wildcard featurestore/*/*.pyx fea
     clients/python/setup.py clients/python/pyproject.toml $(wildcard clients/python/featurestore_client/*/*.pyx clients/python/featurestore_client/*/*.pxd)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sanitize serve bench proto lint format image clean
+.PHONY: help demo test sanitize serve bench proto lint format wheels image clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,10 +31,12 @@ ifdef UV
 else
 	$(BIN)/python -m pip install --quiet -e clients/python -e . --group test
 endif
+	@$(BIN)/python -c 'import featurestore_client.http2' 2> /dev/null || echo "without libnghttp2's headers: gRPC goes over grpcio;" \
+	    "apt-get install libnghttp2-dev, then make clean, for the native engine"
 	@touch $@
 
 # The tools of a dependency group, by its name.
-.venv/bench .venv/demo: .venv/installed
+.venv/bench .venv/demo .venv/wheels: .venv/installed
 ifdef UV
 	uv pip install --quiet --python $(BIN)/python --group $(@F)
 else
@@ -82,6 +84,14 @@ lint: .venv/bench ## style, types, and that generated code is current
 format: .venv/installed ## put the code in the house style
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+# Each from its sdist, so that nothing else of the tree gets in. auditwheel puts the library in, and names the glibc that is needed.
+wheels: .venv/wheels ## wheels of both distributions into dist/, the client's with libnghttp2 in it, installed and tried
+	rm -rf dist build/dist
+	FEATURESTORE_HTTP2=required $(BIN)/python -m build --outdir build/dist clients/python
+	$(BIN)/python -m build --outdir build/dist .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/dist/*.whl
+	$(BIN)/python -m pytest tests/packaging/test_wheels.py
 
 image: ## build the container image without a registry, run it, read a feature from it
 	bash docker/build-image.sh

@@ -19,8 +19,16 @@ from bench.report import Detail, Report, number
 
 COLORS = {
     "featurestore": "#0b6e4f",
-    "featurestore_grpcio": "#0b6e4f",
+    "featurestore_grpcio": "#8ac6a9",
+    "featurestore_native": "#0b6e4f",
+    "featurestore_native_tls": "#4f9d7f",
+    "featurestore_client": "#0b6e4f",
+    "featurestore_client_unix": "#084c37",
+    "featurestore_client_grpcio": "#8ac6a9",
     "grpc_echo": "#8d99ae",
+    "redis_get": "#e09f3e",
+    "redis_raw": "#e09f3e",
+    "redis_py": "#f2cc8f",
     "lmdb": "#d1495b",
     "dict_numpy": "#3a6ea5",
     "dict_lists": "#8fb8de",
@@ -29,8 +37,8 @@ COLORS = {
 }
 SEQUENCE = ("#0b6e4f", "#3a6ea5", "#e09f3e", "#d1495b", "#6d597a", "#8d99ae", "#2a9d8f", "#b56576")
 _FOOT_SETTINGS = (
-    *("rows", "rounds", "seconds", "in_flight", "batch_rows"),
-    *("duration_s", "processes", "zipf", "write_share", "ingest_rows"),
+    *("rows", "rounds", "grpc_rounds", "seconds", "in_flight", "batch_rows"),
+    *("server_cores", "client_cores", "duration_s", "processes", "zipf", "write_share", "ingest_rows"),
 )
 STYLE: Any = {
     "font.size": 10,
@@ -115,18 +123,18 @@ def _scale(report: Report) -> Any:
 
 
 def _grpc(report: Report) -> Any:
-    figure, axes = plt.subplots(2, 2, figsize=(12, 8))
-    for panel, case in zip(axes[0], [case for case in report.cases() if case.startswith("read_")], strict=False):
-        for each in report.details:
-            if each.case == case:
-                _percentile_curve(panel, each, COLORS.get(each.subject), each.subject)
-        _percentile_axis(panel)
-        panel.set_title(f"{case.removeprefix('read_')}, one in flight: latency")
-        panel.legend(loc="upper left")
-    for panel, case in zip(axes[1], [case for case in report.cases() if case.startswith("throughput_")], strict=False):
-        _bars(panel, [(each.subject, each.ops_per_s) for each in report.results if each.case == case], number, log=False)
-        panel.set_title(f"{case.removeprefix('throughput_')}, {report.settings['in_flight']} in flight: requests/s")
-    return _titled(figure, "GetFeatures beside a gRPC server that does nothing")
+    cases = [case for case in _GRPC if case.format(1) in report.cases()]
+    figure, axes = plt.subplots(len(cases), 2, figsize=(12, 2.7 * len(cases)), squeeze=False)
+    for case, line in zip(cases, axes, strict=True):
+        for panel, rows in zip(line, (1, 100), strict=True):
+            results = [each for each in report.results if each.case == case.format(rows)]
+            panel.set_visible(bool(results))
+            if results and case in _GRPC_RATES:
+                _bars(panel, [(each.subject, each.ops_per_s) for each in results], number, log=False)
+            elif results:
+                _bars(panel, [(each.subject, each.p50_us) for each in results], lambda value: f"{number(value)} us", log=False)
+            panel.set_title(f"{rows} x 50, {_GRPC[case]}: {'requests/s' if case in _GRPC_RATES else 'p50'}")
+    return _titled(figure, "GetFeatures beside a gRPC server that does nothing, and Redis: " + _rows(report))
 
 
 def _ingest(report: Report) -> Any:
@@ -175,6 +183,18 @@ def _load(report: Report) -> Any:
         right.legend(fontsize=8, loc="best")
     return _titled(figure, "Load on a server over gRPC")
 
+
+_GRPC_RATES = {
+    "h2load_{}x50_16x1": "h2load 16 connections",
+    "h2load_{}x50_4x4": "h2load 4 x 4 streams",
+    "throughput_{}x50": "grpcio clients",
+}
+_GRPC = {
+    **_GRPC_RATES,
+    "h2load_{}x50_1x1": "h2load one in flight",
+    "read_{}x50": "a grpcio client",
+    "client_{}x50": "Python to features",
+}
 
 _WRITES = {"write": "overwrite rows", "write_insert": "insert rows"}
 

@@ -53,7 +53,7 @@ class RedisRows:
         """Requests of RedisRaw: one GET for each, of all its rows."""
         count, rows = drawn.shape
         keys = self._row_keys(drawn[:, 0]) if rows == 1 else [self.request_key(rows, number) for number in range(count)]
-        return "GET", [get_command(key) for key in keys]
+        return str(rows * FEATURES * 4), [get_command(key) for key in keys]
 
     def packed_reads(self, drawn: Indices) -> tuple[str, list[Any]]:
         """Requests of RedisPy: GET of a row, MGET of several."""

@@ -72,8 +72,8 @@ class Settings:
     subjects: tuple[str, ...] = _option((), _names, "data", "only these subjects, separated by commas (default: all)")
 
     rounds: int = _option(7, COUNT, "timing", "turns that each subject gets; figures are medians over them", quick=1)
-    seconds: float = _option(0.3, SECONDS, "timing", "length of one turn", quick=0.01)
-    in_flight: int = _option(16, COUNT, "timing", "concurrent calls in the throughput cases", quick=4)
+    seconds: float = _option(0.3, SECONDS, "turns", "length of one turn", quick=0.01)
+    in_flight: int = _option(16, COUNT, "turns", "concurrent calls in the throughput cases", quick=4)
     batch_rows: int = _option(10_000, COUNT, "timing", "rows of one batch in the write cases", quick=500)
     insert_rows: int = _option(500_000, COUNT, "timing", "at most so many new rows in one turn of `write_insert`", quick=1_000)
 

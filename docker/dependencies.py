@@ -1,6 +1,7 @@
-"""Prints what our two distributions depend on, one requirement a line, so that the image can install it before our sources.
+"""Prints what the server's distribution depends on, one requirement a line: the image installs it before our sources.
 
-Reads the dependencies where they are declared, in the pyproject files; it keeps no list of its own.
+Reads the dependencies where they are declared; it keeps no list of its own. What the client's needs is among them: the image is
+built only if pip finds it so.
 """
 
 import tomllib
@@ -8,8 +9,5 @@ from pathlib import Path
 
 OWN = "featurestore-client"
 
-requirements: set[str] = set()
-for path in (Path("pyproject.toml"), Path("clients/python/pyproject.toml")):
-    declared = tomllib.loads(path.read_text())["project"]["dependencies"]
-    requirements.update(requirement for requirement in declared if not requirement.startswith(OWN))
-print("\n".join(sorted(requirements)))
+declared = tomllib.loads(Path("pyproject.toml").read_text())["project"]["dependencies"]
+print("\n".join(requirement for requirement in declared if not requirement.startswith(OWN)))

@@ -150,6 +150,9 @@ def show(image: Image) -> None:
         with Container(image, directory, {"FEATURESTORE_INSECURE": "true"}) as container:
             ok(f"started: the health check passed after {container.wait_until_healthy():.1f} s")
             confined(container)
+            if "engine=native" not in container.log.read_text():
+                raise container.failure("another engine serves than the native one, which the image has the library for")
+            ok("gRPC is served by the native engine")
             run(container, "featurestore", "apply", "/mnt/definitions.yaml", "--yes")
             run(container, "python", "/mnt/write_and_read.py")
             run(container, "featurestore", "ingest", "customer_activity", "/mnt/customers.csv", "--where", "orders > 10")

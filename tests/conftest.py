@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 START_TIMEOUT_S = 60
+PROGRAM = (sys.executable, "-m", "featurestore")
 ENGINES = ("native", "grpcio")
 
 
@@ -30,14 +31,16 @@ def require_engine(name: str) -> None:
 class RunningServer:
     """A ``featurestore serve`` process on a free port of this machine. ``events`` is its log so far, parsed."""
 
-    def __init__(self, directory: Path, flags: tuple[str, ...], environment: dict[str, str]) -> None:
+    def __init__(
+        self, directory: Path, flags: tuple[str, ...], environment: dict[str, str], program: tuple[str, ...] = PROGRAM
+    ) -> None:
         self.directory = directory
         self.events: list[dict[str, Any]] = []
         self.lines: list[str] = []
         self.exit_code: int | None = None
         self._arrived: queue.Queue[dict[str, Any] | None] = queue.Queue()
         own = {name: value for name, value in os.environ.items() if not name.startswith("FEATURESTORE_")}
-        command = [sys.executable, "-m", "featurestore", "serve", "--directory", str(directory), "--log-format", "json"]
+        command = [*program, "serve", "--directory", str(directory), "--log-format", "json"]
         if not any(flag.startswith("--listen") for flag in flags):
             command += ["--listen", "127.0.0.1:0"]
         if not any(flag.startswith("--segments") for flag in flags):

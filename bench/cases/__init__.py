@@ -16,11 +16,11 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "kernel": Case("reads and writes of the store kernel beside LMDB, dicts and Redis", ("data", "timing")),
+    "kernel": Case("reads and writes of the store kernel beside LMDB, dicts and Redis", ("data", "timing", "turns")),
     "memory": Case("bytes a row, of the store kernel and its peers", ("data",)),
-    "scale": Case("cost of a read from 10^4 to 10^7 rows", ("data", "timing")),
+    "scale": Case("cost of a read from 10^4 to 10^7 rows", ("data", "timing", "turns")),
     "grpc": Case(
-        "GetFeatures of both engines and the client, beside an empty gRPC server and Redis", ("data", "timing", "grpc")
+        "GetFeatures of both engines and the client, beside an empty gRPC server and Redis", ("data", "turns", "grpc")
     ),
     "ingest": Case("`featurestore ingest` into a running server, and where its time goes", ("ingest", "server")),
     "load": Case("load on any running server: closed and open loop, latency percentiles", ("data", "load", "server")),

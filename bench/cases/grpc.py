@@ -24,7 +24,7 @@ from bench.dataset import FEATURES, Dataset, Floats, Indices
 from bench.grpc_goals import CLIENT, CLIENT_GRPCIO, CLIENT_UNIX, REDIS_PY, REDIS_RAW
 from bench.grpc_servers import ECHO, GRPCIO, NATIVE, REDIS, TLS, Servers
 from bench.h2load import H2load
-from bench.load.callers import HAS_NATIVE_CLIENT, Caller, FeaturestoreClient, Grpcio
+from bench.load.callers import Caller, FeaturestoreClient, Grpcio
 from bench.load.client import Client, Stage, together
 from bench.load.redis_callers import RedisPy, RedisRaw, get_command
 from bench.load.target import SERVICE
@@ -39,13 +39,8 @@ READ_ROWS = (1, 100)
 REQUESTS = 2_000
 CHECKED = 5
 KEY = "user"
-ROW_BYTES = FEATURES * 4
 LOADS = {"1x1": (1, 1), "16x1": (16, 1), "4x4": (4, 4)}
 """Of h2load: connections x streams of each. Redis gets as many connections as there are requests in flight."""
-
-
-Clients = Mapping[str, Sequence[Remote]]
-"""Client processes by subject."""
 
 
 def run(settings: Settings, report: Report) -> None:
@@ -74,8 +69,11 @@ class _Run:
                 self._report.note(f"the cases of h2load are left out: {reason}")
             else:
                 self._load_generators(servers)
-            self._grpcio_clients(servers)
-            self._python_clients(servers)
+            count = min(self._settings.client_processes, len(self._cores.clients) or self._settings.client_processes)
+            clients = [Remote(f"client {number}", Client, cores=self._cores.clients) for number in range(count)]
+            with rounds.all_of(clients):
+                self._grpcio_clients(servers, clients)
+                self._python_clients(servers, clients[:1])
 
     def _load_generators(self, servers: Servers) -> None:
         seconds = self._settings.seconds
@@ -104,68 +102,62 @@ class _Run:
     def _redis_benchmark(self, redis: RedisRows, rows: int) -> RedisBenchmark:
         drawn = self._reads[rows][: self._settings.grpc_rounds]
         keys = [redis.request_key(rows, number) for number in range(len(drawn))]
-        caller = RedisRaw(redis.port, drawn.shape[1] * ROW_BYTES)
+        caller = RedisRaw(redis.port)
         with caller.blocking(timeout_s=10) as bind:
-            self._check(REDIS, [caller.rows(bind("GET")(get_command(key))) for key in keys], drawn)
+            get = bind(str(rows * FEATURES * 4))
+            self._check(REDIS, [caller.rows(get(get_command(key))) for key in keys], drawn)
         return RedisBenchmark(redis.port, keys, self._cores)
 
-    def _grpcio_clients(self, servers: Servers) -> None:
+    def _grpcio_clients(self, servers: Servers, clients: Sequence[Remote]) -> None:
         plain = {name: server for name, server in servers.ours.items() if name != TLS}
-        addresses = {ECHO: servers.echo.address, **{name: server.server.address for name, server in plain.items()}}
-        count = min(self._settings.client_processes, len(self._cores.clients) or self._settings.client_processes)
-        clients = {name: self._clients(name, Grpcio(address), count) for name, address in addresses.items()}
-        with rounds.all_of(client for each in clients.values() for client in each):
-            for rows, drawn in self._reads.items():
-                requests = {ECHO: (ECHO_SERVICE + f"read_{rows}", servers.ours[GRPCIO].target.reads_of(drawn))}
-                requests |= {name: (wire.GET_FEATURES, server.target.reads_of(drawn)) for name, server in plain.items()}
-                self._prepare(clients, requests, drawn)
-                self._drive(f"read_{rows}x50", clients, 1)
-                self._drive(f"throughput_{rows}x50", clients, self._settings.in_flight)
+        callers: dict[str, Caller] = {ECHO: Grpcio(servers.echo.address)}
+        callers |= {name: Grpcio(server.server.address) for name, server in plain.items()}
+        for rows, drawn in self._reads.items():
+            requests = {ECHO: (ECHO_SERVICE + f"read_{rows}", servers.ours[GRPCIO].target.reads_of(drawn))}
+            requests |= {name: (wire.GET_FEATURES, server.target.reads_of(drawn)) for name, server in plain.items()}
+            self._prepare(clients, callers, requests, drawn)
+            self._drive(f"read_{rows}x50", clients[:1], callers, in_flight=1)
+            self._drive(f"throughput_{rows}x50", clients, callers, in_flight=self._settings.in_flight)
 
-    def _python_clients(self, servers: Servers) -> None:
-        callers: dict[str, Caller] = {}
+    def _python_clients(self, servers: Servers, clients: Sequence[Remote]) -> None:
+        ours: dict[str, Caller] = {}
         if NATIVE in servers.ours:
             server = servers.ours[NATIVE].server
-            callers[CLIENT_GRPCIO] = FeaturestoreClient(server.url, "grpcio")
-            if HAS_NATIVE_CLIENT:
-                callers[CLIENT] = FeaturestoreClient(server.url, "native")
-                callers[CLIENT_UNIX] = FeaturestoreClient(server.unix_url, "native")
-            else:
-                self._report.note(f"{CLIENT} and {CLIENT_UNIX} are left out: this client has no native transport")
-        ours = list(callers)
+            ours[CLIENT] = FeaturestoreClient(server.url, "native")
+            ours[CLIENT_UNIX] = FeaturestoreClient(server.unix_url, "native")
+            ours[CLIENT_GRPCIO] = FeaturestoreClient(server.url, "grpcio")
+        redis = servers.redis
+        others: dict[str, Caller] = {REDIS_RAW: RedisRaw(redis.port), REDIS_PY: RedisPy(redis.port)} if redis else {}
         for rows, drawn in self._reads.items():
-            requests: dict[str, tuple[str, Sequence[Any]]] = dict.fromkeys(
-                ours, (SERVICE, [{KEY: self._dataset.integer_keys(each)} for each in drawn])
-            )
-            if servers.redis is not None:
-                redis = servers.redis
-                callers |= {REDIS_RAW: RedisRaw(redis.port, rows * ROW_BYTES), REDIS_PY: RedisPy(redis.port)}
+            keys = [{KEY: self._dataset.integer_keys(each)} for each in drawn]
+            requests: dict[str, tuple[str, Sequence[Any]]] = dict.fromkeys(ours, (SERVICE, keys))
+            if redis is not None:
                 requests |= {REDIS_RAW: redis.raw_reads(drawn), REDIS_PY: redis.packed_reads(drawn)}
-            clients = {name: self._clients(name, caller) for name, caller in callers.items()}
-            with rounds.all_of(client for each in clients.values() for client in each):
-                self._prepare(clients, requests, drawn)
-                self._drive(f"client_{rows}x50", clients, 1)
-                if rows == 1:
-                    self._concurrent({name: clients[name] for name in ours})
+            self._prepare(clients, ours | others, requests, drawn)
+            self._drive(f"client_{rows}x50", clients, ours | others, in_flight=1)
+            if rows == 1:
+                self._concurrent(clients, ours)
 
-    def _concurrent(self, clients: Clients) -> None:
+    def _concurrent(self, clients: Sequence[Remote], callers: Mapping[str, Caller]) -> None:
         """asyncio clients: one call in flight, as many as ever, and half of what that came to, at random times."""
-        self._drive("client_async_1x50", clients, 1, blocking=False)
-        self._drive("client_async_throughput_1x50", clients, self._settings.in_flight)
-        half = {name: (self._report.value("client_async_throughput_1x50", name, "ops_per_s") or 0) / 2 for name in clients}
-        self._measure("client_open_1x50", {name: self._take(each, rate=half[name]) for name, each in clients.items()})
+        self._drive("client_async_1x50", clients, callers, in_flight=1, blocking=False)
+        self._drive("client_async_throughput_1x50", clients, callers, in_flight=self._settings.in_flight)
+        half = {name: (self._report.value("client_async_throughput_1x50", name, "ops_per_s") or 0) / 2 for name in callers}
+        self._measure("client_open_1x50", {name: self._take(name, clients, rate=half[name]) for name in callers})
 
-    def _clients(self, name: str, caller: Caller, count: int = 1) -> list[Remote]:
-        return [Remote(f"client of {name}", Client, caller, cores=self._cores.clients) for _ in range(count)]
-
-    def _prepare(self, clients: Clients, requests: Mapping[str, tuple[str, Sequence[Any]]], drawn: Indices) -> None:
+    def _prepare(
+        self,
+        clients: Sequence[Remote],
+        callers: Mapping[str, Caller],
+        requests: Mapping[str, tuple[str, Sequence[Any]]],
+        drawn: Indices,
+    ) -> None:
         """Hands out requests, and compares the answers to the first of them with the data."""
-        for name, each in clients.items():
-            for client in each:
-                client.ask("prepare", {"read": requests[name]})
-            # The empty server knows one answer.
-            expected = drawn[[0] * CHECKED] if name == ECHO else drawn[:CHECKED]
-            self._check(name, each[0].ask("rows", len(expected)), expected)
+        for name, caller in callers.items():
+            for client in clients:
+                client.ask("prepare", name, caller, {"read": requests[name]})
+            expected = drawn[[0] * CHECKED] if name == ECHO else drawn[:CHECKED]  # the empty server knows one answer
+            self._check(name, clients[0].ask("rows", name, CHECKED), expected)
 
     def _check(self, name: str, answers: Sequence[Floats], drawn: Indices) -> None:
         for found, indices in zip(answers, drawn, strict=True):
@@ -173,13 +165,12 @@ class _Run:
             if not np.array_equal(found, expected):
                 raise RuntimeError(f"{name} answers {len(indices)} rows wrongly: got {found}, expected {expected}")
 
-    def _drive(self, case: str, clients: Clients, in_flight: int, *, blocking: bool | None = None) -> None:
-        options = {} if blocking is None else {"blocking": blocking}
-        self._measure(case, {name: self._take(each, in_flight, **options) for name, each in clients.items()})
+    def _drive(self, case: str, clients: Sequence[Remote], callers: Mapping[str, Caller], **options: Any) -> None:
+        self._measure(case, {name: self._take(name, clients, **options) for name in callers})
 
-    def _take(self, clients: Sequence[Remote], in_flight: int = 0, **options: Any) -> rounds.Take:
+    def _take(self, name: str, clients: Sequence[Remote], *, in_flight: int = 0, **options: Any) -> rounds.Take:
         seconds = self._settings.seconds
-        return lambda seed: together(clients, replace(Stage.turn(in_flight, seconds, seed), **options))
+        return lambda seed: together(clients, replace(Stage.turn(name, in_flight, seconds, seed), **options))
 
     def _measure(self, case: str, takes: Mapping[str, rounds.Take]) -> None:
         chosen = {name: take for name, take in takes.items() if not self._settings.subjects or name in self._settings.subjects}

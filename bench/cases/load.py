@@ -29,10 +29,10 @@ def run(settings: Settings, report: Report) -> None:
     """Drives the server through all stages."""
     with _target(settings) as (subject, target):
         print(f"server: {target.address}, {target.features} features, {target.source.count:,} keys", flush=True)
-        clients = [Remote(f"load client {place}", Client, Grpcio(target.address)) for place in range(settings.processes)]
+        clients = [Remote(f"load client {place}", Client) for place in range(settings.processes)]
         with rounds.all_of(clients):
             for rows in settings.batch:
-                _prepare(clients, target, rows, settings)
+                _prepare(clients, subject, target, rows, settings)
                 _drive(clients, subject, f"{rows}x{target.features}", settings, report)
 
 
@@ -48,32 +48,33 @@ def _target(settings: Settings) -> Iterator[tuple[str, targets.Target]]:
         yield f"featurestore_{server.server.engine}", server.target
 
 
-def _prepare(clients: list[Remote], target: targets.Target, rows: int, settings: Settings) -> None:
+def _prepare(clients: list[Remote], subject: str, target: targets.Target, rows: int, settings: Settings) -> None:
     count = max(16, min(REQUESTS, REQUEST_KEYS_MAX // rows))
     for place, client in enumerate(clients):
         seed = settings.seed * 1_000 + place
         requests = {"read": (wire.GET_FEATURES, target.read_requests(rows, count, seed, settings.zipf))}
         if settings.write_share:
             requests["write"] = (wire.WRITE_FEATURES, target.write_requests(rows, min(count, WRITES), seed, settings.zipf))
-        client.ask("prepare", requests)
+        client.ask("prepare", subject, Grpcio(target.address), requests)
 
 
 def _drive(clients: list[Remote], subject: str, shape: str, settings: Settings, report: Report) -> None:
     best = 0.0
     # Without rates of its own the open loop takes them from the closed one.
     for in_flight in settings.closed if settings.loops != "open" or not settings.open else ():
-        stage = _stage(settings, in_flight=in_flight, blocking=in_flight == 1)
+        stage = _stage(settings, subject, in_flight=in_flight, blocking=in_flight == 1)
         outcome = drive(clients, stage)
         best = max(best, outcome.completed / outcome.seconds)
         _add(report, subject, f"closed_{in_flight}", shape, stage, outcome)
     if settings.loops != "closed":
         for rate in settings.open or [_round_rate(best * share) for share in OPEN_SHARES]:
-            stage = _stage(settings, rate=rate)
+            stage = _stage(settings, subject, rate=rate)
             _add(report, subject, f"open_{rate:g}", shape, stage, drive(clients, stage))
 
 
-def _stage(settings: Settings, *, in_flight: int = 0, rate: float = 0.0, blocking: bool = False) -> Stage:
+def _stage(settings: Settings, subject: str, *, in_flight: int = 0, rate: float = 0.0, blocking: bool = False) -> Stage:
     return Stage(
+        subject,
         in_flight=in_flight,
         rate=rate,
         write_share=settings.write_share,

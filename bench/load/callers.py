@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from inspect import signature
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import featurestore_client
 import grpc
@@ -19,8 +18,6 @@ import numpy as np
 
 from bench import wire
 from bench.dataset import Floats
-
-HAS_NATIVE_CLIENT = "transport" in signature(featurestore_client.connect).parameters
 
 Bind = Callable[[str], Callable[[Any], Any]]
 BindAsync = Callable[[str], Callable[[Any], Awaitable[Any]]]
@@ -83,21 +80,17 @@ class FeaturestoreClient:
     """Our client, from keys to a FeatureBatch: a method is a feature service, a request its key columns."""
 
     url: str
-    transport: str
+    transport: Literal["native", "grpcio"]
     failures = (featurestore_client.FeatureStoreError,)
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {"transport": self.transport} if HAS_NATIVE_CLIENT else {}
 
     @contextmanager
     def blocking(self, timeout_s: float) -> Iterator[Bind]:
-        with featurestore_client.connect(self.url, timeout_s=timeout_s, **self._options) as client:
+        with featurestore_client.connect(self.url, transport=self.transport, timeout_s=timeout_s) as client:
             yield lambda service: partial(client.get, service)
 
     @asynccontextmanager
     async def concurrent(self, timeout_s: float) -> AsyncIterator[BindAsync]:
-        async with featurestore_client.connect_async(self.url, timeout_s=timeout_s, **self._options) as client:
+        async with featurestore_client.connect_async(self.url, transport=self.transport, timeout_s=timeout_s) as client:
             yield lambda service: partial(client.get, service)
 
     def code(self, error: featurestore_client.FeatureStoreError) -> str:

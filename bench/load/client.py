@@ -35,6 +35,7 @@ NANOSECONDS = 1_000_000_000
 class Stage:
     """One stretch of load. ``rate`` 0 is a closed loop of ``in_flight``; otherwise an open one of ``rate`` requests/s."""
 
+    subject: str
     in_flight: int = 0
     rate: float = 0.0
     write_share: float = 0.0
@@ -47,10 +48,14 @@ class Stage:
     """One in flight from a blocking client, as most callers do it, instead of asyncio."""
 
     @classmethod
-    def turn(cls, in_flight: int, seconds: float, seed: int) -> "Stage":
+    def turn(cls, subject: str, in_flight: int, seconds: float, seed: int) -> "Stage":
         """A short closed loop, for comparing servers in turns."""
         length_s = max(seconds, TURN_S_MIN)
-        return cls(in_flight=in_flight, warmup_s=length_s / 5, duration_s=length_s, seed=seed, blocking=in_flight == 1)
+        return cls(subject, in_flight=in_flight, warmup_s=length_s / 5, duration_s=length_s, seed=seed, blocking=in_flight == 1)
+
+
+Requests = Mapping[str, tuple[str, Sequence[Any]]]
+"""For ``read`` and ``write`` the method's name and what to send, both in the caller's own form."""
 
 
 class Outcome(NamedTuple):
@@ -68,21 +73,21 @@ class Outcome(NamedTuple):
 class Client:
     """One process's side."""
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
-        self._requests: Mapping[str, tuple[str, Sequence[Any]]] = {}
+    def __init__(self) -> None:
+        self._prepared: dict[str, tuple[Caller, Requests]] = {}
 
-    def prepare(self, requests: Mapping[str, tuple[str, Sequence[Any]]]) -> None:
-        """Takes what to send: for ``read`` and ``write`` the method's name and requests, both in the caller's own form."""
-        self._requests = requests
+    def prepare(self, subject: str, caller: Caller, requests: Requests) -> None:
+        """Takes how to call a subject, and what to send to it."""
+        self._prepared[subject] = caller, requests
         gc.collect()
         gc.freeze()
 
-    def rows(self, count: int, timeout_s: float = 10.0) -> list[Floats]:
+    def rows(self, subject: str, count: int, timeout_s: float = 10.0) -> list[Floats]:
         """What the first ``count`` reads answer, for checking."""
-        method, requests = self._requests["read"]
-        with self._caller.blocking(timeout_s) as bind:
-            return [self._caller.rows(bind(method)(request)) for request in requests[:count]]
+        caller, requests = self._prepared[subject]
+        method, reads = requests["read"]
+        with caller.blocking(timeout_s) as bind:
+            return [caller.rows(bind(method)(request)) for request in reads[:count]]
 
     def run(self, stage: Stage, start_ns: int) -> Outcome:
         """Does one stage, beginning at ``start_ns`` of the monotonic clock."""
@@ -98,30 +103,32 @@ class Client:
         return recorder.outcome()
 
     def _block(self, stage: Stage, recorder: "_Recorder") -> None:
-        failures = self._caller.failures
-        with self._caller.blocking(stage.timeout_s) as bind:
-            calls = {kind: bind(method) for kind, (method, _) in self._requests.items()}
-            next_request = self._source(stage)
+        caller, requests = self._prepared[stage.subject]
+        with caller.blocking(stage.timeout_s) as bind:
+            calls = {kind: bind(method) for kind, (method, _) in requests.items()}
+            next_request = _source(requests, stage)
             time.sleep(recorder.begin_in_s())
             while (began := time.monotonic_ns()) < recorder.end_ns:
                 kind, request = next_request()
                 try:
                     calls[kind](request)
                     recorder.record(kind, began)
-                except failures as error:
-                    recorder.fail(self._caller.code(error))
+                except caller.failures as error:
+                    recorder.fail(caller.code(error))
 
     async def _run(self, stage: Stage, recorder: "_Recorder") -> None:
-        failures = self._caller.failures
-        async with self._caller.concurrent(stage.timeout_s) as bind:
-            calls = {kind: bind(method) for kind, (method, _) in self._requests.items()}
+        caller, requests = self._prepared[stage.subject]
+        async with caller.concurrent(stage.timeout_s) as bind:
+            calls = {kind: bind(method) for kind, (method, _) in requests.items()}
+            next_request = _source(requests, stage)
 
-            async def send(kind: str, request: Any, due_ns: int) -> None:
+            async def send(due_ns: int) -> None:
+                kind, request = next_request()
                 try:
                     await calls[kind](request)
                     recorder.record(kind, due_ns)
-                except failures as error:
-                    recorder.fail(self._caller.code(error))
+                except caller.failures as error:
+                    recorder.fail(caller.code(error))
 
             await asyncio.sleep(recorder.begin_in_s())
             if stage.rate:
@@ -130,17 +137,13 @@ class Client:
                 await self._closed(stage, recorder, send)
 
     async def _closed(self, stage: Stage, recorder: "_Recorder", send: "_Send") -> None:
-        next_request = self._source(stage)
-
         async def loop() -> None:
             while (now := time.monotonic_ns()) < recorder.end_ns:
-                kind, request = next_request()
-                await send(kind, request, now)
+                await send(now)
 
         await asyncio.gather(*(loop() for _ in range(stage.in_flight)))
 
     async def _open(self, stage: Stage, recorder: "_Recorder", send: "_Send") -> None:
-        next_request = self._source(stage)
         random = np.random.default_rng(stage.seed)
         total_s = stage.warmup_s + stage.duration_s
         gaps = random.exponential(1 / stage.rate, int(total_s * stage.rate * 1.2) + 100)
@@ -151,7 +154,7 @@ class Client:
         done = asyncio.Event()
 
         def begin(due_ns: int) -> None:
-            task = asyncio.create_task(send(*next_request(), due_ns))
+            task = asyncio.create_task(send(due_ns))
             running.add(task)
             task.add_done_callback(finish)
 
@@ -189,24 +192,25 @@ class Client:
             asyncio.get_running_loop().remove_reader(timer.descriptor)
             timer.close()
 
-    def _source(self, stage: Stage) -> Callable[[], tuple[str, Any]]:
-        random = np.random.default_rng(stage.seed)
-        kinds = np.where(random.random(4_096) < stage.write_share, "write", "read").tolist()
-        places = {kind: int(random.integers(0, len(requests))) for kind, (_, requests) in self._requests.items()}
-        count = 0
 
-        def next_request() -> tuple[str, Any]:
-            nonlocal count
-            kind = kinds[count % len(kinds)]
-            count += 1
-            requests = self._requests[kind][1]
-            places[kind] = place = (places[kind] + 1) % len(requests)
-            return kind, requests[place]
-
-        return next_request
+_Send = Callable[[int], Coroutine[Any, Any, None]]
 
 
-_Send = Callable[[str, Any, int], Coroutine[Any, Any, None]]
+def _source(all_requests: Requests, stage: Stage) -> Callable[[], tuple[str, Any]]:
+    random = np.random.default_rng(stage.seed)
+    kinds = np.where(random.random(4_096) < stage.write_share, "write", "read").tolist()
+    places = {kind: int(random.integers(0, len(requests))) for kind, (_, requests) in all_requests.items()}
+    count = 0
+
+    def next_request() -> tuple[str, Any]:
+        nonlocal count
+        kind = kinds[count % len(kinds)]
+        count += 1
+        requests = all_requests[kind][1]
+        places[kind] = place = (places[kind] + 1) % len(requests)
+        return kind, requests[place]
+
+    return next_request
 
 
 class _Recorder:

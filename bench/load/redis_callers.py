@@ -1,13 +1,14 @@
 """Redis as a feature server's peer for a Python caller: a raw socket, the floor of any client, and redis-py as people use it.
 
-Both hold one connection over TCP, and block. A request of the raw socket is the command's bytes, made before; of redis-py it is
-a key, or a list of keys.
+Both hold one connection over TCP, and block. Of the raw socket a method is the size of the values (so that it knows when it has
+all of one), and a request the command's bytes, made before. Of redis-py a method is a command, and a request a key or keys.
 """
 
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from bench.dataset import FEATURES, Floats
 from bench.load.callers import Bind, BindAsync
 
 HOST = "127.0.0.1"
+RECEIVED_BYTES_MAX = 1 << 16
 
 
 def get_command(key: bytes) -> bytes:
@@ -38,35 +40,38 @@ class _BlockingOnly:
 
 @dataclass(frozen=True)
 class RedisRaw(_BlockingOnly):
-    """``GET`` over a plain socket: one send, and as many receives as the answer takes, whose length is known."""
+    """``GET`` over a plain socket: one send, and as many receives as the answer takes."""
 
     port: int
-    value_bytes: int
 
     @contextmanager
     def blocking(self, timeout_s: float) -> Iterator[Bind]:
-        head = b"$%d\r\n" % self.value_bytes
-        start, stop = len(head), len(head) + self.value_bytes
-        size = stop + 2
         with socket.create_connection((HOST, self.port), timeout_s) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.settimeout(None)  # with one, Python polls before each receive
-            send, receive = connection.sendall, connection.recv
-
-            def get(command: bytes) -> bytes:
-                send(command)
-                answer = receive(1 << 16)
-                while len(answer) < size:
-                    more = receive(1 << 16)
-                    if not more or not answer.startswith(head):
-                        raise ConnectionError(f"redis-server answers {answer[:80]!r}")
-                    answer += more
-                return answer[start:stop]
-
-            yield lambda _: get
+            yield partial(_getter, connection)
 
     def rows(self, answer: bytes) -> Floats:
         return np.frombuffer(answer, np.float32).reshape(-1, FEATURES)
+
+
+def _getter(connection: socket.socket, value_bytes: str) -> Callable[[bytes], bytes]:
+    send, receive = connection.sendall, connection.recv
+    head = b"$" + value_bytes.encode() + b"\r\n"
+    start, stop = len(head), len(head) + int(value_bytes)
+    size = stop + len(b"\r\n")
+
+    def get(command: bytes) -> bytes:
+        send(command)
+        answer = more = receive(RECEIVED_BYTES_MAX)
+        while len(answer) < size:
+            if not more or answer[:start] != head[: len(answer)]:
+                raise ConnectionError(f"redis-server answers {answer[:80]!r}, expected a value of {value_bytes} bytes")
+            more = receive(RECEIVED_BYTES_MAX)
+            answer += more
+        return answer[start:stop]
+
+    return get
 
 
 @dataclass(frozen=True)

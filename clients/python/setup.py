@@ -1,7 +1,7 @@
 """The compiled HTTP/2 session of the client, where libnghttp2's headers are there; everything else is in pyproject.toml.
 
-Without them the package is built without it, and all goes over grpcio. FEATURESTORE_HTTP2=required makes that an error instead;
-FEATURESTORE_SANITIZE=address builds it to be run under AddressSanitizer.
+Without them the package is built without it, and depends on grpcio, which then carries all calls. FEATURESTORE_HTTP2=required
+makes that an error instead; FEATURESTORE_SANITIZE=address builds it to be run under AddressSanitizer.
 """
 
 import os
@@ -11,6 +11,8 @@ import sys
 
 from setuptools import Extension, setup
 
+REQUIREMENTS = ["numpy>=1.26", "protobuf>=5.27"]
+FALLBACK = ["grpcio>=1.66"]
 FLAGS = ["-O3", "-std=c11", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-deprecated-declarations"]
 SANITIZE = ["-fsanitize=address", "-fno-omit-frame-pointer", "-g"]
 IS_SANITIZED = os.environ.get("FEATURESTORE_SANITIZE") == "address"
@@ -56,5 +58,10 @@ def _extensions() -> list[Extension]:
     return modules
 
 
-# A place of its own for what is sanitized: objects of another build would be taken for current.
-setup(ext_modules=_extensions(), options={"build": {"build_base": "build/sanitized"}} if IS_SANITIZED else {})
+extensions = _extensions()
+setup(
+    ext_modules=extensions,
+    install_requires=REQUIREMENTS if extensions else REQUIREMENTS + FALLBACK,
+    # A place of its own for what is sanitized: objects of another build would be taken for current.
+    options={"build": {"build_base": "build/sanitized"}} if IS_SANITIZED else {},
+)

@@ -1,7 +1,7 @@
 """GetFeatures, WriteFeatures, IngestFeatures and DeleteFeatures: from the bytes of a message to the service and back.
 
-Only translates. What a request's fixed part resolves to is kept by that part's bytes, with the schema ready to go out, so that
-a read costs decoding two small fields, one call of the store, and handing its buffer to the answer.
+Only translates. What a request's fixed part resolves to is kept by that part's bytes, with all that its answers have in common,
+so that a read costs a walk over the request, one call of the store, and a head before the values that it wrote into the answer.
 """
 
 import asyncio

@@ -29,7 +29,7 @@ from featurestore.server.context import CallContext, Metadata, joined
 from featurestore.server.failure import failure_of
 from featurestore.server.methods import Method, StreamMethod, UnaryHandler, UnaryMethod
 
-_T = TypeVar("_T")
+_Result = TypeVar("_Result")
 
 HEADS_MAX = 1_024
 HEAD_BYTES_MAX = 2 << 10
@@ -210,7 +210,7 @@ class Call:
         if not self._carrier.hold(more):
             raise FramingError("RESOURCE_EXHAUSTED", "the requests that are being received take too much memory: try later")
 
-    def _start(self, work: Awaitable[_T], then: Callable[[_T], None]) -> None:
+    def _start(self, work: Awaitable[_Result], then: Callable[[_Result], None]) -> None:
         async def run() -> None:
             try:
                 then(await work)
@@ -223,7 +223,7 @@ class Call:
 
         self._task = self._loop.create_task(run())
         if isinstance(work, Coroutine):
-            self._task.add_done_callback(lambda _: work.close())  # for a task that was cancelled before it began
+            self._task.add_done_callback(lambda _: work.close())  # it may have been cancelled before it began
 
     def _leave(self) -> None:
         self._ended = True
@@ -307,7 +307,7 @@ class UnaryCall(Call):
         if len(self._messages) > 1 or (event.ended and not (self._messages and self._reader.is_between)):
             self.refuse("INTERNAL", f"{len(self._messages)} whole messages in a call of one request: expected 1")
         elif event.ended:
-            self.context.request_compressed = self._reader.compressed
+            self.context.request_compressed = self._reader.compressed[-1]
             self._answer()
 
     def await_answer(self, answer: Awaitable[bytes]) -> None:
@@ -372,9 +372,9 @@ class StreamCall(Call):
             if not self._messages:
                 self._give_credit()
             try:
-                for message in self._reader.read_marked(event.data):
-                    self._messages.append(message)
-                    self._queued_bytes += len(message[0]) + MESSAGE_OVERHEAD_BYTES
+                messages = self._reader.read(event.data)
+                self._messages.extend(zip(messages, self._reader.compressed, strict=True))
+                self._queued_bytes += sum(map(len, messages)) + len(messages) * MESSAGE_OVERHEAD_BYTES
                 self._hold(self._reader.held_bytes + self._queued_bytes)
             except FramingError as error:
                 self.refuse(error.status, error.message)

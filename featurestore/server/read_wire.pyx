@@ -291,7 +291,7 @@ cdef class AnswerFormat:
     cdef Source *sources
     cdef Py_ssize_t count
 
-    def __init__(self, uint64_t schema_id, bytes schema not None, arrays, Py_ssize_t row_bytes, sources):
+    def __cinit__(self, uint64_t schema_id, bytes schema not None, arrays, Py_ssize_t row_bytes, sources):
         self.schema_id = schema_id
         self.schema = schema
         self.row_bytes = row_bytes

@@ -29,6 +29,8 @@ cdef extern from "sched.h" nogil:
 cdef enum:
     DISTANCE = 12         # rows between the stages of the pipeline; measured, see docs/decisions/read-pipeline.md
     WINDOW = 64           # rows under way at most: a power of two above 3 x DISTANCE
+    BLOCK_BYTES_AHEAD = 512  # of a row's strings are fetched ahead, at most
+    COPY_BYTES = 32       # short strings are copied as so many: no call, no branch on their length
     SMALL_ROWS = 256      # batches up to this keep their scratch on the stack
     SPINS_BEFORE_YIELD = 1_000
     SPINS_MAX = 20_000_000
@@ -148,7 +150,7 @@ cdef class RowBatch:
 
 
 cdef struct Gather:                # strings of a batch, row by row, until they are sorted into columns
-    char *data
+    char *data                     # COPY_BYTES longer than its capacity
     uint64_t used
     uint64_t capacity
     uint64_t bytes_max
@@ -212,15 +214,32 @@ cdef int copy_nulls(Projection projection, Target *target, Py_ssize_t i, Py_ssiz
     return 0
 
 
+cdef inline int gather(Gather *strings, const char *data, uint64_t length) noexcept nogil:
+    cdef uint64_t capacity
+    cdef char *grown
+    if strings.used + length > strings.bytes_max:
+        return TOO_MUCH
+    if strings.used + length > strings.capacity:
+        capacity = 2 * (strings.used + length) + 4096
+        grown = <char *>realloc(strings.data, capacity + COPY_BYTES)
+        if grown == NULL:
+            return NO_MEMORY
+        strings.data, strings.capacity = grown, capacity
+    memcpy(strings.data + strings.used, data, length)
+    strings.used += length
+    return 0
+
+
 cdef int copy_strings(
     Projection projection, Target *target, Py_ssize_t i, char *base, SegmentHeader *header, RowShape *shape, const char *row
 ) noexcept nogil:
-    # Appends the row's strings to the gathered data. 1 when the row is torn: its heap reference leads nowhere.
+    # Appends the row's strings to the gathered data: those that are neighbours in the block in one copy. 1 when the row is torn:
+    # its heap reference leads nowhere.
     cdef Gather *strings = &target.strings
-    cdef uint64_t unit = load_u32(row + ROW_HEAP_UNIT), block_bytes = load_u32(row + ROW_HEAP_BYTES), capacity
-    cdef uint32_t k, part, start, end
+    cdef uint64_t unit = load_u32(row + ROW_HEAP_UNIT), block_bytes = load_u32(row + ROW_HEAP_BYTES)
+    cdef uint32_t k, part, start, end, run_start = 0, run_end = 0
     cdef const char *block = heap_at(base, header, unit)
-    cdef char *grown
+    cdef int outcome
     strings.used = strings.starts[i]
     if unit * UNIT_BYTES + block_bytes > header.heap_capacity * UNIT_BYTES:
         return 1
@@ -230,18 +249,14 @@ cdef int copy_strings(
         end = load_u32(row + shape.ends_offset + 4 * part)
         if end < start or end > block_bytes:
             return 1
-        if strings.used + (end - start) > strings.bytes_max:
-            return TOO_MUCH
-        if strings.used + (end - start) > strings.capacity:
-            capacity = 2 * (strings.used + (end - start)) + 4096
-            grown = <char *>realloc(strings.data, capacity)
-            if grown == NULL:
-                return NO_MEMORY
-            strings.data, strings.capacity = grown, capacity
-        memcpy(strings.data + strings.used, block + start, end - start)
-        strings.used += end - start
         strings.lengths[i * projection.part_count + k] = end - start
-    return 0
+        if start != run_end:
+            outcome = gather(strings, block + run_start, run_end - run_start)
+            if outcome:
+                return outcome
+            run_start = start
+        run_end = end
+    return gather(strings, block + run_start, run_end - run_start)
 
 
 cdef void absent_row(Snapshot snapshot, Projection projection, Target *target, Py_ssize_t i, uint8_t status) noexcept nogil:
@@ -336,6 +351,7 @@ cdef int read_all(Snapshot snapshot, KeyBatch keys, Projection projection, Targe
     cdef uint64_t key_hash, key_bytes, slot
     cdef uint32_t code
     cdef const char *row
+    cdef const char *block
     cdef const char *key
     cdef int outcome
     cdef bint heap = snapshot.shape.key_in_heap or projection.part_count > 0
@@ -362,9 +378,9 @@ cdef int read_all(Snapshot snapshot, KeyBatch keys, Projection projection, Targe
             base = shards[i % WINDOW].base
             header = <SegmentHeader *>base
             row = row_at(base, header, codes[i % WINDOW] - ENTRY_FIRST_ROW)
-            row = heap_at(base, header, load_u32(row + ROW_HEAP_UNIT))
-            prefetch_read(row)
-            prefetch_read(row + 64)
+            block = heap_at(base, header, load_u32(row + ROW_HEAP_UNIT))
+            for code in range(0, min(load_u32(row + ROW_HEAP_BYTES), BLOCK_BYTES_AHEAD), 64):
+                prefetch_read(block + code)
         i = step - copy_lag
         if i < 0:
             continue
@@ -397,7 +413,7 @@ cdef tuple strings_by_column(Projection projection, Gather *strings, Py_ssize_t 
     cdef list columns = []
     cdef uint32_t k
     cdef Py_ssize_t i
-    cdef uint64_t total
+    cdef uint64_t total, bytes_of_all
     cdef uint32_t length
     cdef int32_t *offset
     cdef char *out
@@ -409,6 +425,7 @@ cdef tuple strings_by_column(Projection projection, Gather *strings, Py_ssize_t 
             raise ResourceExhaustedError.of(
                 f"bytes of {projection.var_features[k]} in one answer", total, 0x7FFFFFFF, "ask for fewer rows at a time"
             )
+        bytes_of_all = total
         data = PyBytes_FromStringAndSize(NULL, total)
         offsets = PyBytes_FromStringAndSize(NULL, (rows + 1) * 4)
         out = PyBytes_AS_STRING(data)
@@ -418,7 +435,10 @@ cdef tuple strings_by_column(Projection projection, Gather *strings, Py_ssize_t 
             for i in range(rows):
                 offset[i] = <int32_t>total
                 length = strings.lengths[i * projection.part_count + k]
-                memcpy(out + total, strings.data + strings.starts[i], length)
+                if length <= COPY_BYTES and total + COPY_BYTES <= bytes_of_all:
+                    memcpy(out + total, strings.data + strings.starts[i], COPY_BYTES)  # the next string overwrites the rest
+                else:
+                    memcpy(out + total, strings.data + strings.starts[i], length)
                 strings.starts[i] += length
                 total += length
             offset[rows] = <int32_t>total

@@ -26,6 +26,7 @@ cdef enum:
     DISTANCE = 12                 # rows between the stages of the pipeline, as in reader.pyx
     BLOCK = 128                   # rows whose images are made at once; they fit in the second-level cache
     COLUMNS_AHEAD = 4             # a column's part of a block is a few lines: too short for the processor to foresee
+    UNMEASURED_BYTES = 256 << 10  # of rows that a batch may bring to a shard: committed without a look at which are new
     IMAGE_BYTES_MAX = 128 << 10   # of a block; wider rows make smaller blocks
 
 cdef struct SourceColumn:
@@ -198,13 +199,13 @@ cdef class Room:
         for i in range(keys.rows):
             self.needs[shard_of(keys.hashes[i], snapshot.shard_bits)].new_rows += 1
         # To look which keys are new costs a fifth of the write, so it is done where it matters: where the batch as a whole may
-        # not fit, or would commit more than is committed ahead anyway for rows that may be there already.
+        # not fit, or would commit much more than is committed ahead anyway for rows that may be there already.
         for shard in range(shards):
             header = <SegmentHeader *>snapshot.shards[shard].base
             need = &self.needs[shard]
             if need.new_rows > rows_room(&snapshot.shards[shard]):
                 measured = True
-            elif need.new_rows > header.rows_used // COMMIT_SHARE and (
+            elif need.new_rows > header.rows_used // COMMIT_SHARE and need.new_rows * header.row_bytes > UNMEASURED_BYTES and (
                 (header.rows_used + need.new_rows) * header.row_bytes > header.rows_committed_bytes
             ):
                 measured = True
@@ -215,17 +216,25 @@ cdef class Room:
         free(self.needs)
 
     def wanting(self, Snapshot snapshot):
-        """(shard, rows, heap units) of each shard that must grow before the batch fits."""
+        """(shard, rows, heap units) of each shard that must grow before the batch fits. Empty when it fits.
+
+        Shards fill at one pace: with one that must grow come those that the next batch like this would not fit in.
+        """
+        return self._short_of(snapshot, 2) if self._short_of(snapshot, 1) else []
+
+    cdef list _short_of(self, Snapshot snapshot, uint64_t batches):
         cdef int shard
         cdef SegmentHeader *header
         cdef Need *need
-        wanting = []
+        short = []
         for shard in range(1 << snapshot.shard_bits):
             header = <SegmentHeader *>snapshot.shards[shard].base
             need = &self.needs[shard]
-            if need.new_rows > rows_room(&snapshot.shards[shard]) or header.heap_used + need.heap_units > header.heap_capacity:
-                wanting.append((shard, need.new_rows, need.heap_units))
-        return wanting
+            if batches * need.new_rows > rows_room(&snapshot.shards[shard]) or (
+                header.heap_used + need.heap_units > header.heap_capacity
+            ):
+                short.append((shard, need.new_rows, need.heap_units))
+        return short
 
     def commit(self, Snapshot snapshot):
         """Makes sure of the room once no shard must grow. Raises ResourceExhaustedError when memory is full."""

@@ -14,6 +14,7 @@ from featurestore_client.wire import featurestore_raw_pb2 as raw
 from bench import wire
 from bench.dataset import Dataset
 from bench.load import keys, target
+from bench.load.callers import Grpcio
 from bench.load.client import Client, Stage
 from bench.settings import Settings, SettingsError
 
@@ -44,14 +45,14 @@ def client() -> Iterator[Client]:
     server = grpc.server(ThreadPoolExecutor(2), handlers=[_Stalling()])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    client = Client(f"127.0.0.1:{port}")
-    client.prepare({"read": (PATH, [b"x"])})
+    client = Client()
+    client.prepare("stalling", Grpcio(f"127.0.0.1:{port}"), {"read": (PATH, [b"x"])})
     yield client
     server.stop(None).wait()
 
 
 def test_open_loop_counts_the_wait_behind_a_stall(client: Client) -> None:
-    outcome = client.run(Stage(rate=200, duration_s=1.0), time.monotonic_ns())
+    outcome = client.run(Stage("stalling", rate=200, duration_s=1.0), time.monotonic_ns())
 
     assert outcome.errors == {}
     histogram = outcome.histogram("read")
@@ -64,7 +65,7 @@ def test_open_loop_counts_the_wait_behind_a_stall(client: Client) -> None:
 
 
 def test_closed_loop_keeps_so_many_in_flight(client: Client) -> None:
-    outcome = client.run(Stage(in_flight=2, duration_s=0.6), time.monotonic_ns())
+    outcome = client.run(Stage("stalling", in_flight=2, duration_s=0.6), time.monotonic_ns())
 
     # Both wait behind the stall, one each, and so the percentiles know nothing of it.
     percentiles = outcome.histogram("read").percentiles_us()
@@ -73,7 +74,7 @@ def test_closed_loop_keeps_so_many_in_flight(client: Client) -> None:
 
 
 def test_a_refused_request_is_an_error_and_no_latency(client: Client) -> None:
-    stage = Stage(in_flight=1, duration_s=0.3, timeout_s=0.05)
+    stage = Stage("stalling", in_flight=1, duration_s=0.3, timeout_s=0.05)
     outcome = client.run(stage, time.monotonic_ns())
 
     assert outcome.errors["DEADLINE_EXCEEDED"] >= 1
@@ -97,8 +98,9 @@ def test_any_running_server_is_driven_by_its_public_api(tmp_path: Path) -> None:
     key_file.write_text("".join(f"{key}\n" for key in dataset.integer_keys(np.arange(50)).tolist()))
     with target.own_server(dataset, tmp_path) as server:
         url = f"grpc://{server.target.address}"
-        by_service = target.find(Settings(server=url, service=target.SERVICE, key_count=20))
-        assert (by_service.features, by_service.source.count) == (50, 20)
+        for each in (url, server.server.unix_url):
+            by_service = target.find(Settings(server=each, service=target.SERVICE, key_count=20))
+            assert (by_service.features, by_service.source.count) == (50, 20)
 
         features = ("bench_floats:f00", "bench_floats:f49")
         settings = Settings(server=url, features=features, key_file=str(key_file), view="bench_floats", write_share=0.5)

@@ -28,7 +28,7 @@ def paths(start_server: StartServer, certificates: FilePath) -> Iterator[Paths]:
 def path(request: pytest.FixtureRequest) -> Path:
     """Each path."""
     path: Path = request.param
-    require_engine(path.engine)
+    require_engine("native" if "native" in path else path.engine)
     return path
 
 

@@ -1,6 +1,6 @@
 """The ways from a client to a store. A new one is one more ``Path`` here: every promise is then asked of it.
 
-A path is a kind of client, and the engine and transport of a real server process, or neither for the store in this process.
+A path is a client, and the engine and transport of a real server process; or neither for the store in this process.
 """
 
 import asyncio
@@ -9,8 +9,7 @@ from functools import cache
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
-from featurestore_client import AsyncClient, Client
-from featurestore_client.grpc_transport import AsyncGrpcTransport, GrpcTransport, Target, Tls
+from featurestore_client import AsyncClient, Client, connect, connect_async
 
 from featurestore.server.in_process import InProcessTransport
 from tests.conftest import ENGINES, StartServer
@@ -23,6 +22,8 @@ class Path(NamedTuple):
     """Of the server: native or grpcio; empty in this process."""
     transport: str
     """tcp, tls or unix; empty in this process."""
+    library: str
+    """Of the client: native or grpcio."""
     client: str
     """blocking or asyncio."""
 
@@ -32,12 +33,14 @@ class Path(NamedTuple):
 
 PATHS = [
     *(
-        Path(engine, transport, client)
+        Path(engine, transport, library, client)
         for engine in ENGINES
         for transport in ("tcp", "tls", "unix")
+        for library in ENGINES
         for client in ("blocking", "asyncio")
+        if library == engine or transport == "tcp"  # what they say to each other is the same on every transport
     ),
-    Path("", "", "blocking"),
+    Path("", "", "", "blocking"),
 ]
 
 
@@ -96,18 +99,13 @@ class Paths:
         if not path.engine:
             return self.local()
         url = self.url(path.engine, path.transport)
-        target = self._target(url)
-        if path.client == "blocking":
-            client: Any = Client(GrpcTransport(target))
-        else:
-            client = Blocking(AsyncClient(AsyncGrpcTransport(target)))
+        options: dict[str, Any] = {"transport": path.library}
+        if path.transport == "tls":
+            options["ca_certificate"] = self._certificates / "ca.pem"
+        blocking = path.client == "blocking"
+        client = connect(url, **options) if blocking else Blocking(connect_async(url, **options))
         self._ends.callback(client.close)
         return client
-
-    def _target(self, url: str) -> Target:
-        if url.startswith("unix:"):
-            return Target(url, url.replace("unix://", "unix:"), None, ())
-        return Target.parse(url, Tls(self._certificates / "ca.pem") if url.startswith("grpcs:") else Tls(), None)
 
     def close(self) -> None:
         """Closes the clients."""

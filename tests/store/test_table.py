@@ -1,5 +1,6 @@
 """What a table promises beyond what the dict model covers: limits, memory, files, errors."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -93,6 +94,22 @@ def test_memory_reported_is_what_the_file_system_holds(store: Store, directory: 
     assert abs(table.stats().memory_bytes - held) <= 0.01 * held
     batch = read(table, np.arange(200_000)[::-1][:50_000].copy(), ["f1"])
     assert batch.var[0][0] == b"".join(b"x" * (k % 60) for k in range(199_999, 149_999, -1))
+
+
+def test_strings_come_out_whole_in_any_order_and_of_any_length(store: Store) -> None:
+    table = store.create_table(view("string", "float32", "string", "bytes"), USER)
+    lengths = [*range(70), 31, 0, 32, 0, 33, 1]  # on both sides of what the kernel copies as one piece
+    written = {
+        name: [bytes([97 + feature]) * (length * (feature + 1)) for length in lengths]
+        for feature, name in enumerate(("f0", "f2", "f3"))
+    }
+    keys = np.arange(len(lengths))
+    table.write([keys], NOW, {name: Column(var_column(values)) for name, values in written.items()}, now_us=0)
+    for features in (["f0", "f2", "f3"], ["f3", "f2", "f0"], ["f2"], ["f0", "f3"], ["f3", "f3", "f0"]):
+        batch = read(table, keys, features)
+        for name, (data, offsets) in zip(features, batch.var, strict=True):
+            ends = np.frombuffer(offsets, np.int32).tolist()
+            assert [data[a:b] for a, b in itertools.pairwise(ends)] == written[name]
 
 
 def test_replaced_strings_and_deleted_rows_are_used_again(store: Store) -> None:

@@ -228,7 +228,9 @@ class _UnaryCall:
             self.fail(self._connection.calls.reset(event.error_code, self._method_path))
             return
         if event.data:
-            self._data = bytearray(event.data) if self._data is None else self._data + event.data
+            if self._data is None:
+                self._data = bytearray()
+            self._data += event.data
             if len(self._data) > MESSAGE_BYTES_MAX + UNSENT_BYTES_MAX:
                 self.fail(self._connection.calls.error("RESOURCE_EXHAUSTED", f"an answer above {MESSAGE_BYTES_MAX} bytes"))
             self._connection.consume(self.stream_id, len(event.data))

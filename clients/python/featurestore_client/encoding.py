@@ -10,7 +10,6 @@ from the generated descriptor, and the bytes are those that the generated code w
 
 import struct
 import sys
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
@@ -236,11 +235,18 @@ def _append_texts(parts: list[Part], name: str, values: list[str]) -> None:
     joined = "".join(values)
     data = joined.encode()
     lengths = map(len, values) if len(data) == len(joined) else [len(value.encode()) for value in values]
-    offsets = array("i", accumulate(lengths, initial=0)).tobytes()
-    head = _name_field(name) + _VALUES_TAGS["data"] + varint(len(data))
-    offsets_head = _OFFSETS_TAG + varint(len(offsets))
-    size = len(head) + len(data) + len(offsets_head) + len(offsets)
-    parts += (_GET_KEYS_TAG + varint(size) + head, data, offsets_head, offsets)
+    head, offsets_head, pack = _texts(name, len(values))
+    offsets = pack(*accumulate(lengths, initial=0))
+    data_length = varint(len(data))
+    size = len(head) + len(data_length) + len(data) + len(offsets_head) + len(offsets)
+    parts += (_GET_KEYS_TAG, varint(size), head, data_length, data, offsets_head, offsets)
+
+
+@lru_cache(maxsize=4_096)
+def _texts(name: str, rows: int) -> tuple[bytes, bytes, Callable[..., bytes]]:
+    """What a string key column begins with, what precedes its offsets, and what packs those."""
+    head = _name_field(name) + _VALUES_TAGS["data"]
+    return head, _OFFSETS_TAG + varint(4 * rows + 4), struct.Struct(f"<{rows + 1}i").pack
 
 
 def get_request(prefix: bytes, keys: Sequence[WireColumn]) -> bytes:

@@ -87,14 +87,14 @@ def unframe(data: bytes, message_bytes_max: int) -> bytes | None:
 
 
 class MessageReader:
-    """Messages out of the data of a stream, in whatever pieces it comes. ``compressed`` tells of the last one."""
+    """Messages out of the data of a stream, in whatever pieces it comes. ``compressed``: which of those just read were."""
 
     def __init__(self, message_bytes_max: int, encoding: str = "identity") -> None:
         self._message_bytes_max = message_bytes_max
         self._encoding = encoding
         self._held = bytearray()  # of one message; and not its pieces, each of which would take more than its bytes
         self._need = PREFIX_BYTES
-        self.compressed = False
+        self.compressed: list[bool] = []
 
     @property
     def is_between(self) -> bool:
@@ -108,11 +108,8 @@ class MessageReader:
 
     def read(self, data: bytes) -> list[bytes]:
         """The messages that end in ``data``. Raises FramingError."""
-        return [message for message, _ in self.read_marked(data)]
-
-    def read_marked(self, data: bytes) -> list[tuple[bytes, bool]]:
-        """Likewise, each with whether it came compressed."""
-        messages: list[tuple[bytes, bool]] = []
+        messages: list[bytes] = []
+        self.compressed = []
         held = self._held
         if held:
             held += data
@@ -127,8 +124,7 @@ class MessageReader:
                 end = position + PREFIX_BYTES + size
                 if end > len(view):
                     break
-                message = self._message(view[position], bytes(view[position + PREFIX_BYTES : end]))
-                messages.append((message, self.compressed))
+                messages.append(self._message(view[position], bytes(view[position + PREFIX_BYTES : end])))
                 position = end
             self._held = bytearray(view[position:])
         self._need = PREFIX_BYTES
@@ -137,7 +133,7 @@ class MessageReader:
         return messages
 
     def _message(self, flag: int, body: bytes) -> bytes:
-        self.compressed = flag == 1
+        self.compressed.append(flag == 1)
         if flag == 0:
             return body
         if flag != 1:
