@@ -198,7 +198,7 @@ def _h2(answer: bytes, ready: Callable[[int], None]) -> None:
                 elif isinstance(event, WindowUpdated):
                     for stream_id, rest in list(self._unsent.items()):
                         self._send(stream_id, rest)
-            return session.data_to_send()
+            return bytes(session.data_to_send())
 
         def _send(self, stream_id: int, data: bytes) -> None:
             session = self._session
