@@ -36,7 +36,7 @@ endif
 	@touch $@
 
 # The tools of a dependency group, by its name.
-.venv/bench .venv/demo .venv/wheels: .venv/installed
+.venv/bench .venv/demo .venv/engines .venv/wheels: .venv/installed
 ifdef UV
 	uv pip install --quiet --python $(BIN)/python --group $(@F)
 else

@@ -278,8 +278,8 @@ class GrpcConnection(asyncio.Protocol):
                     self._go_on(event)
             if len(data) < TAKE_BYTES:
                 break
-        if self._is_paused or self._owed_bytes:
-            owed_bytes = session.unsent_bytes
+        owed_bytes = session.unsent_bytes
+        if owed_bytes or self._owed_bytes:
             self._connections.owe(owed_bytes - self._owed_bytes)
             self._owed_bytes = owed_bytes
         if self._drain_pongs is not None:

@@ -72,7 +72,7 @@ cdef inline void remove_entry(Shard *shard, uint64_t slot) noexcept nogil:
 
 
 cdef inline uint64_t take_block(char *base, SegmentHeader *header, uint64_t used_bytes) noexcept nogil:
-    # The first unit of a block. There is room: prepare_write saw to it.
+    # The first unit of a block. There is room: writer.Room saw to it.
     cdef uint32_t heap_class = class_of((used_bytes + UNIT_BYTES - 1) // UNIT_BYTES)
     cdef uint64_t unit = header.heap_free_first[heap_class]
     if unit:

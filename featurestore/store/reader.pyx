@@ -467,10 +467,13 @@ cdef class SnapshotReader:
         self._control = control
         self.follows = follows
 
-    cpdef Snapshot _current(self):
+    cdef Snapshot current(self):
         if self.follows and atomic_load_acquire_u64(&self._control.header.epoch) != self._epoch:
             self._refresh(writable=False)
         return self._snapshot
+
+    def _current(self):
+        return self.current()
 
     def read(
         self, keys, Projection projection not None, *, int64_t now_us, bint expired_values=False, bint event_timestamps=False,
@@ -484,7 +487,7 @@ cdef class SnapshotReader:
         ``nulls_out``.
         Raises InvalidArgumentError for keys of the wrong type or length, NotFoundError when a feature is gone since.
         """
-        cdef Snapshot snapshot = self._current()
+        cdef Snapshot snapshot = self.current()
         if projection.layout is not snapshot.layout:
             projection = self._recompile(projection, snapshot.layout)
         return read_rows(

@@ -177,7 +177,8 @@ cdef class Arena:
         """A new, empty arena that can grow to eight times so many rows and heap units, and to a gibibyte of each at least."""
         cdef Arena self = Arena.__new__(Arena)
         cdef uint64_t row_bytes = layout.row_bytes
-        cdef uint64_t rows_bytes = page_up(max(REGION_BYTES_MIN, 8 * rows * row_bytes))
+        # The heap begins at a huge page too.
+        cdef uint64_t rows_bytes = ((max(REGION_BYTES_MIN, 8 * rows * row_bytes) + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1)) - HEADER_BYTES
         cdef uint64_t heap_bytes = page_up(max(REGION_BYTES_MIN, 8 * heap_units * UNIT_BYTES)) if layout.parts else 0
         if rows >= ROWS_MAX or heap_units >= ROWS_MAX:
             raise ResourceExhaustedError(
@@ -244,6 +245,16 @@ cdef class Arena:
         return 0
 
 
+cdef bint collapse(char *start, uint64_t length) noexcept:
+    # Whole huge pages only: one that is backed in part would be backed whole, and that is memory. False when there was none.
+    cdef int outcome = -1
+    length &= ~(HUGE_PAGE - 1)
+    if length:
+        with nogil:
+            outcome = madvise(start, length, ADVICE_COLLAPSE)
+    return outcome == 0
+
+
 cdef class Segment:
     """One shard: an arena and an index into it. Growth makes another segment of the same arena with a larger index."""
 
@@ -278,13 +289,10 @@ cdef class Segment:
 
     def advise_huge(self):
         """Asks the system to gather committed memory into huge pages now (a table of 10^7 rows is bound by TLB misses)."""
-        cdef uint64_t length = (self.arena.header.rows_offset + self.arena.header.rows_committed_bytes) & ~(HUGE_PAGE - 1)
-        cdef int done = -1
-        with nogil:
-            madvise(self.index.header, self.index.mapped_bytes & ~(HUGE_PAGE - 1), ADVICE_COLLAPSE)
-            if length:
-                done = madvise(self.shard.base, length, ADVICE_COLLAPSE)
-        return done == 0
+        header = self.arena.header
+        collapse(<char *>self.index.header, self.index.mapped_bytes)
+        collapse(self.shard.base + header.heap_offset, header.heap_committed_bytes)
+        return collapse(self.shard.base, header.rows_offset + header.rows_committed_bytes)
 
 
 cdef class Control:

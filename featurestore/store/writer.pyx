@@ -218,19 +218,22 @@ cdef class Room:
     def wanting(self, Snapshot snapshot):
         """(shard, rows, heap units) of each shard that must grow before the batch fits. Empty when it fits.
 
-        Shards fill at one pace: with one that must grow come those that the next batch like this would not fit in.
+        Shards fill at one pace: with one that must grow come those that are nearly as full.
         """
-        return self._short_of(snapshot, 2) if self._short_of(snapshot, 1) else []
+        return self._short_of(snapshot, 16) if self._short_of(snapshot, 0) else []
 
-    cdef list _short_of(self, Snapshot snapshot, uint64_t batches):
+    cdef list _short_of(self, Snapshot snapshot, uint64_t spare_part):
+        # Those that the batch does not fit in, or would leave with less than such a part of their index to spare.
         cdef int shard
+        cdef uint64_t spare
         cdef SegmentHeader *header
         cdef Need *need
         short = []
         for shard in range(1 << snapshot.shard_bits):
             header = <SegmentHeader *>snapshot.shards[shard].base
             need = &self.needs[shard]
-            if batches * need.new_rows > rows_room(&snapshot.shards[shard]) or (
+            spare = snapshot.shards[shard].capacity // spare_part if spare_part and need.new_rows else 0
+            if need.new_rows + spare > rows_room(&snapshot.shards[shard]) or (
                 header.heap_used + need.heap_units > header.heap_capacity
             ):
                 short.append((shard, need.new_rows, need.heap_units))

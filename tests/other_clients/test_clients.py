@@ -163,16 +163,8 @@ def messages_of(data: bytes) -> list[bytes]:
 @pytest.mark.usefixtures("nghttp")
 def test_nghttp_is_served(target: str, body, written: set[str]) -> None:
     def sent(path: str, data: str) -> list[bytes]:
-        command = [
-            "nghttp",
-            "-d",
-            path,
-            "-H",
-            "content-type: application/grpc",
-            "-H",
-            "te: trailers",
-            f"http://{target}{path}",
-        ]
+        headers = ("-H", "content-type: application/grpc", "-H", "te: trailers")
+        command = ["nghttp", "-d", data, *headers, f"http://{target}{path}"]
         return messages_of(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
 
     answer = public.GetFeaturesResponse.FromString(sent(GET, body(get("delay_model_v1")))[0])
