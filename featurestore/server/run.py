@@ -149,8 +149,10 @@ def _engine(settings: Settings, methods: Methods, listeners: Sequence[Listener])
         try:
             from featurestore.server.grpc_connection import ConnectionLimits  # noqa: PLC0415
             from featurestore.server.grpc_native import GrpcNativeServer  # noqa: PLC0415
-        except ImportError:
+        except ImportError as error:
             reason = "featurestore-client was built without libnghttp2's headers"
+            if not isinstance(error, ModuleNotFoundError):  # it is built, and cannot be loaded
+                reason = f"the HTTP/2 session of featurestore-client cannot be loaded ({error})"
             if settings.grpc_engine == "native":
                 raise FailedPreconditionError(
                     f"grpc_engine native is not there: {reason}; install them and build it again"
