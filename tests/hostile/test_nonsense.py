@@ -7,7 +7,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.hostile import frames
-from tests.hostile.conftest import MIB, Peer
+from tests.hostile.peers import MIB, Peer
 
 FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR, COMPRESSION_ERROR = 3, 5, 6, 9
 ECHO = frames.block(frames.request_pairs("/t/Echo"))
