@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from featurestore_client import Client
 
-DEFAULT_SERVER = "grpc://127.0.0.1:7400"
+DEFAULT_SERVER = "featurestore://127.0.0.1:7400"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Project = Annotated[str, typer.Option("--project", "-p", help="The project of the names.", metavar="NAME")]

@@ -34,6 +34,8 @@ from featurestore.server.methods import UnaryHandler
 _log = logging.getLogger(__name__)
 
 TAKE_BYTES = 256 << 10
+NOTICE_S = 0.5
+"""Between telling a peer that the connection will close and refusing its calls, unless it answers sooner."""
 
 
 CROWDED_UNSENT_BYTES_MAX = 1 << 20
@@ -334,13 +336,18 @@ class GrpcConnection(asyncio.Protocol):
             self._drain_pongs = self.session.pongs
             self.session.announce_shutdown()
             self.session.ping()
+            self._loop.call_later(NOTICE_S, self._refuse)  # for a peer that reads nothing while it has no call
             self._flush()
 
-    def _drain_further(self) -> None:
-        if not self._is_refusing and self._drain_pongs is not None and self.session.pongs > self._drain_pongs:
+    def _refuse(self) -> None:
+        if not self._is_refusing and not self._transport.is_closing():
             self._is_refusing = True
             self.session.goaway(NO_ERROR)
             self.flush_soon()
+
+    def _drain_further(self) -> None:
+        if self._drain_pongs is not None and self.session.pongs > self._drain_pongs:
+            self._refuse()
         if self._is_refusing and self.session.open_streams == 0 and not self._calls:
             self.session.terminate(NO_ERROR)
             self.flush_soon()

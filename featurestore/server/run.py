@@ -116,6 +116,8 @@ async def _serve(settings: Settings, service: OnlineStore, listeners: Sequence[L
         with suppress(asyncio.CancelledError):
             await maintenance
         await service.close()
+    # All is done and in good order: a signal in the last moments must not make the exit code say otherwise.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     _log.info("stopped")
 
 

@@ -33,7 +33,7 @@ from featurestore.store.columns import Column, Values
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
-RECLAIM_STEPS_PER_S = 10
+RECLAIM_STEPS_PER_S = 4
 
 
 @dataclass(frozen=True)
