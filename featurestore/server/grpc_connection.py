@@ -6,6 +6,7 @@ rest become calls (``grpc_calls.py``). Invariant: what a peer can make this proc
 
 import asyncio
 import logging
+import os
 import random
 import ssl
 import time
@@ -125,6 +126,7 @@ class GrpcConnection(asyncio.Protocol):
         self._calls: dict[int, Call] = {}
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._file = -1  # of the socket; -1 where TLS stands before it
         self._is_paused = False
         self._flush_is_due = False
         self._drain_pongs: int | None = None
@@ -148,6 +150,9 @@ class GrpcConnection(asyncio.Protocol):
             _log.info("refused", extra={"fields": {"peer": self.peer, "reason": "TLS without ALPN h2"}})
             self._transport.abort()
             return
+        opened = transport.get_extra_info("socket")
+        if secured is None and opened is not None:
+            self._file = opened.fileno()
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -270,7 +275,7 @@ class GrpcConnection(asyncio.Protocol):
         while not self._is_paused:
             data = session.take(TAKE_BYTES)
             if data:
-                transport.write(data)
+                self._write(data)
             if self._calls:
                 for stream_id in session.drained():
                     call = self._calls.get(stream_id)
@@ -288,6 +293,19 @@ class GrpcConnection(asyncio.Protocol):
             self._drain_further()
         if not session.wants_read and not session.wants_write:
             transport.close()
+
+    def _write(self, data: bytes) -> None:
+        # Past the transport's queue while that is empty: it is looked at only after all that the loop has read, and the peer
+        # could meanwhile be at work on its answers.
+        if self._file >= 0 and not self._transport.get_write_buffer_size():
+            try:
+                sent = os.write(self._file, data)
+            except OSError:  # full, or broken, which the transport will find too
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self._transport.write(data)
 
     def _break(self, error: ProtocolError) -> None:
         _log.info("connection ended", extra={"fields": {"peer": self.peer, "reason": str(error)}})

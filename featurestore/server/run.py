@@ -117,7 +117,9 @@ async def _serve(settings: Settings, service: OnlineStore, listeners: Sequence[L
             await maintenance
         await service.close()
     # All is done and in good order: a signal in the last moments must not make the exit code say otherwise.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)  # else closing the loop would bring the default back
+        signal.signal(number, signal.SIG_IGN)
     _log.info("stopped")
 
 
