@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from featurestore_client.grpc_framing import FramingError, unframe
+from featurestore_client.grpc_framing import FramingError, frame, unframe
 from featurestore_client.http2 import ENHANCE_YOUR_CALM, NEVER, NO_ERROR, REFUSED_STREAM, ProtocolError, Session, StreamEvent
 
 from featurestore.server.grpc_calls import (
@@ -222,7 +222,7 @@ class GrpcConnection(asyncio.Protocol):
                 if context.initial_metadata or context.trailing_metadata or context.compress:
                     respond(session, event.stream_id, context, head, answer)
                 else:
-                    session.respond(event.stream_id, OK_HEAD, b"\0" + len(answer).to_bytes(4, "big") + answer, OK_TRAILERS)
+                    session.respond(event.stream_id, OK_HEAD, frame(answer), OK_TRAILERS)
                 return
         except Exception as error:
             assert head.method is not None

@@ -38,6 +38,7 @@ class GrpcNativeServer:
         self._limits = limits or ConnectionLimits()
         self._heads = RequestHeads(methods, self._limits.header_bytes_max)
         self._listeners = listeners
+        self._opened: list[Listener] = []
         self._servers: list[asyncio.Server] = []
         self._connections = Connections(self._limits)
         self._made: weakref.WeakSet[GrpcConnection] = weakref.WeakSet()
@@ -56,6 +57,7 @@ class GrpcNativeServer:
         try:
             for listener in self._listeners:
                 opened = listener.open()
+                self._opened.append(listener)
                 context = None if listener.tls is None else listener.tls.ssl_context()
                 timeout = None if context is None else self._limits.greeting_timeout_s
                 if isinstance(listener.address, UnixAddress):
@@ -93,9 +95,10 @@ class GrpcNativeServer:
         for server in self._servers:
             server.close()
         self._servers = []
-        for listener in self._listeners:
+        for listener in self._opened:  # not of one that another server has
             if isinstance(listener.address, UnixAddress):
                 listener.address.remove()
+        self._opened = []
 
     def _connection(self) -> asyncio.Protocol:
         if len(self._made) >= self._connections_max:

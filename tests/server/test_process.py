@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import featurestore_client
 import pytest
 
 
@@ -140,3 +141,15 @@ def test_logs_are_one_event_a_line(start_server, log_format):
     server.wait_for("serving" if log_format == "json" else " INFO    serving address=grpc://127.0.0.1:")
     assert server.stop() == 0
     assert len(server.lines) == 4
+
+
+def test_the_socket_of_another_server_is_left_to_it(start_server, tmp_path):
+    path = tmp_path / "s.sock"
+    first = start_server("--unix-socket", str(path))
+    second = start_server("--unix-socket", str(path), ready=False)
+    assert second.wait() != 0
+    assert "another process does" in second.log
+    with featurestore_client.connect(f"unix://{path}") as client:
+        assert client.list_projects()
+    assert first.stop() == 0
+    assert not path.exists()
