@@ -1,5 +1,5 @@
-"""The errors that every layer below the adapters raises. They are the client's own (``featurestore_client/errors.py``): an error is
-one object from the kernel to the caller in this process, and the same class again on the other side of a network.
+"""The errors that every layer below the adapters raises. They are the client's own (``featurestore_client/errors.py``): an
+error is one object from the kernel to the caller in this process, and the same class again on the other side of a network.
 """
 
 from featurestore_client.errors import (

@@ -1,8 +1,8 @@
 """The errors of the feature store: one hierarchy, for the client and the server, with a machine-readable code each.
 
 Every layer of the server raises these, an adapter carries ``code``, message and ``violations`` over, and every transport of the
-client raises them again, so that a caller's ``except`` holds whichever way the call went. Invariant: a message says which field,
-which value, what was expected, and the way out. Programmer errors are assertions and never appear here.
+client raises them again, so that a caller's ``except`` holds whichever way the call went. Invariant: a message says which
+field, which value, what was expected, and the way out. Programmer errors are assertions and never appear here.
 """
 
 from collections.abc import Iterable, Sequence
