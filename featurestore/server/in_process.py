@@ -10,16 +10,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 from featurestore.errors import DeadlineExceededError, FeatureStoreError, UnavailableError, UnimplementedError, error_of
 from featurestore.server.context import CallContext
 from featurestore.server.failure import failure_of
 from featurestore.server.methods import Method, Methods, StreamMethod, UnaryMethod
-from featurestore.server.run import open_service
 from featurestore.service import OnlineStore
-from featurestore.settings import load_settings
 
 _Result = TypeVar("_Result")
 
@@ -27,19 +24,14 @@ _Result = TypeVar("_Result")
 class InProcessTransport:
     """A ``featurestore_client.transport.Transport`` over a service, which it closes at the end."""
 
-    def __init__(self, service: OnlineStore) -> None:
+    def __init__(self, service: OnlineStore, reclaim_rows_per_s: int) -> None:
         self._service = service
         self._methods = Methods(service)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="featurestore-in-process", daemon=True)
         self._thread.start()
+        self._upkeep = asyncio.run_coroutine_threadsafe(service.maintain(reclaim_rows_per_s), self._loop)
         self._closed = False
-
-    @classmethod
-    def open(cls, directory: Path) -> "InProcessTransport":
-        """On a local directory, with a server's limits. FailedPreconditionError when another process holds it."""
-        settings, _ = load_settings({"directory": directory})
-        return cls(open_service(settings))
 
     def unary(self, method_path: str, request: bytes, *, timeout_s: float) -> bytes:
         """One request, one response."""
@@ -83,6 +75,7 @@ class InProcessTransport:
         if self._closed:
             return
         self._closed = True
+        self._upkeep.cancel()
         self._wait(self._service.close(), None)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

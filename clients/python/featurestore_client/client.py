@@ -95,8 +95,10 @@ class Client:
         """
         selection = self._selections.find(features, project, event_timestamps, expired_values)
         local = selection.local
-        if local is not None and (batch := local.read(keys)) is not None:
-            return batch
+        if local is not None:
+            batch = local.read(keys) if timeout_s is None else local.read_within(keys, checked_timeout(timeout_s))
+            if batch is not None:
+                return batch
         if self._shared is None:
             request, known = selection.request(keys)
             return selection.answer(self._unary(GET_FEATURES, request, timeout_s, repeatable=True), known)

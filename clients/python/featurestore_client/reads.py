@@ -80,9 +80,7 @@ class Selections:
         self._lock = threading.Lock()
         self._selections: dict[tuple[object, ...], Selection] = {}
 
-    def find(
-        self, features: str | Sequence[str], project: str, event_timestamps: bool, expired_values: bool
-    ) -> Selection:
+    def find(self, features: str | Sequence[str], project: str, event_timestamps: bool, expired_values: bool) -> Selection:
         """The selection of a service by name, or of a list of ``view:feature``."""
         try:
             wanted = features if isinstance(features, str) else tuple(features)

@@ -18,7 +18,7 @@ import numpy as np
 from featurestore_client.addresses import Address, is_beside
 from featurestore_client.answers import AnswerSchema, FeatureBatch
 from featurestore_client.columns import flat_values
-from featurestore_client.errors import FailedPreconditionError, FeatureStoreError, PermissionDeniedError
+from featurestore_client.errors import DeadlineExceededError, FailedPreconditionError, FeatureStoreError, PermissionDeniedError
 from featurestore_client.reads import Selection
 from featurestore_client.tables.alignment import align
 from featurestore_client.tables.catalog import Catalog
@@ -98,6 +98,14 @@ class LocalRead:
             return self._read(aligned, rows)
         except (FeatureStoreError, AttributeError):
             return None
+
+    def read_within(self, keys: Mapping[str, Any], timeout_s: float) -> FeatureBatch | None:
+        """The same, for a caller who said how long he waits. Raises DeadlineExceededError."""
+        started_s = time.monotonic()
+        batch = self.read(keys)
+        if time.monotonic() - started_s >= timeout_s:
+            raise DeadlineExceededError(f"GetFeatures did not end within {timeout_s:.3g} s")
+        return batch
 
     def _read(self, keys: Any, rows: int) -> FeatureBatch:
         matrix: memoryview | None = None
