@@ -291,7 +291,7 @@ def test_the_api_key_goes_along(server: Any, connect: Connect) -> None:
 def test_a_wrong_address_is_refused(address: str) -> None:
     with pytest.raises(
         InvalidArgumentError,
-        match="expected featurestore://host, grpc://host:port, grpcs://host:port with TLS, or unix:///path",
+        match="expected featurestore://host, shm://host, grpc://host:port, grpcs://host:port with TLS, or unix:///path",
     ):
         featurestore_client.connect(address)
 
