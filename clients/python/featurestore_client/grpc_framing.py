@@ -102,7 +102,7 @@ class MessageReader:
         self._encoding = encoding
         self._prefix = b""  # of one message, as far as it has come
         self._pieces: list[bytes | bytearray] = []  # of its body; joined once
-        self._missing = 0
+        self._size = self._missing = 0  # of the body
         self.compressed: list[bool] = []
         self.held_bytes = 0
         """Of a message that has begun."""
@@ -124,9 +124,9 @@ class MessageReader:
                 rest = rest[taken:]
                 if len(self._prefix) < PREFIX_BYTES:
                     break
-                self._missing = int.from_bytes(self._prefix[1:], "big")
-                if self._missing > self._message_bytes_max:
-                    raise too_large(self._missing, self._message_bytes_max)
+                self._size = self._missing = int.from_bytes(self._prefix[1:], "big")
+                if self._size > self._message_bytes_max:
+                    raise too_large(self._size, self._message_bytes_max)
             piece = rest[: self._missing]
             rest = rest[len(piece) :]
             self._missing -= len(piece)
@@ -136,7 +136,8 @@ class MessageReader:
             messages.append(self._message(self._prefix[0], b"".join((*self._pieces, piece))))
             self._prefix = b""
             self._pieces.clear()
-        self.held_bytes = len(self._prefix) + sum(map(len, self._pieces))
+            self._size = 0
+        self.held_bytes = len(self._prefix) + self._size - self._missing
         return messages
 
     def _keep(self, piece: bytes | memoryview) -> None:
