@@ -124,9 +124,11 @@ def test_a_write_that_was_acknowledged_is_read(served: RunningServer, client: Cl
 def test_growth_is_followed(served: RunningServer, client: Client) -> None:
     with connect(served.url) as writer:
         fill(writer, 50_000, first=ROWS)
+    layout = client._shared.local._tables("default", "users")._snapshot.layout
     users = np.random.default_rng(1).integers(0, ROWS + 50_000, 2_000)
     assert is_local(client)
     assert (client.get("model", {"user": users}).to_numpy()[:, 0] == users).all()
+    assert client._shared.local._tables("default", "users")._snapshot.layout is layout  # else each read compiles again
 
 
 def test_changed_definitions_are_followed(served: RunningServer, client: Client) -> None:
