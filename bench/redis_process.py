@@ -20,7 +20,7 @@ class RedisProcess:
 
     def __init__(self, directory: Path, *, tcp: bool = False, cores: frozenset[int] = ANY) -> None:
         self.socket = directory / "redis.sock"
-        self.port = _free_port() if tcp else 0
+        self.port = free_port() if tcp else 0
         self._log = directory / "redis.log"
         command = [
             *("redis-server", "--port", str(self.port), "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"),
@@ -36,7 +36,9 @@ class RedisProcess:
         return "" if shutil.which("redis-server") else "redis-server is not installed"
 
     def client(self) -> Any:
-        """A redis-py client with one connection (hiredis parses)."""
+        """A redis-py client with one connection (hiredis parses): over TCP where that was asked for."""
+        if self.port:
+            return redis.Redis("127.0.0.1", self.port, single_connection_client=True)
         return redis.Redis(unix_socket_path=str(self.socket), single_connection_client=True)
 
     def stop(self) -> None:
@@ -62,7 +64,8 @@ class RedisProcess:
                 time.sleep(0.01)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback interface that nothing listens on at this moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
