@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 HOME = Path(__file__).parents[1] / ".venv" / "peers"
@@ -33,6 +34,12 @@ class Environment:
         if self._made.is_file() and self._made.read_text() == self._wanted:
             return ""
         return f"its environment is not there (make bench-peers makes it in {HOME / self.name})"
+
+    def versions(self) -> dict[str, str]:
+        """The packages that were asked for, as installed."""
+        [site] = (HOME / self.name / "lib").glob("python*/site-packages")
+        wanted = {package.partition("=")[0].partition(">")[0].partition("[")[0] for package in self.packages}
+        return {each.name: each.version for each in distributions(path=[str(site)]) if each.name in wanted}
 
     def make(self) -> str:
         """Makes it where it is missing. Why it could not be made, or an empty string."""

@@ -61,7 +61,7 @@ class Peers:
 def started(
     listed: Mapping[str, Listed], dataset: Dataset, settings: Settings, report: Report, cores: Cores = NOT_PINNED
 ) -> Iterator[list[Worker]]:
-    """A worker for each subject that the settings choose, opened and empty. One that cannot run here is left out, with a note."""
+    """A worker for each subject that the settings choose, open and empty. What cannot run here is left out, with a note."""
     with ExitStack() as stack:
         workers: list[Worker] = []
         for name, each in listed.items():
@@ -83,7 +83,7 @@ def started(
 def loaded(
     dataset: Dataset, settings: Settings, report: Report, say: Callable[[str], None], names: tuple[str, ...] = tuple(SUBJECTS)
 ) -> Iterator[Peers]:
-    """The kernel's subjects, with the dataset in each; their answers have been compared with the data and so with each other."""
+    """The kernel's subjects with the dataset in each, their answers compared with the data and so with each other."""
     listed = {name: SUBJECTS[name] for name in names if SUBJECTS[name].strings or not dataset.strings}
     with started(listed, dataset, settings, report) as workers:
         for worker in workers:

@@ -1,7 +1,6 @@
 """A real redis-server for the length of a run: on a unix socket, and over TCP if asked; in memory only, stopped at the end."""
 
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import redis
 
 from bench.cores import ANY, started_on
+from bench.ports import free_port
 
 START_S = 10.0
 STOP_S = 10.0
@@ -62,11 +62,3 @@ class RedisProcess:
                     self.stop()
                     raise RuntimeError(f"redis-server did not start within {START_S:g} s: {log[-2_000:]}") from None
                 time.sleep(0.01)
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nothing listens on at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

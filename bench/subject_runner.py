@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from bench import footprint
 from bench.dataset import Dataset, Floats, Indices
-from bench.subjects import Listed, Read, Unavailable
+from bench.subjects import Listed, Read, UnavailableError
 
 LOAD_ROWS = 20_000
 CALLS_MAX = 200_000
@@ -68,7 +68,7 @@ class SubjectRunner:
         gc.disable()
         try:
             self._subject.open()
-        except Unavailable as reason:
+        except UnavailableError as reason:
             return str(reason)
         self._opened = True
         return ""

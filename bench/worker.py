@@ -33,7 +33,7 @@ class Worker(Remote):
         """Has rows written: one call of the result is a row."""
         seconds = cast(list[float], self.ask("load", start, stop))
         histogram = Histogram()
-        histogram.record_all(np.array(seconds) * 1e9)
+        histogram.record_all((np.array(seconds) * 1e9).astype(np.int64))
         return Measured(histogram, stop - start, sum(seconds))
 
     def bytes_per_row(self) -> float:

@@ -33,7 +33,7 @@ def run(settings: Settings, report: Report) -> None:
     """Measures, and judges the goals."""
     cores = Cores.split() if settings.pin == "auto" else Cores()
     report.settings |= {"server_cores": sorted(cores.servers), "client_cores": sorted(cores.clients)}
-    report.machine["environments"] = {name: list(each.packages) for name, each in ENVIRONMENTS.items() if not each.missing()}
+    report.machine["environments"] = {name: each.versions() for name, each in ENVIRONMENTS.items() if not each.missing()}
     dataset = Dataset(settings.peers_rows, seed=settings.seed)
     with peers.started(PEERS, dataset, settings, report, cores) as workers:
         print("started: " + ", ".join(worker.name for worker in workers), flush=True)

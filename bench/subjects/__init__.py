@@ -17,12 +17,12 @@ from bench.dataset import Chunk, Dataset, Floats, Indices
 Read = Callable[[Any], Any]
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """A subject cannot run here; the text says what is missing."""
 
 
 class Subject(ABC):
-    """One way to hold a dataset. ``directory`` is in memory (tmpfs) and the subject's own; its servers are on ``server_cores``."""
+    """One way to hold a dataset. ``directory`` is in memory (tmpfs) and its own; its servers run on ``server_cores``."""
 
     in_process = True
     """Whether rows are in the memory of its own process, rather than in what ``outside_bytes`` counts alone."""
@@ -34,7 +34,7 @@ class Subject(ABC):
 
     @abstractmethod
     def open(self) -> None:
-        """Makes it ready, without rows. Raises Unavailable, having left nothing behind, where it cannot run here."""
+        """Makes it ready, without rows. Raises UnavailableError, having left nothing behind, where it cannot run here."""
 
     @abstractmethod
     def close(self) -> None:

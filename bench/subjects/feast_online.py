@@ -1,9 +1,9 @@
 """Feast's online store in Redis and in SQLite, through its SDK, and Feast's own feature server over HTTP.
 
-Tuned as its documentation says: one feature view, so that a read is one round trip; a registry that is never refreshed on the
-way of a read; entity key serialization 3; ``skip_dedup``, by which writes to Redis need no read before; a feature server without
-access log, whose process is not replaced after so many requests. A read ends in ``to_dict`` (over HTTP in the JSON's values),
-which still is not the matrix that the others answer: making that of it is not counted against Feast.
+Tuned as its documentation says: one feature view, so that a read is one round trip; a registry that no read refreshes; entity
+key serialization 3; ``skip_dedup``, by which writes to Redis need no read before; a feature server without access log, whose
+process is not replaced after so many requests. A read ends in ``to_dict`` (over HTTP in the JSON's values), which is not yet
+the matrix that the others answer: making that of it is not counted against Feast.
 """
 
 import http.client
@@ -22,8 +22,9 @@ import numpy as np
 from bench import footprint
 from bench.cores import started_on
 from bench.dataset import Chunk, Floats, Indices
-from bench.redis_process import RedisProcess, free_port
-from bench.subjects import Read, Subject, Unavailable
+from bench.ports import free_port
+from bench.redis_process import RedisProcess
+from bench.subjects import Read, Subject, UnavailableError
 
 os.environ["FEAST_USAGE"] = "False"  # before the import: no reports to the project from a benchmark
 
@@ -86,7 +87,7 @@ class _Feast(Subject):
 class FeastRedis(_Feast):
     def open(self) -> None:
         if reason := RedisProcess.missing():
-            raise Unavailable(reason)
+            raise UnavailableError(reason)
         self._redis = RedisProcess(self.directory, tcp=True, cores=self.server_cores)
         super().open()
         self._empty_bytes = self._used_bytes()

@@ -15,7 +15,7 @@ from bench import footprint, wire
 from bench.dataset import Chunk, Floats, Indices
 from bench.load.target import SERVICE, define
 from bench.server_process import FeaturestoreServer
-from bench.subjects import Read, Subject, Unavailable
+from bench.subjects import Read, Subject, UnavailableError
 
 KEY = "user"
 QUIET_S = 1.0
@@ -36,7 +36,7 @@ class _Served(Subject):
                 self._client.get(SERVICE, {KEY: [0]})
                 self._writer = stack.enter_context(self._connect(self._write_url()))
             except (featurestore_client.FeatureStoreError, OSError, ValueError) as error:
-                raise Unavailable(f"connecting to {self._url()} fails: {error}") from None
+                raise UnavailableError(f"connecting to {self._url()} fails: {error}") from None
             self._settled_bytes = 0
             self._stack = stack.pop_all()
 

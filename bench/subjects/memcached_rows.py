@@ -14,8 +14,8 @@ import libmc
 from bench import footprint
 from bench.cores import started_on
 from bench.dataset import Chunk, Indices
-from bench.redis_process import free_port
-from bench.subjects import Read, Unavailable
+from bench.ports import free_port
+from bench.subjects import Read, UnavailableError
 from bench.subjects.packed_rows import PackedRows, split
 
 START_S = 10.0
@@ -27,7 +27,7 @@ class MemcachedRows(PackedRows):
 
     def open(self) -> None:
         if not shutil.which("memcached"):
-            raise Unavailable("memcached is not installed")
+            raise UnavailableError("memcached is not installed")
         port = free_port()
         # The limit is high enough for nothing to be evicted; one thread, as one core is the server's.
         options = ("-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1", "-m", str(MEMORY_MAX_MB), "-u", "root")
@@ -42,8 +42,8 @@ class MemcachedRows(PackedRows):
         self._process.wait()
 
     def calls(self, indices: Indices) -> list[Any]:
-        keys = self.dataset.integer_keys(indices.reshape(-1)).reshape(indices.shape)
-        return [[str(key) for key in each] for each in keys.tolist()]
+        keys = [str(key) for key in self.dataset.integer_keys(indices.reshape(-1)).tolist()]
+        return [keys[start : start + indices.shape[1]] for start in range(0, len(keys), indices.shape[1])]
 
     def reader(self) -> Read:
         get, get_multi, matrix = self._client.get, self._client.get_multi, self.matrix

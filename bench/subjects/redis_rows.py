@@ -1,8 +1,8 @@
 """Redis as an online store, through redis-py with hiredis: over a unix socket on the same host, or (``...Tcp``) over TCP.
 
-``redis_hash`` is the usual layout: a hash an entity, a field a feature (float32 bytes). ``redis_packed`` is the best we know: one
-string an entity with the packed row, read by one GET or MGET (strings follow the floats by msgpack). ``redis_raw`` asks for the
-same rows over a plain socket, commands made before and answers viewed where they came: no client of Redis can be faster.
+``redis_hash`` is the usual layout: a hash an entity, a field a feature (float32 bytes). ``redis_packed`` is the best we know: a
+string an entity with the packed row, read by one GET or MGET (strings follow the floats by msgpack). ``redis_raw`` asks for
+the same rows over a plain socket, commands made before and answers viewed where they came: no client can be faster.
 """
 
 import socket
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bench.dataset import Chunk, Floats, Indices
 from bench.redis_process import RedisProcess
-from bench.subjects import Read, Unavailable
+from bench.subjects import Read, UnavailableError
 from bench.subjects.packed_rows import PackedRows, split
 
 
@@ -24,7 +24,7 @@ class _Redis(PackedRows):
 
     def open(self) -> None:
         if reason := RedisProcess.missing():
-            raise Unavailable(reason)
+            raise UnavailableError(reason)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._process = RedisProcess(self.directory, tcp=self.tcp, cores=self.server_cores)
         self._client = self._process.client()
@@ -148,7 +148,7 @@ class RedisRawTcp(RedisPackedTcp):
             head = b"*%d\r\n" % rows + value_head
             size = len(head) - len(value_head) + rows * stride
             send(command)
-            answer = receive(size)
+            answer: bytes | bytearray = receive(size)
             if len(answer) < size:
                 whole = bytearray(size)
                 whole[: len(answer)] = answer
