@@ -21,6 +21,7 @@ from bench.subjects import SUBJECTS, Listed
 from bench.worker import Worker
 
 CHECKED_ROWS = 1_000
+LOAD_ROWS = 20_000
 NOT_PINNED = Cores()
 MEMORY_DIRECTORY = Path("/dev/shm")  # noqa: S108 (shared memory is what is wanted)
 
@@ -87,7 +88,8 @@ def loaded(
     listed = {name: SUBJECTS[name] for name in names if SUBJECTS[name].strings or not dataset.strings}
     with started(listed, dataset, settings, report) as workers:
         for worker in workers:
-            seconds = worker.load(0, dataset.rows).seconds
+            parts = [(start, min(start + LOAD_ROWS, dataset.rows)) for start in range(0, dataset.rows, LOAD_ROWS)]
+            seconds = sum(worker.load(*part).seconds for part in parts)
             say(f"{worker.name}: {dataset.rows:,} rows of {dataset.name} loaded in {seconds:.1f} s")
         peers = Peers(dataset, workers, settings, report)
         compare(dataset, workers, settings.seed)

@@ -89,10 +89,10 @@ class Settings:
         choices=("auto", "off"),
     )
 
-    peers_rows: int = _option(50_000, COUNT, "peers", "rows that each subject of `peers` holds", quick=1_000)
+    peers_rows: int = _option(100_000, COUNT, "peers", "rows that each subject of `peers` holds", quick=1_000)
     peers_seconds: float = _option(0.4, SECONDS, "peers", "length of one turn of `peers`", quick=0.02)
     peers_rounds: int = _option(7, COUNT, "peers", "turns that each subject gets in each case of reads", quick=1)
-    peers_load_rounds: int = _option(5, COUNT, "peers", "parts that the rows are loaded in, a turn each", quick=2)
+    peers_load_rounds: int = _option(3, COUNT, "peers", "parts that the rows are loaded in, a turn each", quick=2)
 
     engine: str = _option("auto", str, "server", "what speaks gRPC in servers of our own", choices=("auto", "native", "grpcio"))
 
