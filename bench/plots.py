@@ -161,7 +161,7 @@ def _peers(report: Report) -> Any:
         else:
             taken = sorted(((each.subject, each.bytes_per_row) for each in results), key=lambda each: each[1] or 0)
             _bars(panel, taken, lambda value: f"{value:,.0f}")
-            panel.set_title("memory: bytes a row (200 of them values)")
+            panel.set_title("memory: bytes a row")
     for panel in axes.reshape(-1)[len(panels) :]:
         panel.set_visible(False)
     rows = f"{report.settings['peers_rows']:,} rows x 50 features"
