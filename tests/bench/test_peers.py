@@ -20,7 +20,7 @@ from bench.remote import Remote
 from bench.report import Report, Result
 from bench.settings import Settings
 from bench.subject_runner import Work
-from bench.subjects import PEERS, Listed
+from bench.subjects import PEERS
 from bench.worker import Worker
 
 FEAST = ENVIRONMENTS["feast"]
@@ -54,7 +54,7 @@ def directory() -> Iterator[Path]:
         yield Path(made)
 
 
-@pytest.mark.parametrize("name", ["featurestore_grpc", "redis_raw", "lmdb"])
+@pytest.mark.parametrize("name", ["featurestore_shm", "redis_raw", "lmdb"])
 def test_a_peer_is_loaded_in_parts_and_answers_what_was_loaded(name: str, directory: Path) -> None:
     if name.startswith("redis") and (reason := RedisProcess.missing()):
         pytest.skip(reason)
@@ -92,13 +92,12 @@ def test_what_cannot_run_here_is_left_out_with_a_reason(monkeypatch: pytest.Monk
     ]
 
 
-def test_a_subject_that_does_not_open_is_left_out_with_its_reason() -> None:
+def test_a_subject_that_does_not_open_is_left_out_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     report = Report.begin("peers", {}, {})
-    listed = {"closed": Listed("featurestore_served.FeaturestoreShm")}
-    with peers.started(listed, Dataset(10), Settings(), report) as workers:
-        taking_part = [worker.name for worker in workers]
-    # It takes part where the server and the client can share memory.
-    assert taking_part == ["closed"] or report.notes[0].startswith("closed is left out: connecting to shm://127.0.0.1:")
+    with peers.started({"redis_raw": PEERS["redis_raw"]}, Dataset(10), Settings(), report) as workers:
+        assert workers == []
+    assert report.notes == ["redis_raw is left out: redis-server is not installed"]
 
 
 def test_an_environment_is_there_once_it_holds_what_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
