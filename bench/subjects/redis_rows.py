@@ -6,6 +6,7 @@ the same rows over a plain socket, commands made before and answers viewed where
 """
 
 import socket
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from bench.dataset import Chunk, Floats, Indices
 from bench.redis_process import RedisProcess
 from bench.subjects import Read, UnavailableError
 from bench.subjects.packed_rows import PackedRows, split
+
+ANSWER_S = 10
 
 
 class _Redis(PackedRows):
@@ -138,6 +141,8 @@ class RedisRawTcp(RedisPackedTcp):
     def reader(self) -> Read:
         connection = socket.create_connection(("127.0.0.1", self._process.port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A row that is missing makes the answer shorter than what is waited for. (Python's own timeout polls before a recv.)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", ANSWER_S, 0))
         send, receive, receive_into = connection.sendall, connection.recv, connection.recv_into
         width, value_head = self._width, b"$%d\r\n" % self._float_bytes
         stride = len(value_head) + self._float_bytes + len(b"\r\n")
