@@ -1,9 +1,10 @@
 """Reads without a server on the way: through shared memory, and in process; one reader, two at once, and beside a writer.
 
-The rows are those of ``kernel``; a call is a whole ``Client.get`` of one feature service, from a list of keys to a FeatureBatch. A real
-``featurestore serve`` holds the rows that ``featurestore_shm`` reads from processes of their own; ``featurestore_in_process`` is
-``featurestore.open`` in the process that owns them. The writer of the last case is such an owner that overwrites random rows in
-batches as fast as it can, and the reader has its directory open read-only; they have a core each, where there are two.
+The rows are those of ``kernel``; a call is a whole ``Client.get`` of one feature service, from a list of keys to a
+FeatureBatch. A real ``featurestore serve`` holds the rows that ``featurestore_shm`` reads from processes of their own;
+``featurestore_in_process`` is ``featurestore.open`` in the process that owns them. The writer of the last case is such an owner
+that overwrites random rows in batches as fast as it can, and the reader has its directory open read-only; they have a core
+each, where there are two.
 """
 
 import threading
