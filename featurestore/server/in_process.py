@@ -18,8 +18,9 @@ import featurestore_client.errors as client_errors
 from featurestore.errors import FeatureStoreError
 from featurestore.server.context import CallContext
 from featurestore.server.failure import failure_of
-from featurestore.server.methods import Method, Methods, StreamMethod, UnaryMethod
+from featurestore.server.methods import Method, Methods, StreamMethod, UnaryMethod, own_methods
 from featurestore.server.run import open_service
+from featurestore.server.status import StatusBoard
 from featurestore.service import OnlineStore
 from featurestore.settings import load_settings
 
@@ -31,7 +32,8 @@ class InProcessTransport:
 
     def __init__(self, service: OnlineStore) -> None:
         self._service = service
-        self._methods = Methods(service)
+        board = StatusBoard.of_this_process()
+        self._methods = Methods(own_methods(service, board, board.slots[0]))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="featurestore-in-process", daemon=True)
         self._thread.start()

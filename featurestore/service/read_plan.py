@@ -13,7 +13,7 @@ Python object is made for a value anywhere in here.
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from pydantic import ValidationError
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from featurestore.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
 from featurestore.model import FEATURES_MAX, DataType, FeatureReference
 from featurestore.registry import Definitions
-from featurestore.store import Projection, RowBatch, Store, Table
+from featurestore.store import Projection, RowBatch, TableReader
 from featurestore.store.columns import Values
 
 QUICK_ANSWER_BYTES = 1 << 20
@@ -70,10 +70,18 @@ Place = bytearray | memoryview
 """Where a matrix is to go: a buffer of its size that can be written to."""
 
 
+class Tables(Protocol):
+    """Where a plan finds the table of a view."""
+
+    def table(self, project: str, view: str) -> TableReader:
+        """NotFoundError when there is none."""
+        ...
+
+
 class _Lookup:
     """One view, read by one set of key columns."""
 
-    def __init__(self, table: Table, view: str, key_names: tuple[str, ...]) -> None:
+    def __init__(self, table: TableReader, view: str, key_names: tuple[str, ...]) -> None:
         self.table = table
         self.view = view
         self.key_names = key_names
@@ -93,11 +101,11 @@ class _Lookup:
 class ReadPlan:
     """A resolved selection. ``features``, ``views`` and ``join_keys`` are the schema of its answers."""
 
-    def __init__(self, selection: Selection, definitions: Definitions, store: Store) -> None:
+    def __init__(self, selection: Selection, definitions: Definitions, tables: Tables) -> None:
         self.selection = selection
         references = _references(selection, definitions)
         self._lookups: list[_Lookup] = []
-        self.features = self._resolve(references, definitions, store)
+        self.features = self._resolve(references, definitions, tables)
         self.views = tuple(lookup.view for lookup in self._lookups)
         self.join_keys = self._join_keys()
         self.key_names = tuple(self.join_keys)
@@ -112,7 +120,7 @@ class ReadPlan:
         self.sources = self._compile()
 
     def _resolve(
-        self, references: Sequence[FeatureReference], definitions: Definitions, store: Store
+        self, references: Sequence[FeatureReference], definitions: Definitions, tables: Tables
     ) -> tuple[AnswerFeature, ...]:
         project = self.selection.project
         by_use: dict[tuple[str, tuple[str, ...]], int] = {}
@@ -127,7 +135,7 @@ class ReadPlan:
             key_names = tuple(reference.join_keys.get(key.name, key.name) for key in entity.join_keys)
             index = by_use.setdefault((view.name, key_names), len(self._lookups))
             if index == len(self._lookups):
-                self._lookups.append(_Lookup(store.table(project, view.name), view.name, key_names))
+                self._lookups.append(_Lookup(tables.table(project, view.name), view.name, key_names))
             lookup = self._lookups[index]
             lookup.features.append(field.name)
             lookup.types.append(field.type)

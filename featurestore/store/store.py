@@ -12,7 +12,7 @@ from pathlib import Path
 
 from featurestore.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
 from featurestore.model import Entity, FeatureView
-from featurestore.store.table import Limits, Table
+from featurestore.store.table import Limits, Table, table_directory
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Store:
         """An empty table for a view. Raises AlreadyExistsError, or ResourceExhaustedError when there is no memory for it."""
         if (view.project, view.name) in self._tables:
             raise AlreadyExistsError(f"view {view.name!r} of project {view.project!r} has a table already")
-        directory = self._segments / f"{view.project}.{view.name}"
+        directory = table_directory(self._segments, view.project, view.name)
         shutil.rmtree(directory, ignore_errors=True)  # without a control file: left by an owner that died while making it
         try:
             table = Table.create(
@@ -106,7 +106,7 @@ class Store:
         """Removes a table and its rows. Readers that are in the middle of a read finish it."""
         self.table(project, view)
         del self._tables[project, view]
-        shutil.rmtree(self._segments / f"{project}.{view}")
+        shutil.rmtree(table_directory(self._segments, project, view))
 
     def table(self, project: str, view: str) -> Table:
         """The table of a view. Raises NotFoundError with the nearest names."""

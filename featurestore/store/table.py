@@ -83,6 +83,11 @@ class TableStats(NamedTuple):
     generation: int
 
 
+def table_directory(segments: Path, project: str, view: str) -> Path:
+    """Where a view's table lies among the segments of its store."""
+    return segments / f"{project}.{view}"
+
+
 def _schema_path(directory: Path, schema_id: int) -> Path:
     return directory / f"schema.{schema_id}.json"
 

@@ -85,32 +85,38 @@ DESCRIPTOR = _default_pool().AddSerializedFile(
     b're_services\x18\x03 \x03(\t">\n\x1dDescribeFeatureServiceRequest\x12\x0f\n\x07project\x18\x01 '
     b'\x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t"\x89\x01\n\x1eDescribeFeatureServiceResponse\x128\n\x0ffeature_'
     b'service\x18\x01 \x01(\x0b2\x1f.featurestore.v1.FeatureService\x12-\n\x06schema\x18\x02 \x01(\x0b2\x1d'
-    b'.featurestore.v1.AnswerSchema"N\n\x06Status\x12\x0c\n\x04code\x18\x01 \x01(\x05\x12\x0f\n\x07message'
-    b'\x18\x02 \x01(\t\x12%\n\x07details\x18\x03 \x03(\x0b2\x14.google.protobuf.Any">\n\x0cErrorDetails\x12.\n'
-    b'\nviolations\x18\x01 \x03(\x0b2\x1a.featurestore.v1.Violation"K\n\tViolation\x12\r\n\x05fi'
-    b'eld\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x10\n\x08expected\x18\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t*@\n\x0bVa'
-    b'lueStatus\x12\x0b\n\x07PRESENT\x10\x00\x12\x08\n\x04NULL\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0b\n\x07EXPIRED\x10\x032\x96\n\n'
-    b'\x0cFeatureStore\x12X\n\x0bGetFeatures\x12#.featurestore.v1.GetFeaturesReques'
-    b't\x1a$.featurestore.v1.GetFeaturesResponse\x12^\n\rWriteFeatures\x12%.featu'
-    b'restore.v1.WriteFeaturesRequest\x1a&.featurestore.v1.WriteFeaturesR'
-    b'esponse\x12e\n\x0eIngestFeatures\x12&.featurestore.v1.IngestFeaturesReques'
-    b"t\x1a'.featurestore.v1.IngestFeaturesResponse(\x010\x01\x12a\n\x0eDeleteFeatures"
-    b"\x12&.featurestore.v1.DeleteFeaturesRequest\x1a'.featurestore.v1.Delet"
-    b'eFeaturesResponse\x12F\n\x05Apply\x12\x1d.featurestore.v1.ApplyRequest\x1a\x1e.feat'
-    b'urestore.v1.ApplyResponse\x12[\n\x0cListProjects\x12$.featurestore.v1.List'
-    b'ProjectsRequest\x1a%.featurestore.v1.ListProjectsResponse\x12[\n\x0cListEn'
-    b'tities\x12$.featurestore.v1.ListEntitiesRequest\x1a%.featurestore.v1.L'
-    b'istEntitiesResponse\x12g\n\x10ListFeatureViews\x12(.featurestore.v1.ListFe'
-    b'atureViewsRequest\x1a).featurestore.v1.ListFeatureViewsResponse\x12p\n\x13'
-    b'ListFeatureServices\x12+.featurestore.v1.ListFeatureServicesRequest'
-    b'\x1a,.featurestore.v1.ListFeatureServicesResponse\x12U\n\nListTables\x12".f'
-    b'eaturestore.v1.ListTablesRequest\x1a#.featurestore.v1.ListTablesRes'
-    b'ponse\x12a\n\x0eDescribeEntity\x12&.featurestore.v1.DescribeEntityRequest\x1a'
-    b"'.featurestore.v1.DescribeEntityResponse\x12p\n\x13DescribeFeatureView\x12"
-    b'+.featurestore.v1.DescribeFeatureViewRequest\x1a,.featurestore.v1.D'
-    b'escribeFeatureViewResponse\x12y\n\x16DescribeFeatureService\x12..featurest'
-    b'ore.v1.DescribeFeatureServiceRequest\x1a/.featurestore.v1.DescribeF'
-    b'eatureServiceResponseb\x06proto3'
+    b'.featurestore.v1.AnswerSchema"\x12\n\x10GetStatusRequest"Q\n\x11GetStatusRe'
+    b'sponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12+\n\tprocesses\x18\x02 \x03(\x0b2\x18.featurestore.v1.Pro'
+    b'cess"\xd1\x01\n\x07Process\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0b\n'
+    b'\x03pid\x18\x04 \x01(\x04\x12\x10\n\x08uptime_s\x18\x05 \x01(\x01\x12\x10\n\x08restarts\x18\x06 \x01(\x04\x12\x18\n\x0bconnections\x18\x07 '
+    b'\x01(\x04H\x00\x88\x01\x01\x12\x10\n\x08requests\x18\x08 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\t \x01(\x04\x12\x14\n\x0cshared_byt'
+    b'es\x18\n \x01(\x04B\x0e\n\x0c_connections"N\n\x06Status\x12\x0c\n\x04code\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01('
+    b'\t\x12%\n\x07details\x18\x03 \x03(\x0b2\x14.google.protobuf.Any">\n\x0cErrorDetails\x12.\n\nviol'
+    b'ations\x18\x01 \x03(\x0b2\x1a.featurestore.v1.Violation"K\n\tViolation\x12\r\n\x05field\x18\x01'
+    b' \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x10\n\x08expected\x18\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t*@\n\x0bValueSt'
+    b'atus\x12\x0b\n\x07PRESENT\x10\x00\x12\x08\n\x04NULL\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0b\n\x07EXPIRED\x10\x032\xea\n\n\x0cFeat'
+    b'ureStore\x12X\n\x0bGetFeatures\x12#.featurestore.v1.GetFeaturesRequest\x1a$.f'
+    b'eaturestore.v1.GetFeaturesResponse\x12^\n\rWriteFeatures\x12%.featuresto'
+    b're.v1.WriteFeaturesRequest\x1a&.featurestore.v1.WriteFeaturesRespon'
+    b"se\x12e\n\x0eIngestFeatures\x12&.featurestore.v1.IngestFeaturesRequest\x1a'.f"
+    b'eaturestore.v1.IngestFeaturesResponse(\x010\x01\x12a\n\x0eDeleteFeatures\x12&.fe'
+    b"aturestore.v1.DeleteFeaturesRequest\x1a'.featurestore.v1.DeleteFeat"
+    b'uresResponse\x12F\n\x05Apply\x12\x1d.featurestore.v1.ApplyRequest\x1a\x1e.featurest'
+    b'ore.v1.ApplyResponse\x12[\n\x0cListProjects\x12$.featurestore.v1.ListProje'
+    b'ctsRequest\x1a%.featurestore.v1.ListProjectsResponse\x12[\n\x0cListEntitie'
+    b's\x12$.featurestore.v1.ListEntitiesRequest\x1a%.featurestore.v1.ListEn'
+    b'titiesResponse\x12g\n\x10ListFeatureViews\x12(.featurestore.v1.ListFeature'
+    b'ViewsRequest\x1a).featurestore.v1.ListFeatureViewsResponse\x12p\n\x13ListF'
+    b'eatureServices\x12+.featurestore.v1.ListFeatureServicesRequest\x1a,.fe'
+    b'aturestore.v1.ListFeatureServicesResponse\x12U\n\nListTables\x12".featur'
+    b'estore.v1.ListTablesRequest\x1a#.featurestore.v1.ListTablesResponse'
+    b"\x12a\n\x0eDescribeEntity\x12&.featurestore.v1.DescribeEntityRequest\x1a'.fea"
+    b'turestore.v1.DescribeEntityResponse\x12p\n\x13DescribeFeatureView\x12+.fea'
+    b'turestore.v1.DescribeFeatureViewRequest\x1a,.featurestore.v1.Descri'
+    b'beFeatureViewResponse\x12y\n\x16DescribeFeatureService\x12..featurestore.v'
+    b'1.DescribeFeatureServiceRequest\x1a/.featurestore.v1.DescribeFeatur'
+    b'eServiceResponse\x12R\n\tGetStatus\x12!.featurestore.v1.GetStatusRequest'
+    b'\x1a".featurestore.v1.GetStatusResponseb\x06proto3'
 )
 _messages = DESCRIPTOR.message_types_by_name
 _enums = DESCRIPTOR.enum_types_by_name
@@ -163,6 +169,9 @@ DescribeFeatureViewRequest = _message_class(_messages["DescribeFeatureViewReques
 DescribeFeatureViewResponse = _message_class(_messages["DescribeFeatureViewResponse"])
 DescribeFeatureServiceRequest = _message_class(_messages["DescribeFeatureServiceRequest"])
 DescribeFeatureServiceResponse = _message_class(_messages["DescribeFeatureServiceResponse"])
+GetStatusRequest = _message_class(_messages["GetStatusRequest"])
+GetStatusResponse = _message_class(_messages["GetStatusResponse"])
+Process = _message_class(_messages["Process"])
 Status = _message_class(_messages["Status"])
 ErrorDetails = _message_class(_messages["ErrorDetails"])
 Violation = _message_class(_messages["Violation"])
