@@ -19,7 +19,7 @@ from featurestore.errors import FeatureStoreError
 from featurestore.server.context import CallContext
 from featurestore.server.failure import failure_of
 from featurestore.server.methods import Method, Methods, StreamMethod, UnaryMethod, own_methods
-from featurestore.server.run import open_service
+from featurestore.server.opening import open_service
 from featurestore.server.status import StatusBoard
 from featurestore.service import OnlineStore
 from featurestore.settings import load_settings

@@ -3,9 +3,9 @@
     segments/status:   | magic | rows | 0 ...                                                        |
                        | role | state | pid | started_us | restarts | connections | ... | heard_us   |   a row a process
 
-Each word is written by one process at a time, in one aligned store, and says something by itself: nobody who looks needs a lock,
-and what one sees of a row is at worst a moment older here than there. Invariant: the file at that path is whole, and of a server
-that holds the store; it is put there once that server serves, and taken away when it ends in good order.
+Each word is written by one process at a time, in one aligned store, and says something by itself: nobody who looks needs a
+lock, and what one sees of a row is at worst a moment older here than there. Invariant: the file at that path is whole, and of a
+server that holds the store; it is put there once that server serves, and taken away when it ends in good order.
 """
 
 import mmap

@@ -1,7 +1,7 @@
 """The reading half of the online store, for every process that reads: the one that owns the store, and those that map it.
 
-Invariant: ``version`` has moved before anybody can learn that the definitions did (``apply`` returns after that), so that a plan
-which is kept while it stands is never older than what its caller knows of.
+Invariant: ``version`` has moved before anybody can learn that the definitions did (``apply`` returns after that), so that a
+plan which is kept while it stands is never older than what its caller knows of.
 """
 
 import asyncio

@@ -190,8 +190,11 @@ class Client:
         return self._run(calls.description("DescribeFeatureService", project, name), timeout_s)
 
     def status(self, *, timeout_s: float | None = None) -> Document:
-        """The server's ``version`` and ``processes``, each with ``role``, ``number``, ``state``, ``pid``, ``uptime_s``, ``restarts``,
-        ``connections`` (None where the engine does not tell), ``requests``, ``resident_bytes`` and ``shared_bytes``."""
+        """The server's ``version`` and ``processes``.
+
+        Each has ``role``, ``number``, ``state``, ``pid``, ``uptime_s``, ``restarts``, ``connections`` (None where the engine
+        does not tell), ``requests``, ``resident_bytes`` and ``shared_bytes``, as the proto's ``Process`` explains.
+        """
         return self._run(calls.status(), timeout_s)
 
     def view_schema(self, name: str, *, project: str = "default", timeout_s: float | None = None) -> ViewSchema:
