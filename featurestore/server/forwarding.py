@@ -71,6 +71,8 @@ class Owner:
         source = _Source(requests)
         wait_ends = time.monotonic() + self._wait_s
         while True:
+            while not self._listens():  # looked at first: grpcio draws requests before it has a connection
+                await self._await_return(context, wait_ends)
             timeout_s = None if context.deadline is None else _left_s(context)
             answers = self._transport.stream(path, source.read(), timeout_s=timeout_s)
             try:
@@ -108,14 +110,13 @@ class Owner:
             )
 
     async def _look(self) -> None:
-        while True:
+        await asyncio.sleep(PROBE_S)
+        while not self._listens():
             await asyncio.sleep(PROBE_S)
-            with socket.socket(socket.AF_UNIX) as probe:
-                try:
-                    probe.connect(self._path)
-                except OSError:
-                    continue
-                return
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(self._path) == 0
 
 
 class _Source:

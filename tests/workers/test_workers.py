@@ -23,7 +23,7 @@ from featurestore_client import (
     connect,
 )
 
-from tests.conftest import RunningServer, StartServer
+from tests.conftest import ENGINES, RunningServer, StartServer, require_engine
 from tests.workers.conftest import CONNECTIONS, ONCE, Workers, ended, processes, reader_of, view_of
 
 VIEW = view_of("value")
@@ -187,9 +187,13 @@ def test_an_ingestion_goes_through_a_reader(workers: Workers) -> None:
         assert found == [0, 50_000, 99_999]
 
 
-def test_the_unix_socket_is_one_for_all_readers(start_server: StartServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_unix_socket_outlives_a_reader_and_ends_with_the_server(
+    start_server: StartServer, tmp_path: Path, engine: str
+) -> None:
+    require_engine(engine)
     path = tmp_path / "s.sock"
-    server = start_server("--workers", "2", "--unix-socket", str(path))
+    server = start_server("--workers", "2", "--unix-socket", str(path), "--grpc-engine", engine)
     with connect(f"unix://{path}") as client:
         first = reader_of(client)
         os.kill(first["pid"], signal.SIGKILL)
