@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
-from featurestore_client import errors as client_errors
+from featurestore_client.errors import NotSentError
 from featurestore_client.tls import Tls
 from featurestore_client.transports import Kind, open_async_transport
 
-from featurestore.errors import ErrorCode, FeatureStoreError, UnavailableError, Violation
+from featurestore.errors import FeatureStoreError, UnavailableError
 from featurestore.server.context import CallContext
 from featurestore.server.feature_methods import FeatureReads
 from featurestore.server.methods import PREFIX, Method, StreamMethod, UnaryMethod
@@ -33,15 +33,6 @@ NO_DEADLINE_S = 86_400.0
 """What the owner is given for a call whose caller waits forever."""
 
 
-class RelayedError(FeatureStoreError):
-    """An error of the owner's, on its way to the caller."""
-
-    def __init__(self, error: client_errors.FeatureStoreError, suffix: str) -> None:
-        violations = [Violation(each.field, each.value, each.expected, each.object) for each in error.violations]
-        super().__init__(error.message.removesuffix(suffix), violations)
-        self.code = ErrorCode(error.code.value)
-
-
 class Owner:
     """The owner as a reader sees it: a socket to hand calls to. Used in one event loop."""
 
@@ -56,15 +47,15 @@ class Owner:
         self._return: asyncio.Task[None] | None = None
 
     async def unary(self, path: str, request: bytes, context: CallContext) -> bytes:
-        """One request, one answer. Raises RelayedError, and UnavailableError when no owner comes."""
+        """One request, one answer. Raises the owner's error, and UnavailableError when no owner comes."""
         wait_ends = time.monotonic() + self._wait_s
         while True:
             try:
                 return await self._transport.unary(path, request, timeout_s=_left_s(context))
-            except client_errors.NotSentError:
+            except NotSentError:
                 await self._await_return(context, wait_ends)
-            except client_errors.FeatureStoreError as error:
-                raise RelayedError(error, self._suffix) from None
+            except FeatureStoreError as error:
+                raise self._as_it_was(error) from None
 
     async def stream(self, path: str, requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
         """Requests and answers. What the caller's own requests end with is raised once the owner has answered those before."""
@@ -82,18 +73,23 @@ class Owner:
                 if source.error is not None:
                     raise source.error
                 return
-            except client_errors.NotSentError as error:
+            except NotSentError as error:
                 if source.drawn:  # that request is gone with the connection
-                    raise RelayedError(error, self._suffix) from None
+                    raise self._as_it_was(error) from None
                 await self._await_return(context, wait_ends)
-            except client_errors.FeatureStoreError as error:
-                raise RelayedError(error, self._suffix) from None
+            except FeatureStoreError as error:
+                raise self._as_it_was(error) from None
 
     async def close(self) -> None:
         """Ends the calls under way."""
         if self._return is not None:
             self._return.cancel()
         await self._transport.close()
+
+    def _as_it_was(self, error: FeatureStoreError) -> FeatureStoreError:
+        """An error without the address that the transport has put behind it, which means nothing to the caller."""
+        error.message = error.message.removesuffix(self._suffix)
+        return error
 
     async def _await_return(self, context: CallContext, wait_ends: float) -> None:
         """Until the owner listens. All calls share the looking."""
@@ -110,9 +106,10 @@ class Owner:
             )
 
     async def _look(self) -> None:
-        await asyncio.sleep(PROBE_S)
-        while not self._listens():
+        while True:
             await asyncio.sleep(PROBE_S)
+            if self._listens():
+                return
 
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:

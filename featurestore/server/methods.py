@@ -19,6 +19,7 @@ from featurestore.server.definition_methods import DefinitionMethods
 from featurestore.server.feature_methods import FeatureReads, FeatureWrites
 from featurestore.server.health import Health
 from featurestore.server.reflection import Reflection
+from featurestore.server.shared_memory import SharedMemory
 from featurestore.server.status import ProcessSlot, StatusBoard
 from featurestore.server.status_methods import StatusMethods
 from featurestore.service import OnlineStore
@@ -64,6 +65,7 @@ def own_methods(service: OnlineStore, board: StatusBoard, slot: ProcessSlot) -> 
         UnaryMethod(PREFIX + "DescribeEntity", definitions.describe_entity, inline=True),
         UnaryMethod(PREFIX + "DescribeFeatureView", definitions.describe_feature_view, inline=True),
         UnaryMethod(PREFIX + "DescribeFeatureService", definitions.describe_feature_service, inline=True),
+        UnaryMethod(PREFIX + "GetSharedMemory", SharedMemory(service).get, inline=True),
         UnaryMethod(PREFIX + "GetStatus", StatusMethods(board, slot).get_status, inline=True),
     ]
 

@@ -13,11 +13,12 @@ from featurestore.server.listener import Listener
 from featurestore.server.methods import Methods
 from featurestore.server.serving import Engine
 from featurestore.service import MappedStore, OnlineStore, ServiceLimits
-from featurestore.service.mapped_store import RegistryFile
 from featurestore.settings import Settings, read_secret_file
 from featurestore.store import Limits
 
 _log = logging.getLogger(__name__)
+
+_SEGMENTS_MODES = {"off": 0o700, "owner": 0o700, "group": 0o750, "all": 0o755}
 
 MakeEngine = Callable[[Methods, Sequence[Listener]], Engine]
 
@@ -29,18 +30,6 @@ class Engines(NamedTuple):
     internal: MakeEngine
     inherits: bool
     """Whether they can serve a socket that listens already."""
-
-
-def table_limits(settings: Settings) -> Limits:
-    """What the store refuses to go over."""
-    return Limits(
-        rows_max=settings.rows_max,
-        bytes_max=settings.bytes_max,
-        key_bytes_max=settings.key_bytes_max,
-        value_bytes_max=settings.value_bytes_max,
-        batch_rows_max=settings.batch_rows_max,
-        read_string_bytes_max=settings.read_bytes_max,
-    )
 
 
 def service_limits(settings: Settings) -> ServiceLimits:
@@ -59,10 +48,19 @@ def open_service(settings: Settings) -> OnlineStore:
     return OnlineStore.open(
         settings.directory,
         segments=settings.segments_directory,
-        store_limits=table_limits(settings),
+        store_limits=Limits(
+            rows_max=settings.rows_max,
+            bytes_max=settings.bytes_max,
+            key_bytes_max=settings.key_bytes_max,
+            value_bytes_max=settings.value_bytes_max,
+            batch_rows_max=settings.batch_rows_max,
+            read_string_bytes_max=settings.read_bytes_max,
+        ),
         limits=service_limits(settings),
         shards=settings.shards,
         delete_window_us=int(settings.delete_window_s * 1_000_000),
+        mode=_SEGMENTS_MODES[settings.shared_memory],
+        shares_memory=settings.shared_memory != "off",
     )
 
 
@@ -79,13 +77,7 @@ def open_service_logged(settings: Settings) -> OnlineStore:
 
 def open_reader(settings: Settings) -> MappedStore:
     """A reader of the store that another process opened."""
-    return MappedStore(
-        settings.directory,
-        settings.segments_directory,
-        RegistryFile(settings.directory),
-        table_limits=table_limits(settings),
-        limits=service_limits(settings),
-    )
+    return MappedStore(settings.directory, settings.segments_directory, service_limits(settings))
 
 
 def choose_engines(settings: Settings) -> Engines:

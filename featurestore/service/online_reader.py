@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from featurestore_client.tables.alignment import align
+from featurestore_client.tables.columns import Values
+
 from featurestore.errors import ResourceExhaustedError
-from featurestore.service.keys import align
 from featurestore.service.read_plan import ReadPlan, Selection
-from featurestore.store.columns import Values
 
 _Result = TypeVar("_Result")
 

@@ -10,6 +10,7 @@ away, because half a batch or half a schema change must not depend on a client's
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from featurestore_client.tables.catalog import Catalog
+from featurestore_client.tables.columns import Column, Values
 
 from featurestore.registry import Definitions, Plan, Registry
 from featurestore.service import table_changes
@@ -26,22 +29,35 @@ from featurestore.service.online_reader import OnlineReader, ServiceLimits
 from featurestore.service.read_plan import ReadPlan, Selection
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import DeleteCounts, Limits, Store, Table, WriteCounts
-from featurestore.store.columns import Column, Values
+from featurestore.store.store import GROUP_MAY_READ
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 RECLAIM_STEPS_PER_S = 4
+BEATS_PER_S = 4
 
 
 class OnlineStore(OnlineReader):
     """Reads, writes and changes features; see the module. ``open`` one on a directory, ``close`` it at the end."""
 
-    def __init__(self, registry: Registry, store: Store, limits: ServiceLimits | None = None) -> None:
+    def __init__(
+        self, registry: Registry, store: Store, limits: ServiceLimits | None = None, *, shares_memory: bool = True
+    ) -> None:
         super().__init__(limits)
         self.store = store
+        self.shares_memory = shares_memory
+        """Whether clients of this machine are told where the tables lie."""
         self._registry = registry
         self.version = 1
+        self.catalog = Catalog.create(
+            str(store.segments),
+            secrets.randbits(64),
+            read_rows_max=self.limits.read_rows_max,
+            read_bytes_max=self.limits.read_bytes_max,
+            key_bytes_max=store.limits.key_bytes_max,
+        )
+        """Tells other processes, which have the tables mapped, the same."""
         self._gates: dict[int, asyncio.Lock] = {}
         self._apply_gate = asyncio.Lock()
         self._writers = ThreadPoolExecutor(4, "featurestore-write")
@@ -59,13 +75,21 @@ class OnlineStore(OnlineReader):
         limits: ServiceLimits | None = None,
         shards: int = 16,
         delete_window_us: int = 86_400_000_000,
+        mode: int = GROUP_MAY_READ,
+        shares_memory: bool = True,
     ) -> "OnlineStore":
         """Opens the definitions and the tables of a directory, and brings the tables in step with the definitions.
 
-        FailedPreconditionError when another process holds the directory.
+        ``mode``: of the directory of segments, which says who may map the tables. FailedPreconditionError when another process
+        holds the directory.
         """
         store = Store.open(
-            directory, segments=segments, limits=store_limits or Limits(), shards=shards, delete_window_us=delete_window_us
+            directory,
+            segments=segments,
+            limits=store_limits or Limits(),
+            shards=shards,
+            delete_window_us=delete_window_us,
+            mode=mode,
         )
         try:
             registry = Registry.open(directory)
@@ -74,7 +98,7 @@ class OnlineStore(OnlineReader):
         except BaseException:
             store.close()
             raise
-        return cls(registry, store, limits)
+        return cls(registry, store, limits, shares_memory=shares_memory)
 
     @property
     def definitions(self) -> Definitions:
@@ -87,11 +111,14 @@ class OnlineStore(OnlineReader):
             await asyncio.wait(self._under_way)
         self._writers.shutdown()
         await super().close()
+        self.catalog.close()
         self.store.close()
+
+    # ------------------------------------------------------------------------------------------------------------ reading
 
     def read_plan(self, selection: Selection) -> ReadPlan:
         """Resolves a selection by the definitions that are in force."""
-        return ReadPlan(selection, self._registry.current, self.store)
+        return ReadPlan(selection, self._registry.current, self.store.table)
 
     # ------------------------------------------------------------------------------------------------------------ writing
 
@@ -196,14 +223,18 @@ class OnlineStore(OnlineReader):
         except BaseException:
             table_changes.undo_all(undo)
             raise
+        self._move()
+
+    def _move(self) -> None:
         self.version += 1
+        self.catalog.move()
 
     async def _settle(self) -> None:
         """Drops what the definitions no longer have. They are committed, so a failure is logged and tried again later."""
         try:
             await self._in_thread(lambda: table_changes.settle(self.store, self._registry.current))
             self._unsettled = False
-            self.version += 1  # a plan made since the commit would compile its projection again at each read
+            self._move()  # a plan made since the commit would compile its projection again at each read
         except Exception:
             self._unsettled = True
             _log.exception("dropped features or tables still hold memory; tried again in the background")
@@ -241,7 +272,17 @@ class OnlineStore(OnlineReader):
         self._memory_bytes_seen = memory_bytes
 
     async def maintain(self, reclaim_rows_per_s: int) -> None:
-        """Keeps up until cancelled, looking at no more than so many rows of a table a second."""
+        """Keeps up until cancelled, looking at no more than so many rows of a table a second, and shows that it is alive."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._beat())
+            tasks.create_task(self._maintain(reclaim_rows_per_s))
+
+    async def _beat(self) -> None:
+        while True:
+            self.catalog.beat()
+            await asyncio.sleep(1 / BEATS_PER_S)
+
+    async def _maintain(self, reclaim_rows_per_s: int) -> None:
         rows_max = max(1, reclaim_rows_per_s // RECLAIM_STEPS_PER_S)
         while True:
             try:
