@@ -25,6 +25,10 @@ COLORS = {
     "featurestore_client": "#0b6e4f",
     "featurestore_client_unix": "#084c37",
     "featurestore_client_grpcio": "#8ac6a9",
+    "one_process": "#8ac6a9",
+    "workers_1": "#4f9d7f",
+    "workers_2": "#0b6e4f",
+    "workers_4": "#084c37",
     "grpc_echo": "#8d99ae",
     "redis_get": "#e09f3e",
     "redis_raw": "#e09f3e",
@@ -137,6 +141,25 @@ def _grpc(report: Report) -> Any:
     return _titled(figure, "GetFeatures beside a gRPC server that does nothing, and Redis: " + _rows(report))
 
 
+def _workers(report: Report) -> Any:
+    cases = [case for case in report.cases() if not case.startswith("instructions")]
+    columns = 3
+    lines = -(-(len(cases) + 1) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(13, 2.4 * lines), squeeze=False)
+    panels = list(axes.flat)
+    for panel, case in zip(panels, cases, strict=False):
+        found = [(each.subject, each.ops_per_s) for each in report.results if each.case == case]
+        _bars(panel, found, number, log=False)
+        panel.set_title(f"{case}: requests/s")
+    counted = [(each.subject, each.extra["instructions"]) for each in report.details if "instructions" in each.extra]
+    if counted:
+        _bars(panels[len(cases)], counted, number, log=False)
+        panels[len(cases)].set_title("1x50: instructions a request, all readers together")
+    for panel in panels[len(cases) + bool(counted) :]:
+        panel.set_visible(False)
+    return _titled(figure, "serve --workers N: " + _rows(report), top=0.95)
+
+
 def _ingest(report: Report) -> Any:
     cases = report.cases()
     figure, panels = plt.subplots(1, len(cases), figsize=(6.5 * len(cases), 4), squeeze=False)
@@ -204,6 +227,7 @@ _DRAWINGS: dict[str, Callable[[Report], Any]] = {
     "scale": _scale,
     "grpc": _grpc,
     "ingest": _ingest,
+    "workers": _workers,
     "load": _load,
 }
 

@@ -22,6 +22,7 @@ CASES = {
     "grpc": Case(
         "GetFeatures of both engines and the client, beside an empty gRPC server and Redis", ("data", "turns", "grpc")
     ),
+    "workers": Case("`serve --workers N`: requests/s, latency and instructions a request", ("data", "turns", "grpc")),
     "ingest": Case("`featurestore ingest` into a running server, and where its time goes", ("ingest", "server")),
     "load": Case("load on any running server: closed and open loop, latency percentiles", ("data", "load", "server")),
 }
