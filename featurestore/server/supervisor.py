@@ -93,6 +93,10 @@ class Supervisor:
                     while not self._signals:
                         self._turn()
                 self._drain()
+            except FeatureStoreError:
+                self._draining = True
+                self._end_all()
+                raise
             finally:
                 self._kill()
 
@@ -176,11 +180,14 @@ class Supervisor:
         self._slot.turn(State.DRAINING)
         fields = {"signal": signal.Signals(self._signals[0]).name, "timeout_s": self._drain_timeout_s}
         _log.info("draining", extra={"fields": fields})
-        self._end(self._readers, self._drain_timeout_s + KILL_AFTER_S)
-        self._end([self._owner], float("inf"))  # it may be at what must not be broken off
+        self._end_all()
         if self._owner.exit and self._begun:
             raise InternalError(f"the owner process did not end in good order: {self._owner.exit}")
         _log.info("stopped")
+
+    def _end_all(self) -> None:
+        self._end(self._readers, self._drain_timeout_s + KILL_AFTER_S)
+        self._end([self._owner], float("inf"))  # it may be at what must not be broken off
 
     def _end(self, seats: Sequence[Seat], patience_s: float) -> None:
         kills_at = time.monotonic() + patience_s

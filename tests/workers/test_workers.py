@@ -328,6 +328,17 @@ def test_reads_go_on_and_writes_wait_while_the_owner_is_away(workers: Workers) -
     assert value_of(client, 5) == 6
 
 
+def test_a_client_with_mapped_memory_goes_on_when_the_owner_is_killed(workers: Workers) -> None:
+    with connect(workers.server.url.replace("grpc://", "shm://"), retry=ONCE) as client:
+        client.apply(VIEW)
+        client.write("users", {"user": [9], "value": [9]})
+        assert [value_of(client, 9) for _ in range(3)] == [9, 9, 9]
+        workers.kill(processes(client, "owner")[0]["pid"])
+        assert [value_of(client, 9) for _ in range(3)] == [9, 9, 9]
+        client.write("users", {"user": [9], "value": [10]})
+        assert [value_of(client, 9) for _ in range(3)] == [10, 10, 10]
+
+
 def test_nobody_lives_on_without_the_supervisor(start_server: StartServer) -> None:
     server = start_server("--workers", "2")
     with connect(server.url) as client:
