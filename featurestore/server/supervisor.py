@@ -29,8 +29,8 @@ _log = logging.getLogger(__name__)
 START_FAILURES_MAX = 5
 """So often in a row a process may end before it serves; then the server ends, with a sentence."""
 RESTART_S = 0.02
-RESTART_S_MAX = 1.0
-"""Before a process is started again: doubled with each death within ``DEATHS_WINDOW_S``, up to the second."""
+RESTART_S_MAX = 0.5
+"""Before a process is started again: doubled with each death within ``DEATHS_WINDOW_S``, up to this."""
 DEATHS_WINDOW_S = 10.0
 KILL_AFTER_S = 5.0
 """What a reader is given beyond the drain's timeout, before it is killed."""

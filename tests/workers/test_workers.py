@@ -309,6 +309,19 @@ def test_the_owner_is_killed_during_writes_and_nothing_acknowledged_is_lost(work
             assert clients[0].get(["users:value"], {"user": part}).to_dict()["value"] == part.tolist()
 
 
+def test_definitions_of_the_next_owner_hold_on_every_connection(workers: Workers) -> None:
+    writer = workers.connect()
+    writer.apply(view_of("value", name="inherited"))
+    readers = [client for clients in workers.connect_all().values() for client in clients]
+    for client in readers:
+        assert client.get(["inherited:value"], {"user": [1]}).to_dict()["value"] == [None]
+    workers.kill(processes(writer, "owner")[0]["pid"])
+    writer.apply(view_of("value", "more", name="inherited"))
+    writer.write("inherited", {"user": [1], "more": [3]})
+    for client in readers:
+        assert client.get(["inherited:more"], {"user": [1]}).to_dict()["more"] == [3]
+
+
 def test_reads_go_on_and_writes_wait_while_the_owner_is_away(workers: Workers) -> None:
     client = workers.connect(retry=ONCE)
     client.apply(VIEW)
