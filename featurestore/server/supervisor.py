@@ -125,7 +125,7 @@ class Supervisor:
             else:
                 self._signals.extend(self._wakeup.recv(64))
         for seat in self._seats:
-            if seat.due is not None and seat.due <= time.monotonic() and not self._signals:
+            if seat.due is not None and seat.due <= time.monotonic() and not (self._signals or self._draining):
                 seat.slot.count_restart()
                 self._fork(seat)
 
@@ -152,7 +152,7 @@ class Supervisor:
         served, seat.urls = bool(seat.urls), []
         code = os.waitstatus_to_exitcode(status)
         reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        seat.exit = reason if code else ""
+        seat.exit = "" if code in (0, -signal.SIGTERM) else reason  # one that has not begun to serve does not catch it
         seat.slot.turn(State.GONE)
         if self._draining or self._signals:
             return
