@@ -29,7 +29,15 @@ COLORS = {
     "workers_1": "#4f9d7f",
     "workers_2": "#0b6e4f",
     "workers_4": "#084c37",
+    "featurestore_shm": "#0b6e4f",
+    "featurestore_unix": "#2f8f6b",
+    "featurestore_grpc": "#4f9d7f",
     "grpc_echo": "#8d99ae",
+    "memcached": "#3a6ea5",
+    "quorin": "#6d597a",
+    "feast_redis": "#b56576",
+    "feast_sqlite": "#c98b97",
+    "feast_http": "#dbb0b8",
     "redis_get": "#e09f3e",
     "redis_raw": "#e09f3e",
     "redis_py": "#f2cc8f",
@@ -41,7 +49,7 @@ COLORS = {
 }
 SEQUENCE = ("#0b6e4f", "#3a6ea5", "#e09f3e", "#d1495b", "#6d597a", "#8d99ae", "#2a9d8f", "#b56576")
 _FOOT_SETTINGS = (
-    *("rows", "rounds", "grpc_rounds", "seconds", "in_flight", "batch_rows"),
+    *("rows", "peers_rows", "rounds", "grpc_rounds", "peers_rounds", "seconds", "peers_seconds", "in_flight", "batch_rows"),
     *("server_cores", "client_cores", "duration_s", "processes", "zipf", "write_share", "ingest_rows"),
 )
 STYLE: Any = {
@@ -160,6 +168,29 @@ def _workers(report: Report) -> Any:
     return _titled(figure, "serve --workers N: " + _rows(report), top=0.95)
 
 
+def _peers(report: Report) -> Any:
+    figure, axes = plt.subplots(2, 3, figsize=(14, 8.6))
+    panels = dict(zip(report.cases(), axes.reshape(-1), strict=False))
+    for case, panel in panels.items():
+        results = [each for each in report.results if each.case == case]
+        if case.startswith("read_"):
+            values = sorted(((each.subject, each.p50_us) for each in results), key=lambda each: each[1] or 0)
+            _bars(panel, values, lambda value: f"{number(value)} us")
+            panel.set_title(f"{case.removeprefix('read_').replace('x', ' x ')}: us a call, median")
+        elif case == "bulk_load":
+            rates = sorted(((each.subject, each.ops_per_s) for each in results), key=lambda each: -(each[1] or 0))
+            _bars(panel, rates, lambda value: f"{value:,.0f}")
+            panel.set_title("bulk load: rows/s, longer is better")
+        else:
+            taken = sorted(((each.subject, each.bytes_per_row) for each in results), key=lambda each: each[1] or 0)
+            _bars(panel, taken, lambda value: f"{value:,.0f}")
+            panel.set_title("memory: bytes a row")
+    for panel in axes.reshape(-1)[len(panels) :]:
+        panel.set_visible(False)
+    rows = f"{report.settings['peers_rows']:,} rows x 50 features"
+    return _titled(figure, f"From a Python caller to its features, one call in flight (log scales): {rows}")
+
+
 def _ingest(report: Report) -> Any:
     cases = report.cases()
     figure, panels = plt.subplots(1, len(cases), figsize=(6.5 * len(cases), 4), squeeze=False)
@@ -226,6 +257,7 @@ _DRAWINGS: dict[str, Callable[[Report], Any]] = {
     "memory": _memory,
     "scale": _scale,
     "grpc": _grpc,
+    "peers": _peers,
     "ingest": _ingest,
     "workers": _workers,
     "load": _load,

@@ -17,11 +17,20 @@ from featurestore_client.tables.columns import Column, Values
 
 from featurestore.errors import InvalidArgumentError, ResourceExhaustedError
 from featurestore.model import DEFAULT_PROJECT, FEATURES_MAX
-from featurestore.server.columns import ARRAY_OF, checked_name, read_event_timestamps, read_features, read_keys, readers_of
+from featurestore.server.columns import (
+    ARRAY_OF,
+    WireColumn,
+    checked_name,
+    read_event_timestamps,
+    read_features,
+    read_keys,
+    readers_of,
+)
 from featurestore.server.context import CallContext
 from featurestore.server.messages import parse
 from featurestore.server.read_wire import AnswerFormat, KeyFormat, read_request
 from featurestore.server.wire import featurestore_raw_pb2 as wire
+from featurestore.server.write_wire import Batch, WriteRequest, read_ingest_request, read_write_request
 from featurestore.service import OnlineReader, OnlineStore, ReadPlan, Selection, WritePlan
 from featurestore.service.online_store import now_us
 from featurestore.service.plan_cache import PlanCache
@@ -76,7 +85,7 @@ class _IngestStream:
         self.project = self.view = ""
         self.sequence = 0
 
-    def go_on(self, request: wire.IngestFeaturesRequest) -> None:
+    def go_on(self, request: wire.IngestFeaturesRequest | WriteRequest) -> None:
         """Takes the next message's names and sequence, or refuses those that do not follow from the ones before it."""
         project, view = request.project or self.project or DEFAULT_PROJECT, request.view or self.view
         if self.view and (project, view) != (self.project, self.view):
@@ -164,7 +173,7 @@ class FeatureWrites:
         return _written(counts if isinstance(counts, WriteCounts) else await counts)
 
     def _decode_write(self, data: bytes) -> _Batch:
-        request = parse(wire.WriteFeaturesRequest, data)
+        request = read_write_request(data) or parse(wire.WriteFeaturesRequest, data)
         return _decode_batch(request.batch, self._prepared(request.project, request.view))
 
     def _write(self, batch: _Batch, context: CallContext) -> WriteCounts | Awaitable[WriteCounts]:
@@ -220,19 +229,19 @@ class FeatureWrites:
         return self._decode_ingest(data, stream)
 
     def _decode_ingest(self, data: bytes, stream: _IngestStream) -> tuple[int, _Batch]:
-        request = parse(wire.IngestFeaturesRequest, data)
+        request = read_ingest_request(data) or parse(wire.IngestFeaturesRequest, data)
         stream.go_on(request)
         return request.sequence, _decode_batch(request.batch, self._prepared(stream.project, stream.view))
 
 
-def _decode_batch(batch: wire.WriteBatch, prepared: PreparedWrite) -> _Batch:
+def _decode_batch(batch: wire.WriteBatch | Batch, prepared: PreparedWrite) -> _Batch:
     keys, rows = _keys_of_rows(batch.keys, prepared, "batch.keys")
     columns = read_features(batch.features, prepared.features, rows, "batch.features")
     times = read_event_timestamps(batch.event_timestamps_us, rows, now_us(), "batch.event_timestamps_us")
     return _Batch(prepared.plan, keys, times, columns, rows)
 
 
-def _keys_of_rows(columns: Sequence[wire.Column], prepared: PreparedWrite, field: str) -> tuple[list[Values], int]:
+def _keys_of_rows(columns: Sequence[WireColumn], prepared: PreparedWrite, field: str) -> tuple[list[Values], int]:
     """The key columns of rows to write or delete, all of one length."""
     keys = read_keys(columns, prepared.join_keys, field)
     rows = length_of(keys[0])

@@ -77,6 +77,10 @@ class AsyncClient:
         timeout_s: float | None = None,
     ) -> FeatureBatch:
         """Reads feature vectors by key: see ``Client.get``."""
+        if timeout_s is None and features.__class__ is str:  # what a model server does a million times, by the shortest way
+            usual = self._selections.known.get((features, project, event_timestamps, expired_values))
+            if usual is not None and usual.quick is not None and (batch := usual.quick(keys)) is not None:
+                return batch
         selection = self._selections.find(features, project, event_timestamps, expired_values)
         local = selection.local
         if local is not None:

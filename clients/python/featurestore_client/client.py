@@ -93,6 +93,10 @@ class Client:
 
         >>> client.get("delay_model_v1", {"carrier": ["AA", "UA"], "dest": ["LAX", "SFO"]}).to_numpy()
         """
+        if timeout_s is None and features.__class__ is str:  # what a model server does a million times, by the shortest way
+            usual = self._selections.known.get((features, project, event_timestamps, expired_values))
+            if usual is not None and usual.quick is not None and (batch := usual.quick(keys)) is not None:
+                return batch
         selection = self._selections.find(features, project, event_timestamps, expired_values)
         local = selection.local
         if local is not None:

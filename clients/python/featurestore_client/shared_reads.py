@@ -40,7 +40,15 @@ Tables = Callable[[str, str], TableReader]
 class LocalRead:
     """One selection, compiled from the schema of an answer. ``read`` gives None for what the server must answer."""
 
-    __slots__ = ("_answer_of", "_catalog", "_expired_values", "_lookups", "_quick", "_rows_max", "_schema", "_version")
+    __slots__ = (
+        "_catalog",
+        "_expired_values",
+        "_lookups",
+        "_rows_max",
+        "_schema",
+        "_version",
+        "quick",
+    )
 
     def __init__(self, selection: Selection, schema: AnswerSchema, catalog: Catalog, version: int, tables: Tables) -> None:
         self._schema, self._catalog, self._version = schema, catalog, version
@@ -61,7 +69,7 @@ class LocalRead:
             expired_values=selection.expired_values,
         )
         self._rows_max = min(catalog.read_rows_max, catalog.read_bytes_max // max(1, lookups.row_bytes))
-        self._quick: MatrixRead[FeatureBatch] | None = None
+        self.quick: Callable[[Any], FeatureBatch | None] | None = None
         key_types = [each.text for each in schema.join_keys.values()]
         if (
             lookups.is_matrix
@@ -71,7 +79,7 @@ class LocalRead:
         ):
             projection = found[0].table.projection(schema.features, null_row_bytes=(len(features) + 7) // 8)
             key_name = next(iter(schema.join_keys))
-            self._quick = MatrixRead(
+            quick: MatrixRead[FeatureBatch] = MatrixRead(
                 catalog,
                 version,
                 found[0].table,
@@ -83,10 +91,11 @@ class LocalRead:
                 _message,
                 _NOTHING_ELSE,
             )
+            self.quick = quick.read
 
     def read(self, keys: Mapping[str, Any]) -> FeatureBatch | None:
         """The rows of these keys."""
-        if self._quick is not None and (batch := self._quick.read(keys)) is not None:
+        if self.quick is not None and (batch := self.quick(keys)) is not None:
             return batch
         if not self._catalog.is_served or self._catalog.version != self._version:
             return None
@@ -171,9 +180,11 @@ class LocalReads:
         if schema is None or not schema.view_keys or self._catalog.version != version:
             return
         try:
-            selection.local = LocalRead(selection, schema, self._catalog, version, self._tables)
+            local = LocalRead(selection, schema, self._catalog, version, self._tables)
         except (FeatureStoreError, OSError):
-            selection.local = None  # a table that goes at this moment: the next answer says more
+            selection.local = selection.quick = None  # a table that goes at this moment: the next answer says more
+        else:
+            selection.local, selection.quick = local, local.quick
 
 
 class SharedMemory:
