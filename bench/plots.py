@@ -25,6 +25,10 @@ COLORS = {
     "featurestore_client": "#0b6e4f",
     "featurestore_client_unix": "#084c37",
     "featurestore_client_grpcio": "#8ac6a9",
+    "one_process": "#8ac6a9",
+    "workers_1": "#4f9d7f",
+    "workers_2": "#0b6e4f",
+    "workers_4": "#084c37",
     "featurestore_shm": "#0b6e4f",
     "featurestore_unix": "#2f8f6b",
     "featurestore_grpc": "#4f9d7f",
@@ -163,6 +167,25 @@ def _shared_memory(report: Report) -> Any:
     return _titled(figure, "Reads through shared memory: " + _rows(report))
 
 
+def _workers(report: Report) -> Any:
+    cases = [case for case in report.cases() if not case.startswith("instructions")]
+    columns = 3
+    lines = -(-(len(cases) + 1) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(13, 2.4 * lines), squeeze=False)
+    panels = list(axes.flat)
+    for panel, case in zip(panels, cases, strict=False):
+        found = [(each.subject, each.ops_per_s) for each in report.results if each.case == case]
+        _bars(panel, found, number, log=False)
+        panel.set_title(f"{case}: requests/s")
+    counted = [(each.subject, each.extra["instructions"]) for each in report.details if "instructions" in each.extra]
+    if counted:
+        _bars(panels[len(cases)], counted, number, log=False)
+        panels[len(cases)].set_title("1x50: instructions a request, all readers together")
+    for panel in panels[len(cases) + bool(counted) :]:
+        panel.set_visible(False)
+    return _titled(figure, "serve --workers N: " + _rows(report), top=0.95)
+
+
 def _peers(report: Report) -> Any:
     figure, axes = plt.subplots(2, 3, figsize=(14, 8.6))
     panels = dict(zip(report.cases(), axes.reshape(-1), strict=False))
@@ -255,6 +278,7 @@ _DRAWINGS: dict[str, Callable[[Report], Any]] = {
     "shared_memory": _shared_memory,
     "peers": _peers,
     "ingest": _ingest,
+    "workers": _workers,
     "load": _load,
 }
 

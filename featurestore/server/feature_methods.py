@@ -31,7 +31,7 @@ from featurestore.server.messages import parse
 from featurestore.server.read_wire import AnswerFormat, KeyFormat, read_request
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore.server.write_wire import Batch, WriteRequest, read_ingest_request, read_write_request
-from featurestore.service import OnlineStore, ReadPlan, Selection, WritePlan
+from featurestore.service import OnlineReader, OnlineStore, ReadPlan, Selection, WritePlan
 from featurestore.service.online_store import now_us
 from featurestore.service.plan_cache import PlanCache
 from featurestore.store import DeleteCounts, WriteCounts
@@ -98,15 +98,12 @@ class _IngestStream:
         self.project, self.view, self.sequence = project, view, request.sequence
 
 
-class FeatureMethods:
-    """The handlers of the four methods over one service."""
+class FeatureReads:
+    """The handler of GetFeatures, over any reader of the store."""
 
-    def __init__(self, service: OnlineStore) -> None:
+    def __init__(self, service: OnlineReader) -> None:
         self._service = service
         self._reads: PlanCache[bytes, PreparedRead] = PlanCache(self._prepare_read, service)
-        self._writes: PlanCache[tuple[str, str], PreparedWrite] = PlanCache(self._prepare_write, service)
-
-    # -------------------------------------------------------------------------------------------------------- GetFeatures
 
     def get(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """GetFeatures. Inline unless the answer is a large one."""
@@ -153,7 +150,13 @@ class FeatureMethods:
         )
         return PreparedRead(plan, self._service.quick_rows_max(plan))
 
-    # ------------------------------------------------------------------------------------------------------------- writes
+
+class FeatureWrites:
+    """The handlers of the other three, over the store's owner."""
+
+    def __init__(self, service: OnlineStore) -> None:
+        self._service = service
+        self._writes: PlanCache[tuple[str, str], PreparedWrite] = PlanCache(self._prepare_write, service)
 
     def write(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """WriteFeatures. Inline for few rows."""

@@ -233,6 +233,14 @@ class Client:
         """``feature_service`` and the ``schema`` of its answers: features with types, views, join keys."""
         return self._run(calls.description("DescribeFeatureService", project, name), timeout_s)
 
+    def status(self, *, timeout_s: float | None = None) -> Document:
+        """The server's ``version`` and ``processes``.
+
+        Each has ``role``, ``number``, ``state``, ``pid``, ``uptime_s``, ``restarts``, ``connections`` (None where the engine
+        does not tell), ``requests``, ``resident_bytes`` and ``shared_bytes``, as the proto's ``Process`` explains.
+        """
+        return self._run(calls.status(), timeout_s)
+
     def view_schema(self, name: str, *, project: str = "default", timeout_s: float | None = None) -> ViewSchema:
         """The types of a view's join keys and features, for ``featurestore_client.columns``; asked of the server each time."""
         deadline = self._deadline(timeout_s)

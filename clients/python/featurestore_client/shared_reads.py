@@ -24,8 +24,9 @@ from featurestore_client.tables.alignment import align
 from featurestore_client.tables.catalog import Catalog
 from featurestore_client.tables.columns import Values, VarColumn
 from featurestore_client.tables.lookups import LookupFeature, Lookups, LookupTable
+from featurestore_client.tables.mapped_tables import MappedTables
 from featurestore_client.tables.quick_read import MatrixRead
-from featurestore_client.tables.table import ReadLimits, TableReader
+from featurestore_client.tables.table import TableReader
 from featurestore_client.types import DataType
 from featurestore_client.wire import featurestore_raw_pb2 as wire
 
@@ -250,7 +251,7 @@ class SharedMemory:
             )
         else:
             self._catalog = catalog
-            self._local = LocalReads(catalog, _MappedTables(directory, catalog).table)
+            self._local = LocalReads(catalog, MappedTables(directory, catalog).table)
 
     def refuse(self, error: FeatureStoreError) -> None:
         """The server did not let its memory be mapped. Raises the reason where it is required."""
@@ -258,26 +259,3 @@ class SharedMemory:
         self._again_at = time.monotonic() + ATTACH_AGAIN_S
         if self._required:
             raise error
-
-
-class _MappedTables:
-    """Tables of a directory, mapped when they are first read, and again after the definitions have moved."""
-
-    def __init__(self, directory: Path, catalog: Catalog) -> None:
-        self._directory, self._catalog = directory, catalog
-        self._limits = ReadLimits(
-            key_bytes_max=catalog.key_bytes_max,
-            batch_rows_max=catalog.read_rows_max,
-            read_string_bytes_max=catalog.read_bytes_max,
-        )
-        self._version = 0
-        self._tables: dict[tuple[str, str], TableReader] = {}
-
-    def table(self, project: str, view: str) -> TableReader:
-        if self._catalog.version != self._version:
-            self._version = self._catalog.version
-            self._tables = {}
-        table = self._tables.get((project, view))
-        if table is None:
-            table = self._tables[project, view] = TableReader.attach(self._directory / f"{project}.{view}", limits=self._limits)
-        return table
