@@ -17,6 +17,7 @@ from typing import Any, cast
 from featurestore_client.grpc_framing import FramingError, frame, unframe
 from featurestore_client.http2 import ENHANCE_YOUR_CALM, NEVER, NO_ERROR, REFUSED_STREAM, ProtocolError, Session, StreamEvent
 
+from featurestore.server.busy_polling import BusyPolling
 from featurestore.server.grpc_calls import (
     OK_HEAD,
     OK_TRAILERS,
@@ -104,7 +105,12 @@ class GrpcConnection(asyncio.Protocol):
     """A connection, from ``connection_made`` to ``connection_lost``."""
 
     def __init__(
-        self, heads: RequestHeads, limits: ConnectionLimits, connections: Connections, closed: Callable[[], None]
+        self,
+        heads: RequestHeads,
+        limits: ConnectionLimits,
+        connections: Connections,
+        polling: BusyPolling,
+        closed: Callable[[], None],
     ) -> None:
         self.session = Session(
             client=False,
@@ -120,6 +126,7 @@ class GrpcConnection(asyncio.Protocol):
         self._heads = heads
         self._limits = limits
         self._connections = connections
+        self._heard_now = polling.heard
         self._closed = closed
         self._held_bytes = 0  # of requests
         self._owed_bytes = 0  # of answers, when it was last counted
@@ -170,6 +177,7 @@ class GrpcConnection(asyncio.Protocol):
             elif event.error_code == NEVER:
                 self._take_in(event, known(block) or self._heads.read(block))
         self._flush()
+        self._heard_now()
 
     def pause_writing(self) -> None:
         """The peer reads slower than it asks."""

@@ -164,7 +164,7 @@ def _engine(settings: Settings, methods: Methods, listeners: Sequence[Listener])
             _log.warning("grpcio serves gRPC", extra={"fields": {"reason": reason}})
         else:
             limits = ConnectionLimits(message_bytes_max=settings.message_bytes_max, age_max_s=settings.connection_age_max_s)
-            return GrpcNativeServer(methods.by_path, listeners, limits)
+            return GrpcNativeServer(methods.by_path, listeners, limits, busy_poll_us=settings.busy_poll_us)
     return GrpcAioServer(
         methods.by_path,
         listeners,
