@@ -48,13 +48,16 @@ def _extensions() -> list[Extension]:
     from Cython.Build import cythonize  # noqa: PLC0415  not needed for a build without it
 
     sanitize = SANITIZE if IS_SANITIZED else []
-    extension = Extension(
-        "featurestore_client.http2.session",
-        ["featurestore_client/http2/session.pyx"],
-        extra_compile_args=FLAGS + flags + sanitize,
-        extra_link_args=(_found("--libs") or ["-lnghttp2"]) + sanitize,
-    )
-    modules: list[Extension] = cythonize([extension], compiler_directives={"language_level": 3, "cdivision": True})
+    extensions = [
+        Extension(
+            f"featurestore_client.http2.{name}",
+            [f"featurestore_client/http2/{name}.pyx"],
+            extra_compile_args=FLAGS + flags + sanitize,
+            extra_link_args=libraries + sanitize,
+        )
+        for name, libraries in (("session", _found("--libs") or ["-lnghttp2"]), ("busy_receive", []))
+    ]
+    modules: list[Extension] = cythonize(extensions, compiler_directives={"language_level": 3, "cdivision": True})
     return modules
 
 

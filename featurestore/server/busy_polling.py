@@ -1,8 +1,7 @@
 """Bounded busy polling of the event loop: while requests follow one another closely, it does not sleep between them.
 
-A loop that sleeps lets its core halt, and is woken by an interrupt, with cold caches: that takes longer than most requests do.
-So after a read the loop goes on looking for the next one for up to the bound, and where nothing came it sleeps until it is woken.
-It looks only where the read before came within the bound too: rare requests find a server that sleeps, and cost nothing extra.
+After a read the loop goes on looking for the next one for up to the bound, if the read before came within the bound too; then it
+sleeps until it is woken. Why, and what it costs: docs/decisions/busy-polling.md.
 
 Invariant: a server to which nothing is sent uses no processor time once the bound is over.
 """
@@ -10,16 +9,6 @@ Invariant: a server to which nothing is sent uses no processor time once the bou
 import asyncio
 import os
 import time
-
-BUSY_POLL_US = 200
-"""Where the setting does not say."""
-
-
-def bound_us(chosen: int | None) -> int:
-    """The setting, or what it is where it was left to us: with one core the loop would keep from it whoever is to ask next."""
-    if chosen is not None:
-        return chosen
-    return BUSY_POLL_US if len(os.sched_getaffinity(0)) > 1 else 0
 
 
 class BusyPolling:
@@ -30,25 +19,28 @@ class BusyPolling:
         self._bound_s = bound_us / 1e6
         self._heard = False
         self._heard_at = 0.0
-        self.is_polling = False
+        self._is_polling = False
+        self._yield = os.sched_yield
 
     def heard(self) -> None:
         """Something was read, and what could be answered at once was."""
-        if self.is_polling:
+        if self._is_polling:
             self._heard = True
-            return
-        now = time.monotonic()
-        if now - self._heard_at <= self._bound_s:
-            self.is_polling = True
-            self._loop.call_soon(self._poll)
-        self._heard_at = now
+        elif self._bound_s:
+            now = time.monotonic()
+            if now - self._heard_at <= self._bound_s:
+                self._is_polling = True
+                self._loop.call_soon(self._poll)
+            self._heard_at = now
 
     def _poll(self) -> None:
+        # A loop that has something to run looks at its sockets without waiting: this is what it has to run.
         now = time.monotonic()
         if self._heard:
             self._heard = False
             self._heard_at = now
         elif now - self._heard_at > self._bound_s:
-            self.is_polling = False
+            self._is_polling = False
             return
-        self._loop.call_soon(self._poll)  # a loop with something to run looks at its sockets without waiting
+        self._yield()  # to whoever is to ask next, where it waits for this very core
+        self._loop.call_soon(self._poll)

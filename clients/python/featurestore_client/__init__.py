@@ -80,6 +80,7 @@ def connect(
     server_name: str | None = None,
     balancing: Balancing = "round_robin",
     transport: Kind = "auto",
+    busy_poll_us: int | None = None,
 ) -> Client:
     """A client of the server at ``featurestore://host[:port]`` (port 7400 where none is given).
 
@@ -92,9 +93,12 @@ def connect(
     the system's, ``client_certificate`` and ``client_key`` to show (mTLS), ``server_name`` to expect instead of the host.
     ``transport`` is ``"native"`` (the package's own HTTP/2), ``"grpcio"``, or ``"auto"``: what the environment variable
     FEATURESTORE_CLIENT_TRANSPORT says, else native where it is built.
+
+    While answers come within ``busy_poll_us`` (200; 0 where the process may use one core alone), a native call without TLS looks
+    for its answer for so long before its thread sleeps, which spares a wake-up; 0 turns that off.
     """
     tls = Tls(ca_certificate, client_certificate, client_key, server_name)
-    opened = open_transport(address, tls, api_key, kind=transport, balancing=balancing)
+    opened = open_transport(address, tls, api_key, kind=transport, balancing=balancing, busy_poll_us=busy_poll_us)
     return Client(opened, timeout_s=timeout_s, retry=retry)
 
 

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from featurestore_client.addresses import Address, parse_addresses
 from featurestore_client.balancing import POLICIES, AsyncBalancedTransport, BalancedTransport, Balancing
+from featurestore_client.busy_polling import BUSY_POLL_US_MAX
 from featurestore_client.errors import FailedPreconditionError, InvalidArgumentError
 from featurestore_client.tls import Tls
 from featurestore_client.transport import AsyncTransport, Transport
@@ -21,16 +22,25 @@ ENVIRONMENT_VARIABLE: Final = "FEATURESTORE_CLIENT_TRANSPORT"
 
 
 def open_transport(
-    address: str | Sequence[str], tls: Tls, api_key: str | None, *, kind: Kind, balancing: Balancing
+    address: str | Sequence[str],
+    tls: Tls,
+    api_key: str | None,
+    *,
+    kind: Kind,
+    balancing: Balancing,
+    busy_poll_us: int | None = None,
 ) -> Transport:
     """The blocking transport of these addresses. Raises InvalidArgumentError."""
     addresses, metadata = parse_addresses(address, tls), _metadata(api_key)
     _check("balancing", balancing, POLICIES)
+    if busy_poll_us is not None and (not isinstance(busy_poll_us, int) or not 0 <= busy_poll_us <= BUSY_POLL_US_MAX):
+        expected = f"microseconds, at most {BUSY_POLL_US_MAX}; 0 turns it off"
+        raise InvalidArgumentError.of("busy_poll_us", busy_poll_us, expected)
     made: list[Transport] = []
     if _is_native(kind):
         from featurestore_client.blocking_transport import NativeTransport
 
-        made.extend(NativeTransport(each, tls, metadata) for each in addresses)
+        made.extend(NativeTransport(each, tls, metadata, busy_poll_us) for each in addresses)
     else:
         from featurestore_client.grpc_transport import GrpcTransport
 
