@@ -10,28 +10,24 @@ import os
 import random
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from featurestore_client.grpc_framing import FramingError, frame, unframe
+from featurestore_client.grpc_framing import FramingError
 from featurestore_client.http2 import ENHANCE_YOUR_CALM, NEVER, NO_ERROR, REFUSED_STREAM, ProtocolError, Session, StreamEvent
 
 from featurestore.server.busy_polling import BusyPolling
+from featurestore.server.context import CallContext
 from featurestore.server.grpc_calls import (
-    OK_HEAD,
-    OK_TRAILERS,
     Call,
-    NativeCallContext,
     RequestHead,
     RequestHeads,
     UnaryCall,
     call_of,
-    failure_headers,
     refusal,
-    respond,
 )
-from featurestore.server.methods import UnaryHandler
+from featurestore.server.inline_calls import InlineCalls
 
 _log = logging.getLogger(__name__)
 
@@ -152,6 +148,7 @@ class GrpcConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=TAKE_BYTES)
         self.peer = _peer_of(transport)
+        self._inline = InlineCalls(self.session, self._heads, self.peer, self.message_bytes_max, self._settle)
         secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if secured is not None and secured.selected_alpn_protocol() != "h2":
             _log.info("refused", extra={"fields": {"peer": self.peer, "reason": "TLS without ALPN h2"}})
@@ -164,18 +161,18 @@ class GrpcConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes in what the peer sent, and sends what can be answered."""
+        is_refusing = self._is_refusing or self.session.unsent_bytes > self._connections.unsent_bytes_max
         try:
-            events = self.session.receive(data)
+            events = self._inline.receive(data, not is_refusing)
         except ProtocolError as error:
             self._break(error)
             return
-        known = self._heads.known
         for event in events:
             block = event.head
             if block is None:
                 self._go_on(event)
             elif event.error_code == NEVER:
-                self._take_in(event, known(block) or self._heads.read(block))
+                self._take_in(event, self._heads.known.get(block) or self._heads.read(block))
         self._flush()
         self._heard_now()
 
@@ -211,37 +208,17 @@ class GrpcConnection(asyncio.Protocol):
         except FramingError as error:
             self.session.respond(event.stream_id, refusal(error.status, error.message), b"", None)
             return
-        context = NativeCallContext(head, deadline, self.peer)
-        if event.ended and head.inline is not None:
-            message = unframe(event.data, self.message_bytes_max)
-            if message is not None:
-                self._answer(event, head, head.inline, message, context)
-                return
-        self._begin(event, head, context).receive(event)
+        self._begin(event, head, CallContext(self.peer, head.metadata, deadline, False)).receive(event)
 
-    def _answer(
-        self, event: StreamEvent, head: RequestHead, handler: UnaryHandler, message: bytes, context: NativeCallContext
+    def _settle(
+        self, event: StreamEvent, head: RequestHead, context: CallContext, outcome: bytes | Awaitable[bytes] | Exception
     ) -> None:
-        """The fast path: a whole request of a method that answers at once."""
-        session = self.session
-        try:
-            answer = handler(message, context)
-            if isinstance(answer, bytes):
-                if context.initial_metadata or context.trailing_metadata or context.compress:
-                    respond(session, event.stream_id, context, head, answer)
-                else:
-                    session.respond(event.stream_id, OK_HEAD, frame(answer), OK_TRAILERS)
-                return
-        except Exception as error:
-            assert head.method is not None
-            failure = failure_headers(error, head.method.path, context.trailing_metadata)
-            session.respond(event.stream_id, failure, b"", None)
-            return
+        """What an inline handler came to, where that is not an answer alone."""
         call = self._begin(event, head, context)
         assert isinstance(call, UnaryCall)
-        call.await_answer(answer)
+        call.settle(outcome)
 
-    def _begin(self, event: StreamEvent, head: RequestHead, context: NativeCallContext) -> Call:
+    def _begin(self, event: StreamEvent, head: RequestHead, context: CallContext) -> Call:
         call = self._calls[event.stream_id] = call_of(self, event, head, context)
         return call
 
