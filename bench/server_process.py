@@ -42,6 +42,7 @@ class FeaturestoreServer:
         engine: str = "auto",
         certificate: Certificate | None = None,
         cores: frozenset[int] = ANY,
+        busy_poll_us: int | None = None,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="featurestore-bench-server-", dir=memory_directory))
         self.certificate = certificate
@@ -53,6 +54,8 @@ class FeaturestoreServer:
             "UNIX_SOCKET": "off" if certificate else str(self.directory / "grpc.sock"),
             "LOG_FORMAT": "json",
         }
+        if busy_poll_us is not None:
+            settings["BUSY_POLL_US"] = str(busy_poll_us)
         if certificate is not None:
             settings |= {"TLS_CERTIFICATE": str(certificate.path), "TLS_KEY": str(certificate.key)}
         others = {name: value for name, value in os.environ.items() if not name.startswith("FEATURESTORE_")}

@@ -60,8 +60,8 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=10_000,
-        description="how long the native engine looks for the next request before it sleeps, while requests follow one another so "
-        "closely; 0: not at all; not when set: 200, or 0 where the process may use one core alone",
+        description="how long the native engine looks for the next request before it sleeps, while they follow one another so "
+        "closely; 0: not at all; 200 when not set, or 0 where the process may use one core alone",
     )
     insecure: bool = Field(False, description="listen beyond this machine without both TLS and API keys")
     tls_certificate: Path | None = Field(None, description="PEM file of the server's certificate chain; turns TLS on")

@@ -153,10 +153,13 @@ def own_server(
     engine: str = "auto",
     certificate: Certificate | None = None,
     cores: frozenset[int] = ANY,
+    busy_poll_us: int | None = None,
 ) -> Iterator[OwnServer]:
     """Starts ``featurestore serve``, defines the dataset's view and a service of all its features, and writes all rows."""
     with (
-        FeaturestoreServer(memory_directory, engine=engine, certificate=certificate, cores=cores) as server,
+        FeaturestoreServer(
+            memory_directory, engine=engine, certificate=certificate, cores=cores, busy_poll_us=busy_poll_us
+        ) as server,
         wire.Channel(server.address, certificate) as channel,
     ):
         project, view = define(channel, dataset)

@@ -1,7 +1,7 @@
 """Bounded busy polling of the event loop: while requests follow one another closely, it does not sleep between them.
 
-After a read the loop goes on looking for the next one for up to the bound, if the read before came within the bound too; then it
-sleeps until it is woken. Why, and what it costs: docs/decisions/busy-polling.md.
+After a read the loop goes on looking for the next one for up to the bound, if the read before came within the bound too; then
+it sleeps until it is woken. Why, and what it costs: docs/decisions/busy-polling.md.
 
 Invariant: a server to which nothing is sent uses no processor time once the bound is over.
 """

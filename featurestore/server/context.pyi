@@ -19,8 +19,8 @@ class CallContext:
     trailing_metadata: Metadata
     """Taken when the call ends, well or not."""
     compress: bool
-    """Taken for each answer: it goes out gzip-compressed, where the caller accepts that and the first answer had it set too (the
-    encoding is announced with the first one)."""
+    """Taken for each answer: it goes out gzip-compressed, where the caller accepts that and the first answer had it set
+    too (the encoding is announced with the first one)."""
     def __init__(
         self,
         peer: str = "",

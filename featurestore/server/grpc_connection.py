@@ -6,7 +6,6 @@ rest become calls (``grpc_calls.py``). Invariant: what a peer can make this proc
 
 import asyncio
 import logging
-import os
 import random
 import ssl
 import time
@@ -14,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+from featurestore_client import direct_write
 from featurestore_client.grpc_framing import FramingError
 from featurestore_client.http2 import ENHANCE_YOUR_CALM, NEVER, NO_ERROR, REFUSED_STREAM, ProtocolError, Session, StreamEvent
 
@@ -154,9 +154,7 @@ class GrpcConnection(asyncio.Protocol):
             _log.info("refused", extra={"fields": {"peer": self.peer, "reason": "TLS without ALPN h2"}})
             self._transport.abort()
             return
-        opened = transport.get_extra_info("socket")
-        if secured is None and opened is not None:
-            self._file = opened.fileno()
+        self._file = direct_write.plain_file(transport)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -260,7 +258,7 @@ class GrpcConnection(asyncio.Protocol):
         while not self._is_paused:
             data = session.take(TAKE_BYTES)
             if data:
-                self._write(data)
+                direct_write.write(transport, self._file, data)
             if self._calls:
                 for stream_id in session.drained():
                     call = self._calls.get(stream_id)
@@ -278,19 +276,6 @@ class GrpcConnection(asyncio.Protocol):
             self._drain_further()
         if not session.wants_read and not session.wants_write:
             transport.close()
-
-    def _write(self, data: bytes) -> None:
-        # Past the transport's queue while that is empty: it is looked at only after all that the loop has read, and the peer
-        # could meanwhile be at work on its answers.
-        if self._file >= 0 and not self._transport.get_write_buffer_size():
-            try:
-                sent = os.write(self._file, data)
-            except OSError:  # full, or broken, which the transport will find too
-                sent = 0
-            if sent == len(data):
-                return
-            data = data[sent:]
-        self._transport.write(data)
 
     def _break(self, error: ProtocolError) -> None:
         _log.info("connection ended", extra={"fields": {"peer": self.peer, "reason": str(error)}})

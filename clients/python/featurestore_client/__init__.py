@@ -94,8 +94,8 @@ def connect(
     ``transport`` is ``"native"`` (the package's own HTTP/2), ``"grpcio"``, or ``"auto"``: what the environment variable
     FEATURESTORE_CLIENT_TRANSPORT says, else native where it is built.
 
-    While answers come within ``busy_poll_us`` (200; 0 where the process may use one core alone), a native call without TLS looks
-    for its answer for so long before its thread sleeps, which spares a wake-up; 0 turns that off.
+    While answers come within ``busy_poll_us`` (200; 0 where the process may use one core alone), a native call without TLS
+    looks for its answer for so long before its thread sleeps, which spares a wake-up; 0 turns that off.
     """
     tls = Tls(ca_certificate, client_certificate, client_key, server_name)
     opened = open_transport(address, tls, api_key, kind=transport, balancing=balancing, busy_poll_us=busy_poll_us)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final
 
+from featurestore_client import direct_write
 from featurestore_client.blocking_connection import tune
 from featurestore_client.errors import FeatureStoreError, UnavailableError
 from featurestore_client.grpc_framing import FramingError, MessageReader, frame
@@ -30,6 +31,7 @@ class AsyncConnection(asyncio.Protocol):
         self._session = new_session()
         self._open: dict[int, _UnaryCall | _StreamCall] = {}
         self._transport: Any = None
+        self._file = -1
         self._flush_is_due = False
         self._is_paused = False
         self._is_retired = False
@@ -48,6 +50,7 @@ class AsyncConnection(asyncio.Protocol):
         connected = transport.get_extra_info("socket")
         tune(connected)
         self._poll.register(connected.fileno(), select.POLLIN)
+        self._file = direct_write.plain_file(transport)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -211,7 +214,7 @@ class AsyncConnection(asyncio.Protocol):
             return
         self._fresh.clear()
         while not self._is_paused and (data := self._session.take()):
-            self._transport.write(data)
+            direct_write.write(self._transport, self._file, data)
         self._tell(self._session.events())  # of streams that broke a rule, or came too late to begin
         for stream_id in self._session.drained():
             call = self._open.get(stream_id)

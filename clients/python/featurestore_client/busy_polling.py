@@ -1,8 +1,8 @@
 """How long either end of a connection looks for what comes next before it sleeps: the bound, where nobody has chosen it.
 
-Who sleeps lets a core halt, and is woken by an interrupt, with cold caches: between processes of one machine or rack that takes
-longer than a request does. Both ends follow one rule, which keeps it bounded: they look only where what they waited for the last
-time came within the bound, so that a wait in vain costs the bound once, and rare requests nothing.
+Who sleeps lets a core halt, and is woken by an interrupt, with cold caches: between processes of one machine or rack that
+takes longer than a request does. Both ends follow one rule: they look only where what they waited for the last time came within
+the bound. So a wait in vain costs the bound once, and rare requests cost nothing.
 """
 
 import os
