@@ -102,7 +102,7 @@ class Settings:
         BUSY_POLL_US,
         MICROSECONDS,
         "grpc",
-        "the same of our blocking client, for answers",
+        "the same of our client, for answers",
     )
 
     engine: str = _option("auto", str, "server", "what speaks gRPC in servers of our own", choices=("auto", "native", "grpcio"))

@@ -1,7 +1,7 @@
 """GetFeatures of both engines, and our client, beside a gRPC server that does nothing and beside Redis.
 
 All hold the same rows, and have answered with them before anything is timed; the empty server, grpc.aio's, sends the bytes of
-such an answer. Servers have one core, whoever asks them the others. Our native engine and our blocking client look for what
+such an answer. Servers have one core, whoever asks them the others. Our native engine and our client look for what
 comes next before they sleep (``*_busy_poll_us``), as they do by default; Redis has no such option, nor has grpcio. Three parts,
 in each of which subjects take turns:
 

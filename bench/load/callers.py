@@ -93,7 +93,9 @@ class FeaturestoreClient:
 
     @asynccontextmanager
     async def concurrent(self, timeout_s: float) -> AsyncIterator[BindAsync]:
-        async with featurestore_client.connect_async(self.url, transport=self.transport, timeout_s=timeout_s) as client:
+        async with featurestore_client.connect_async(
+            self.url, transport=self.transport, timeout_s=timeout_s, busy_poll_us=self.busy_poll_us
+        ) as client:
             yield lambda service: partial(client.get, service)
 
     def code(self, error: featurestore_client.FeatureStoreError) -> str:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from featurestore_client import direct_write
+from featurestore_client.busy_polling import BusyPolling
 from featurestore_client.grpc_framing import FramingError
 from featurestore_client.http2 import ENHANCE_YOUR_CALM, NEVER, NO_ERROR, REFUSED_STREAM, ProtocolError, Session, StreamEvent
 
-from featurestore.server.busy_polling import BusyPolling
 from featurestore.server.context import CallContext
 from featurestore.server.grpc_calls import (
     Call,
@@ -122,7 +122,7 @@ class GrpcConnection(asyncio.Protocol):
         self._heads = heads
         self._limits = limits
         self._connections = connections
-        self._heard_now = polling.heard
+        self._polling = polling
         self._closed = closed
         self._held_bytes = 0  # of requests
         self._owed_bytes = 0  # of answers, when it was last counted
@@ -148,7 +148,9 @@ class GrpcConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=TAKE_BYTES)
         self.peer = _peer_of(transport)
-        self._inline = InlineCalls(self.session, self._heads, self.peer, self.message_bytes_max, self._settle)
+        self._inline = InlineCalls(
+            self.session, self._heads, self._connections, self.peer, self.message_bytes_max, self._settle
+        )
         secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if secured is not None and secured.selected_alpn_protocol() != "h2":
             _log.info("refused", extra={"fields": {"peer": self.peer, "reason": "TLS without ALPN h2"}})
@@ -159,9 +161,9 @@ class GrpcConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes in what the peer sent, and sends what can be answered."""
-        is_refusing = self._is_refusing or self.session.unsent_bytes > self._connections.unsent_bytes_max
+        self._polling.heard()
         try:
-            events = self._inline.receive(data, not is_refusing)
+            events = self._inline.receive(data, self._is_refusing)
         except ProtocolError as error:
             self._break(error)
             return
@@ -172,7 +174,7 @@ class GrpcConnection(asyncio.Protocol):
             elif event.error_code == NEVER:
                 self._take_in(event, self._heads.known.get(block) or self._heads.read(block))
         self._flush()
-        self._heard_now()
+        self._polling.wait()
 
     def pause_writing(self) -> None:
         """The peer reads slower than it asks."""
@@ -190,6 +192,7 @@ class GrpcConnection(asyncio.Protocol):
         self._connections.owe(-self._owed_bytes)
         self._owed_bytes = 0
         self._connections.opened.discard(self)
+        del self._inline  # which has us: a connection that is gone must not count until the next collection
         self._closed()
 
     # ---------------------------------------------------------------------------------------------------------------- calls

@@ -13,10 +13,9 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from featurestore_client.busy_polling import bound_us
+from featurestore_client.busy_polling import BusyPolling, bound_us
 
 from featurestore.address import UnixAddress
-from featurestore.server.busy_polling import BusyPolling
 from featurestore.server.grpc_calls import RequestHeads
 from featurestore.server.grpc_connection import ConnectionLimits, Connections, GrpcConnection
 from featurestore.server.listener import BACKLOG, Listener

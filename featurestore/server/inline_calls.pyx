@@ -24,12 +24,14 @@ cdef object _NEVER = NEVER, _HEAD = OK_HEAD, _TRAILERS = OK_TRAILERS
 cdef class InlineCalls:
     """Of one connection. ``settle`` is told what a handler came to where that is not bytes alone: event, head, context, outcome."""
 
-    cdef object _receive, _respond, _settle
+    cdef object _session, _connections, _receive, _respond, _settle
     cdef dict _known, _timeouts_s
     cdef str _peer
     cdef Py_ssize_t _message_bytes_max
 
-    def __init__(self, session, heads, str peer, Py_ssize_t message_bytes_max, settle):
+    def __init__(self, session, heads, connections, str peer, Py_ssize_t message_bytes_max, settle):
+        self._session = session
+        self._connections = connections
         self._receive = session.receive
         self._respond = session.respond
         self._known = heads.known
@@ -38,14 +40,14 @@ cdef class InlineCalls:
         self._message_bytes_max = message_bytes_max
         self._settle = settle
 
-    def receive(self, data, bint answers=True):
-        """Takes in what the peer sent. Returns the events that are not answered: all of them unless ``answers``.
+    def receive(self, data, bint is_refusing):
+        """Takes in what the peer sent. Returns the events that are not answered: all of them if ``is_refusing``.
 
         Raises ProtocolError where the connection cannot go on.
         """
         cdef list events = self._receive(data)
         cdef list others = []
-        if not answers:
+        if is_refusing:
             return events
         for event in events:
             if not self._answer(event):
@@ -68,6 +70,8 @@ cdef class InlineCalls:
             if timeout_s is None:
                 return False
             deadline = monotonic_s() + <double>timeout_s
+        if self._session.unsent_bytes > self._connections.unsent_bytes_max:
+            return False
         data = event.data
         if not _is_one_message(data, self._message_bytes_max):
             return False

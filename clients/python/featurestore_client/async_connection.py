@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from featurestore_client import direct_write
 from featurestore_client.blocking_connection import tune
+from featurestore_client.busy_polling import BusyPolling
 from featurestore_client.errors import FeatureStoreError, UnavailableError
 from featurestore_client.grpc_framing import FramingError, MessageReader, frame
 from featurestore_client.http2 import CANCEL, NEVER, Headers, ProtocolError, StreamEvent
@@ -25,9 +26,10 @@ UNSENT_BYTES_MAX: Final = 1 << 20
 class AsyncConnection(asyncio.Protocol):
     """See the module. Made by ``create_connection``; used once ``connection_made`` has run."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, busy_poll_us: int) -> None:
         self.calls = calls
         self.loop = asyncio.get_running_loop()
+        self._polling = BusyPolling(self.loop, busy_poll_us)
         self._session = new_session()
         self._open: dict[int, _UnaryCall | _StreamCall] = {}
         self._transport: Any = None
@@ -54,6 +56,7 @@ class AsyncConnection(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
+        self._polling.heard()
         try:
             events = self._session.receive(data)
         except ProtocolError as error:
@@ -65,6 +68,8 @@ class AsyncConnection(asyncio.Protocol):
         self._tell(events)
         if self._session.wants_write:
             self._plan_flush()
+        if self._open:
+            self._polling.wait()
         self._close_if_done()
 
     def _tell(self, events: list[StreamEvent]) -> None:
@@ -220,6 +225,8 @@ class AsyncConnection(asyncio.Protocol):
             call = self._open.get(stream_id)
             if isinstance(call, _StreamCall):
                 call.drained.set()
+        if self._open:
+            self._polling.wait()
 
 
 class _UnaryCall:
