@@ -1,5 +1,6 @@
 """Looking for an answer before the thread sleeps: bounded, only while it is worth it, and with a core to spare."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -27,6 +28,46 @@ def test_with_one_core_it_is_off_unless_it_is_asked_for(monkeypatch: pytest.Monk
     assert busy_polling.bound_us(None) == busy_polling.BUSY_POLL_US
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1})
     assert (busy_polling.bound_us(None), busy_polling.bound_us(50)) == (0, 50)
+
+
+class Turns:
+    """How often a loop has looked in vain."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        monkeypatch.setattr(os, "sched_yield", self._turn)
+
+    def _turn(self) -> None:
+        self.count += 1
+
+
+async def test_a_loop_looks_for_as_long_as_the_bound_and_then_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = Turns(monkeypatch)
+    polling = busy_polling.BusyPolling(asyncio.get_running_loop(), 10_000)
+    polling.wait()
+    await asyncio.sleep(0)
+    assert turns.count == 0  # nothing is known of the other end yet
+    polling.heard()
+    polling.wait()
+    await asyncio.sleep(0.05)
+    in_vain = turns.count
+    assert in_vain > 5
+    await asyncio.sleep(0.05)
+    assert turns.count == in_vain  # it sleeps
+    polling.heard()
+    polling.wait()
+    await asyncio.sleep(0)
+    assert turns.count == in_vain  # what it waited for came late: the next wait is spent asleep
+
+
+async def test_a_loop_stops_looking_when_nothing_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = Turns(monkeypatch)
+    polling = busy_polling.BusyPolling(asyncio.get_running_loop(), 10_000)
+    for _ in range(2):
+        polling.wait()
+        polling.heard()
+    await asyncio.sleep(0.005)
+    assert turns.count <= 1
 
 
 @pytest.mark.parametrize("wrong", [-1, 10_001, 1.5])
