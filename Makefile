@@ -5,7 +5,8 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 EXTENSION_SOURCES := setup.py pyproject.toml $(wildcard featurestore/*/*.pyx featurestore/*/*.pxd featurestore/*/*.h) \
-    clients/python/setup.py clients/python/pyproject.toml $(wildcard clients/python/featurestore_client/*/*.pyx clients/python/featurestore_client/*/*.pxd)
+    clients/python/setup.py clients/python/pyproject.toml \
+    $(wildcard clients/python/featurestore_client/*/*.pyx clients/python/featurestore_client/*/*.pxd clients/python/featurestore_client/*/*.h)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test sanitize serve bench proto lint format wheels image clean

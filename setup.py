@@ -11,15 +11,18 @@ from setuptools import Extension, setup
 FLAGS = ["-O3", "-std=c11", "-fno-strict-aliasing", "-Wno-unused-function"]
 if platform.machine() == "x86_64":
     FLAGS.append("-march=x86-64-v2")
+CLIENT = "clients/python"
+"""Its declarations of what lies in memory (``featurestore_client/tables/*.pxd``); an sdist carries a copy of those
+(MANIFEST.in)."""
 
 extensions = [
     Extension(
         ".".join(path.with_suffix("").parts),
         [str(path)],
         extra_compile_args=FLAGS,
-        include_dirs=[numpy.get_include()],
+        include_dirs=[numpy.get_include(), f"{CLIENT}/featurestore_client/tables"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     )
     for path in sorted(Path("featurestore").glob("**/*.pyx"))
 ]
-setup(ext_modules=cythonize(extensions, compiler_directives={"language_level": 3, "cdivision": True}))
+setup(ext_modules=cythonize(extensions, include_path=[CLIENT], compiler_directives={"language_level": 3, "cdivision": True}))

@@ -1,4 +1,9 @@
-"""featurestore: an online feature store. Definitions are made of the names exported here."""
+"""featurestore: an online feature store. Definitions are made of the names exported here; ``open`` is the store without a
+server."""
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from featurestore.model import (
     BatchSource,
@@ -12,6 +17,9 @@ from featurestore.model import (
     Project,
 )
 
+if TYPE_CHECKING:
+    from featurestore_client import Client
+
 __all__ = [
     "BatchSource",
     "DataType",
@@ -22,5 +30,22 @@ __all__ = [
     "Field",
     "JoinKey",
     "Project",
+    "open",
 ]
 __version__ = "0.1.0"
+
+
+def open(directory: str | PathLike[str], *, segments: str | PathLike[str] | None = None) -> "Client":  # noqa: A001  as io.open
+    """The store of a directory in this process, without a server: a ``featurestore_client.Client``, to be closed at the end.
+
+    ``segments`` is where rows are mapped, as for ``featurestore serve``; the environment (``FEATURESTORE_...``) sets the rest.
+    The directory is made where it is missing. Raises FailedPreconditionError, naming the process, where another one has it
+    open; a process that was killed does not stand in the way.
+
+    >>> with featurestore.open("features") as store:
+    ...     store.apply(definitions)
+    ...     store.get("delay_model_v1", {"carrier": ["UA"], "dest": ["ORD"]}).to_numpy()
+    """
+    from featurestore.embedded import open_directory  # noqa: PLC0415  definitions are read without it
+
+    return open_directory(Path(directory), segments=None if segments is None else Path(segments))

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
         "auto",
         description="path of a socket for callers of this machine; auto: where clients look, unless TLS is on; off: none",
     )
+    shared_memory: Literal["off", "owner", "group", "all"] = Field(
+        "group", description="whose clients on this machine may map the tables and read them without a call"
+    )
     connection_age_max_s: float | None = Field(
         None, gt=0, description="after which clients are asked to connect anew, as load balancers need; never when not set"
     )

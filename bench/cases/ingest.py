@@ -22,7 +22,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 from featurestore_client import columns as client_columns
 from featurestore_client.encoding import ingest_request
-from featurestore_client.types import parse_type
+from featurestore_client.types import ViewSchema, parse_type
 from featurestore_client.wire import featurestore_raw_pb2 as raw
 
 from bench import peers, rounds, wire
@@ -74,7 +74,7 @@ class _Way:
     def __init__(self, dataset: Dataset, path: Path, server: FeaturestoreServer, echo: EchoServer) -> None:
         self._dataset, self._path, self._server, self._echo = dataset, path, server, echo
         features = dict.fromkeys(dataset.feature_names, parse_type("float32"))
-        self._schema = client_columns.ViewSchema("default", dataset.view.name, {KEY: parse_type("int64")}, features)
+        self._schema = ViewSchema("default", dataset.view.name, {KEY: parse_type("int64")}, features)
         self._batches = list(_batches(dataset))
         self._messages = [_encode(self._schema, number, batch) for number, batch in enumerate(self._batches, 1)]
         self.starts_s: list[float] = []
@@ -151,7 +151,7 @@ def _decode(path: Path) -> int:
         return sum(batch.num_rows for batch in reader)
 
 
-def _encode(schema: client_columns.ViewSchema, sequence: int, batch: pa.RecordBatch) -> bytes:
+def _encode(schema: ViewSchema, sequence: int, batch: pa.RecordBatch) -> bytes:
     """A batch as the client sends it."""
     encoded = client_columns.write_batch(schema, batch, timestamp_column=TIMESTAMP)
     return ingest_request(schema.project, schema.view, sequence, encoded)

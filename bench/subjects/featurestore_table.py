@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from featurestore_client.tables.columns import Column, VarColumn
 
 from bench import footprint
 from bench.dataset import Chunk, Floats, Indices, Strings, texts
 from bench.subjects import Read, Subject
 from featurestore.store import Store
-from featurestore.store.columns import Column, VarColumn
 
 FLOAT32 = np.dtype("<f4")
 

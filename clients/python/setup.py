@@ -1,19 +1,27 @@
-"""The compiled HTTP/2 session of the client, where libnghttp2's headers are there; everything else is in pyproject.toml.
+"""The compiled parts of the client; everything else is in pyproject.toml.
 
-Without them the package is built without it, and depends on grpcio, which then carries all calls. FEATURESTORE_HTTP2=required
-makes that an error instead; FEATURESTORE_SANITIZE=address builds it to be run under AddressSanitizer.
+The HTTP/2 session is built where libnghttp2's headers are there. Without them the package is built without it, and depends on
+grpcio, which then carries all calls. FEATURESTORE_HTTP2=required makes that an error instead; FEATURESTORE_SANITIZE=address
+builds it to be run under AddressSanitizer. The reader of tables in shared memory needs a C compiler and Linux; without, reads
+go to the server.
 """
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy
+from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 REQUIREMENTS = ["numpy>=1.26", "protobuf>=5.27"]
 FALLBACK = ["grpcio>=1.66"]
 FLAGS = ["-O3", "-std=c11", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-deprecated-declarations"]
+TABLES_FLAGS = ["-march=x86-64-v2"] if platform.machine() == "x86_64" else []
+"""Nothing beyond the baseline of each architecture: a wheel runs on every machine of it."""
 SANITIZE = ["-fsanitize=address", "-fno-omit-frame-pointer", "-g"]
 IS_SANITIZED = os.environ.get("FEATURESTORE_SANITIZE") == "address"
 
@@ -37,7 +45,7 @@ def _has_headers(flags: list[str]) -> bool:
         return False
 
 
-def _extensions() -> list[Extension]:
+def _http2() -> list[Extension]:
     flags = _found("--cflags")
     if not _has_headers(flags):
         message = "libnghttp2's headers were not found: built without the HTTP/2 session, calls go over grpcio"
@@ -45,10 +53,8 @@ def _extensions() -> list[Extension]:
             sys.exit(message)
         print(message, file=sys.stderr)
         return []
-    from Cython.Build import cythonize  # noqa: PLC0415  not needed for a build without it
-
     sanitize = SANITIZE if IS_SANITIZED else []
-    extensions = [
+    return [
         Extension(
             f"featurestore_client.http2.{name}",
             [f"featurestore_client/http2/{name}.pyx"],
@@ -57,14 +63,26 @@ def _extensions() -> list[Extension]:
         )
         for name, libraries in (("session", _found("--libs") or ["-lnghttp2"]), ("busy_receive", []))
     ]
-    modules: list[Extension] = cythonize(extensions, compiler_directives={"language_level": 3, "cdivision": True})
-    return modules
 
 
-extensions = _extensions()
+def _tables() -> list[Extension]:
+    return [
+        Extension(
+            ".".join(path.with_suffix("").parts),
+            [str(path)],
+            extra_compile_args=FLAGS + TABLES_FLAGS,
+            include_dirs=[numpy.get_include(), "featurestore_client/tables"],
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+            optional=True,
+        )
+        for path in sorted(Path("featurestore_client/tables").glob("*.pyx"))
+    ]
+
+
+http2 = _http2()
 setup(
-    ext_modules=extensions,
-    install_requires=REQUIREMENTS if extensions else REQUIREMENTS + FALLBACK,
+    ext_modules=cythonize([*http2, *_tables()], compiler_directives={"language_level": 3, "cdivision": True}),
+    install_requires=REQUIREMENTS if http2 else REQUIREMENTS + FALLBACK,
     # A place of its own for what is sanitized: objects of another build would be taken for current.
     options={"build": {"build_base": "build/sanitized"}} if IS_SANITIZED else {},
 )

@@ -89,9 +89,7 @@ def _somebody_is_there() -> bool:
 
 def _raise_mistakes(loaded: "Loaded", connection: Connection, prune: bool) -> NoReturn:
     """Raises the mistakes of the files, together with what the store has to say about the rest of the definitions."""
-    from featurestore_client.errors import FeatureStoreError
-
-    from featurestore.errors import InvalidArgumentError
+    from featurestore.errors import FeatureStoreError, InvalidArgumentError
     from featurestore.registry import sentences
 
     violations = list(loaded.violations)

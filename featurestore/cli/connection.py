@@ -34,11 +34,9 @@ class Connection:
     def open(self) -> "Client":
         """A client of the server or the directory; to be used as a context manager."""
         if self.directory is not None:
-            from featurestore_client import Client
+            import featurestore
 
-            from featurestore.server.in_process import InProcessTransport
-
-            return Client(InProcessTransport.open(self.directory))
+            return featurestore.open(self.directory)
         from featurestore_client import connect
 
         return connect(

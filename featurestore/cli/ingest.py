@@ -254,19 +254,17 @@ def _going_on(rows: int, place: Path | None) -> str:
 
 
 def _run(load: "Load", client: "Client | None", title: str, place: Path | None) -> "Summary":
-    from featurestore_client.errors import FeatureStoreError as ClientError
-
     from featurestore.cli.progress import ShownProgress
     from featurestore.errors import FeatureStoreError
 
     try:
         with _stopped_by_signals(load), ShownProgress(title, load.resumed_counts.read) as shown:
             return load.run(client, shown.update)
-    except (ClientError, FeatureStoreError) as error:
+    except FeatureStoreError as error:
         if client is None:
             raise
         # The client's own way out is for programs: underneath is what happened.
-        cause = error.__cause__ if isinstance(error, ClientError) and isinstance(error.__cause__, ClientError) else error
+        cause = error.__cause__ if isinstance(error.__cause__, FeatureStoreError) else error
         left = place is not None and place.exists()
         way_out = _going_on(load.summary().counts.read, place) if left or place is None else ""
         raise FeatureStoreError(f"{cause}" + (f"\n{way_out}" if way_out else "")) from error

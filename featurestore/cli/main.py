@@ -78,10 +78,6 @@ def sentence_of(error: Exception) -> str | None:
 
     if isinstance(error, FeatureStoreError):
         return error.message
-    # Looked up, not imported: had no client been used, the error would be none of its.
-    client_errors = sys.modules.get("featurestore_client.errors")
-    if client_errors is not None and isinstance(error, client_errors.FeatureStoreError):
-        return str(error)
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}"

@@ -12,11 +12,11 @@ from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
+from featurestore_client.tables.columns import Column, Values, VarColumn
 
 from featurestore.errors import InvalidArgumentError, nearest
 from featurestore.model import DataType, Scalar
 from featurestore.server.wire import featurestore_raw_pb2 as wire
-from featurestore.store.columns import Column, Values, VarColumn
 
 NAME_CHARACTERS_MAX = 128
 

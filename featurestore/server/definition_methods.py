@@ -81,7 +81,7 @@ class DefinitionMethods:
         """ListTables."""
         project = self._project(parse(public.ListTablesRequest, data).project)
         response = public.ListTablesResponse()
-        tables = sorted(self._service.store.tables(), key=lambda table: (table.view.project, table.view.name))
+        tables = sorted(self._service.store.tables(), key=lambda table: (table.view.project, table.view.view))
         response.tables.extend(_table(table) for table in tables if project in ("", table.view.project))
         return response.SerializeToString()
 
@@ -152,7 +152,7 @@ def _table(table: Table) -> public.Table:
     stats = table.stats()
     return public.Table(
         project=table.view.project,
-        view=table.view.name,
+        view=table.view.view,
         rows=stats.rows,
         deleted_rows=stats.deleted_rows,
         memory_bytes=stats.memory_bytes,

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from featurestore_client.tables.alignment import length_of
+from featurestore_client.tables.columns import Column, Values
 
 from featurestore.errors import InvalidArgumentError, ResourceExhaustedError
 from featurestore.model import DEFAULT_PROJECT, FEATURES_MAX
@@ -21,11 +23,9 @@ from featurestore.server.messages import parse
 from featurestore.server.read_wire import AnswerFormat, KeyFormat, read_request
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore.service import OnlineStore, ReadPlan, Selection, WritePlan
-from featurestore.service.keys import length_of
 from featurestore.service.online_store import now_us
 from featurestore.service.plan_cache import PlanCache
 from featurestore.store import DeleteCounts, WriteCounts
-from featurestore.store.columns import Column, Values
 
 QUICK_REQUEST_BYTES = 128 << 10
 """A larger write takes so long to decode and check that a worker thread does it, while the event loop goes on."""
@@ -243,11 +243,13 @@ def _keys_of_rows(columns: Sequence[wire.Column], prepared: PreparedWrite, field
 
 def schema_of(plan: ReadPlan) -> wire.AnswerSchema:
     """The schema of a plan's answers, as a message."""
-    schema = wire.AnswerSchema(views=plan.views)
+    schema = wire.AnswerSchema(views=[view.name for view in plan.views])
     for feature in plan.features:
-        schema.features.add(name=feature.name, type=str(feature.type), view_index=feature.view_index)
+        schema.features.add(name=feature.name, type=str(feature.type), view_index=feature.view_index, feature=feature.feature)
     for name, data_type in plan.join_keys.items():
         schema.join_keys.add(name=name, type=str(data_type))
+    for view in plan.views:
+        schema.view_keys.add(join_keys=[plan.key_names.index(name) for name in view.key_names])
     return schema
 
 

@@ -10,18 +10,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
-import featurestore_client.errors as client_errors
-
-from featurestore.errors import FeatureStoreError
+from featurestore.errors import DeadlineExceededError, FeatureStoreError, UnavailableError, UnimplementedError, error_of
 from featurestore.server.context import CallContext
 from featurestore.server.failure import failure_of
 from featurestore.server.methods import Method, Methods, StreamMethod, UnaryMethod
-from featurestore.server.run import open_service
 from featurestore.service import OnlineStore
-from featurestore.settings import load_settings
 
 _Result = TypeVar("_Result")
 
@@ -29,22 +24,14 @@ _Result = TypeVar("_Result")
 class InProcessTransport:
     """A ``featurestore_client.transport.Transport`` over a service, which it closes at the end."""
 
-    def __init__(self, service: OnlineStore) -> None:
+    def __init__(self, service: OnlineStore, reclaim_rows_per_s: int) -> None:
         self._service = service
         self._methods = Methods(service)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="featurestore-in-process", daemon=True)
         self._thread.start()
+        self._upkeep = asyncio.run_coroutine_threadsafe(service.maintain(reclaim_rows_per_s), self._loop)
         self._closed = False
-
-    @classmethod
-    def open(cls, directory: Path) -> "InProcessTransport":
-        """On a local directory, with a server's limits. FailedPreconditionError when another process holds it."""
-        settings, _ = load_settings({"directory": directory})
-        try:
-            return cls(open_service(settings))
-        except FeatureStoreError as error:
-            raise _client_error(error, "open") from None
 
     def unary(self, method_path: str, request: bytes, *, timeout_s: float) -> bytes:
         """One request, one response."""
@@ -53,10 +40,10 @@ class InProcessTransport:
         try:
             answer = method.handler(request, CallContext("in-process", deadline=time.monotonic() + timeout_s))
             return answer if isinstance(answer, bytes) else self._wait(_coroutine(answer), timeout_s)
-        except client_errors.FeatureStoreError:
+        except FeatureStoreError:
             raise
         except Exception as error:
-            raise _client_error(error, method_path) from None
+            raise _defect(error, method_path) from None
 
     def stream(self, method_path: str, requests: Iterator[bytes], *, timeout_s: float | None) -> Iterator[bytes]:
         """Many requests, many responses, at the same time. ``requests`` is consumed in another thread."""
@@ -72,12 +59,12 @@ class InProcessTransport:
                 if answer is None:
                     return
                 yield answer
-        except client_errors.FeatureStoreError:
-            raise
         except Exception as error:
             if source.error is not None:
                 raise source.error from None
-            raise _client_error(error, method_path) from None
+            if isinstance(error, FeatureStoreError):
+                raise
+            raise _defect(error, method_path) from None
         finally:
             source.give_up()
             with suppress(Exception):
@@ -88,6 +75,7 @@ class InProcessTransport:
         if self._closed:
             return
         self._closed = True
+        self._upkeep.cancel()
         self._wait(self._service.close(), None)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -95,10 +83,10 @@ class InProcessTransport:
 
     def _method(self, path: str) -> Method:
         if self._closed:
-            raise client_errors.UnavailableError("the client is closed: open another one")
+            raise UnavailableError("the client is closed: open another one")
         method = self._methods.by_path.get(path)
         if method is None:
-            raise client_errors.UnimplementedError(f"method {path} does not exist")
+            raise UnimplementedError(f"method {path} does not exist")
         return method
 
     def _wait(self, work: Coroutine[Any, Any, _Result], timeout_s: float | None) -> _Result:
@@ -107,7 +95,7 @@ class InProcessTransport:
             return future.result(timeout_s)
         except TimeoutError:
             future.cancel()
-            raise client_errors.DeadlineExceededError(
+            raise DeadlineExceededError(
                 "the call did not end within its time; whether a write took effect is not known"
             ) from None
 
@@ -144,12 +132,6 @@ async def _coroutine(answer: Awaitable[bytes]) -> bytes:
     return await answer
 
 
-def _client_error(error: BaseException, method: str) -> client_errors.FeatureStoreError:
-    if not isinstance(error, FeatureStoreError):
-        failure = failure_of(error, method)
-        return client_errors.error_of(failure.code.value, failure.message)
-    violations = [
-        client_errors.Violation(violation.field, violation.value, violation.expected, violation.object)
-        for violation in error.violations
-    ]
-    return client_errors.error_of(error.code.value, error.message, violations)
+def _defect(error: BaseException, method: str) -> FeatureStoreError:
+    failure = failure_of(error, method)
+    return error_of(failure.code.value, failure.message)

@@ -19,6 +19,7 @@ from featurestore.server.definition_methods import DefinitionMethods
 from featurestore.server.feature_methods import FeatureMethods
 from featurestore.server.health import Health
 from featurestore.server.reflection import Reflection
+from featurestore.server.shared_memory import SharedMemory
 from featurestore.service import OnlineStore
 
 UnaryHandler = Callable[[bytes, CallContext], bytes | Awaitable[bytes]]
@@ -73,6 +74,7 @@ class Methods:
             unary("DescribeEntity", definitions.describe_entity),
             unary("DescribeFeatureView", definitions.describe_feature_view),
             unary("DescribeFeatureService", definitions.describe_feature_service),
+            unary("GetSharedMemory", SharedMemory(service).get),
             # An orchestrator's probe has no key, and what it learns is no secret.
             UnaryMethod("/grpc.health.v1.Health/Check", health.check, inline=True),
             StreamMethod("/grpc.health.v1.Health/Watch", health.watch),

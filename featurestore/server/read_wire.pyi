@@ -1,7 +1,7 @@
 from collections.abc import Iterable, Sequence
 
-from featurestore.service.read_plan import Block, ColumnSource
-from featurestore.store.columns import Values
+from featurestore_client.tables.columns import Values
+from featurestore_client.tables.lookups import Block, ColumnSource
 
 class KeyFormat:
     def __init__(self, names: Sequence[str], texts: Sequence[bool]) -> None: ...

@@ -18,7 +18,7 @@ from libc.string cimport memcmp, memcpy
 from numpy cimport NPY_INT32, NPY_INT64, NPY_UINT8, PyArray_BYTES, PyArray_SimpleNew, import_array, ndarray, npy_intp
 
 from featurestore.server.wire import featurestore_raw_pb2 as wire
-from featurestore.store.columns import VarColumn
+from featurestore_client.tables.columns import VarColumn
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1

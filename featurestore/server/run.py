@@ -30,6 +30,8 @@ from featurestore.store import Limits
 
 _log = logging.getLogger(__name__)
 
+_SEGMENTS_MODES = {"off": 0o700, "owner": 0o700, "group": 0o750, "all": 0o755}
+
 
 class Engine(Protocol):
     """What speaks gRPC: serves a table of methods on some listeners."""
@@ -67,6 +69,8 @@ def open_service(settings: Settings) -> OnlineStore:
         limits=ServiceLimits(read_rows_max=settings.read_rows_max, read_bytes_max=settings.read_bytes_max),
         shards=settings.shards,
         delete_window_us=int(settings.delete_window_s * 1_000_000),
+        mode=_SEGMENTS_MODES[settings.shared_memory],
+        shares_memory=settings.shared_memory != "off",
     )
 
 

@@ -10,6 +10,7 @@ away, because half a batch or half a schema change must not depend on a client's
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,20 +21,23 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from featurestore_client.tables.alignment import align
+from featurestore_client.tables.catalog import Catalog
+from featurestore_client.tables.columns import Column, Values
 
 from featurestore.errors import ResourceExhaustedError
 from featurestore.registry import Definitions, Plan, Registry
 from featurestore.service import table_changes
-from featurestore.service.keys import align
 from featurestore.service.read_plan import ReadPlan, Selection
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import DeleteCounts, Limits, Store, Table, WriteCounts
-from featurestore.store.columns import Column, Values
+from featurestore.store.store import GROUP_MAY_READ
 
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 RECLAIM_STEPS_PER_S = 4
+BEATS_PER_S = 4
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,24 @@ class ServiceLimits:
 class OnlineStore:
     """Reads, writes and changes features; see the module. ``open`` one on a directory, ``close`` it at the end."""
 
-    def __init__(self, registry: Registry, store: Store, limits: ServiceLimits | None = None) -> None:
+    def __init__(
+        self, registry: Registry, store: Store, limits: ServiceLimits | None = None, *, shares_memory: bool = True
+    ) -> None:
         self.store = store
+        self.shares_memory = shares_memory
+        """Whether clients of this machine are told where the tables lie."""
         self.limits = limits or ServiceLimits()
         self._registry = registry
         self.version = 1
         """Rises with each change of the definitions or of a table's layout: plans of an earlier one are to be made again."""
+        self.catalog = Catalog.create(
+            str(store.segments),
+            secrets.randbits(64),
+            read_rows_max=self.limits.read_rows_max,
+            read_bytes_max=self.limits.read_bytes_max,
+            key_bytes_max=store.limits.key_bytes_max,
+        )
+        """Tells other processes, which have the tables mapped, the same."""
         self._gates: dict[int, asyncio.Lock] = {}
         self._apply_gate = asyncio.Lock()
         self._writers = ThreadPoolExecutor(4, "featurestore-write")
@@ -71,13 +87,21 @@ class OnlineStore:
         limits: ServiceLimits | None = None,
         shards: int = 16,
         delete_window_us: int = 86_400_000_000,
+        mode: int = GROUP_MAY_READ,
+        shares_memory: bool = True,
     ) -> "OnlineStore":
         """Opens the definitions and the tables of a directory, and brings the tables in step with the definitions.
 
-        FailedPreconditionError when another process holds the directory.
+        ``mode``: of the directory of segments, which says who may map the tables. FailedPreconditionError when another process
+        holds the directory.
         """
         store = Store.open(
-            directory, segments=segments, limits=store_limits or Limits(), shards=shards, delete_window_us=delete_window_us
+            directory,
+            segments=segments,
+            limits=store_limits or Limits(),
+            shards=shards,
+            delete_window_us=delete_window_us,
+            mode=mode,
         )
         try:
             registry = Registry.open(directory)
@@ -86,7 +110,7 @@ class OnlineStore:
         except BaseException:
             store.close()
             raise
-        return cls(registry, store, limits)
+        return cls(registry, store, limits, shares_memory=shares_memory)
 
     @property
     def definitions(self) -> Definitions:
@@ -99,13 +123,14 @@ class OnlineStore:
             await asyncio.wait(self._under_way)
         self._writers.shutdown()
         self._workers.shutdown()
+        self.catalog.close()
         self.store.close()
 
     # ------------------------------------------------------------------------------------------------------------ reading
 
     def read_plan(self, selection: Selection) -> ReadPlan:
         """Resolves a selection. The caller keeps the plan while ``version`` stands."""
-        return ReadPlan(selection, self._registry.current, self.store)
+        return ReadPlan(selection, self._registry.current, self.store.table)
 
     def quick_rows_max(self, plan: ReadPlan) -> int:
         """So many rows pass every limit of ``align``, and their answer is made so fast that the event loop may do it."""
@@ -228,14 +253,18 @@ class OnlineStore:
         except BaseException:
             table_changes.undo_all(undo)
             raise
+        self._move()
+
+    def _move(self) -> None:
         self.version += 1
+        self.catalog.move()
 
     async def _settle(self) -> None:
         """Drops what the definitions no longer have. They are committed, so a failure is logged and tried again later."""
         try:
             await self._in_thread(lambda: table_changes.settle(self.store, self._registry.current))
             self._unsettled = False
-            self.version += 1  # a plan made since the commit would compile its projection again at each read
+            self._move()  # a plan made since the commit would compile its projection again at each read
         except Exception:
             self._unsettled = True
             _log.exception("dropped features or tables still hold memory; tried again in the background")
@@ -273,7 +302,17 @@ class OnlineStore:
         self._memory_bytes_seen = memory_bytes
 
     async def maintain(self, reclaim_rows_per_s: int) -> None:
-        """Keeps up until cancelled, looking at no more than so many rows of a table a second."""
+        """Keeps up until cancelled, looking at no more than so many rows of a table a second, and shows that it is alive."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._beat())
+            tasks.create_task(self._maintain(reclaim_rows_per_s))
+
+    async def _beat(self) -> None:
+        while True:
+            self.catalog.beat()
+            await asyncio.sleep(1 / BEATS_PER_S)
+
+    async def _maintain(self, reclaim_rows_per_s: int) -> None:
         rows_max = max(1, reclaim_rows_per_s // RECLAIM_STEPS_PER_S)
         while True:
             try:

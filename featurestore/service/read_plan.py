@@ -1,33 +1,29 @@
-"""Read plans: a selection of features resolved once, to column offsets and compiled projections, and then read many times.
+"""Read plans: a selection of features resolved once, to the lookups that answer it, and then read many times.
 
-A selection names a feature service, or features of views. Features of the same view that are looked up by the same keys make
-one *lookup*: one call of the store, whatever their number. When all features share a fixed-width element type the answer is
-one row-major matrix; a single lookup's buffer is then the answer itself, and several lookups fill one matrix side by side:
-
-    service: users:age, users:score, items:price       lookup 0: users    lookup 1: items
-    matrix row i:  | age | score | price |             offset 0, 2 items  offset 2, 1 item
-
-Invariant: a plan is valid for the version of the definitions it was made from; whoever keeps one drops it when that moves. No
-Python object is made for a value anywhere in here.
+A selection names a feature service, or features of views. What names mean is decided here; what is then read, and how, is the
+client's ``tables/lookups.py``, which reads from shared memory by the same code. Invariant: a plan is valid for the version of
+the definitions it was made from; whoever keeps one drops it when that moves.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
+from featurestore_client.tables.lookups import LookupFeature, Lookups, LookupTable
+from featurestore_client.tables.table import TableReader
+from featurestore_client.types import parse_type
 from pydantic import ValidationError
 
 from featurestore.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
-from featurestore.model import FEATURES_MAX, DataType, FeatureReference
+from featurestore.model import FEATURES_MAX, DataType, Entity, FeatureReference
 from featurestore.registry import Definitions
-from featurestore.store import Projection, RowBatch, Store, Table
-from featurestore.store.columns import Values
 
 QUICK_ANSWER_BYTES = 1 << 20
 """An answer of more bytes takes so long that it is made in a worker thread, while the event loop goes on."""
 _VARIABLE_VALUE_BYTES = 64  # what a string is assumed to take when the size of an answer is guessed
 _REFERENCE_CHARACTERS_MAX = 512
+
+Tables = Callable[[str, str], TableReader]
+"""The table of a view, by its project and name. NotFoundError where there is none."""
 
 
 class Selection(NamedTuple):
@@ -41,201 +37,80 @@ class Selection(NamedTuple):
 
 
 class AnswerFeature(NamedTuple):
-    """One feature of an answer: its name there, its type, and which of the plan's views it is of."""
+    """One feature of an answer: its name there, its type, which of the plan's views it is of, and its name in that."""
 
     name: str
     type: DataType
     view_index: int
+    feature: str
 
 
-class ColumnSource(NamedTuple):
-    """Where a column of the answer comes from: a lookup's block of fixed-width columns, or one of its columns of strings."""
+class AnswerView(NamedTuple):
+    """A view of an answer, and the key columns of a request that are its join keys, in the entity's order."""
 
-    lookup: int
-    is_variable: bool
-    place: int
-    """Among the lookup's columns of strings; or in its block, for an answer of one row, in bytes."""
-    width_bytes: int
-    """Of one value; 0 for strings."""
-
-
-Block = tuple[bytes | None, Sequence[tuple[bytes, bytes]]]
-"""What one lookup found: its fixed-width columns one after the other, and its columns of strings as data and int32 offsets."""
-
-Answer = tuple[Sequence[Block], bytes | None, bytes | None, bytes | None]
-"""What an answer has beside its matrix: a Block of each lookup where there is no matrix, ``row_statuses``, ``nulls``,
-``event_timestamps_us``; see ``GetFeaturesResponse``. A named tuple would take as long to make as a row takes to find."""
-
-Place = bytearray | memoryview
-"""Where a matrix is to go: a buffer of its size that can be written to."""
-
-
-class _Lookup:
-    """One view, read by one set of key columns."""
-
-    def __init__(self, table: Table, view: str, key_names: tuple[str, ...]) -> None:
-        self.table = table
-        self.view = view
-        self.key_names = key_names
-        self.key_indices: tuple[int, ...] = ()
-        self.features: list[str] = []
-        self.types: list[DataType] = []
-        self.positions: list[int] = []  # of each feature in the answer
-        self.projection: Projection
-        self.identity_keys = False  # its keys are the request's, in the request's order
-
-    @property
-    def is_contiguous(self) -> bool:
-        """Whether its features stand side by side in the answer."""
-        return self.positions[-1] - self.positions[0] == len(self.positions) - 1
+    name: str
+    key_names: tuple[str, ...]
+    entity: Entity
 
 
 class ReadPlan:
     """A resolved selection. ``features``, ``views`` and ``join_keys`` are the schema of its answers."""
 
-    def __init__(self, selection: Selection, definitions: Definitions, store: Store) -> None:
+    def __init__(self, selection: Selection, definitions: Definitions, tables: Tables) -> None:
         self.selection = selection
-        references = _references(selection, definitions)
-        self._lookups: list[_Lookup] = []
-        self.features = self._resolve(references, definitions, store)
-        self.views = tuple(lookup.view for lookup in self._lookups)
-        self.join_keys = self._join_keys()
+        self.views, self.features = _resolved(selection, definitions)
+        self.join_keys = _join_keys(self.views)
         self.key_names = tuple(self.join_keys)
-        self.row_bytes = sum(feature.type.width_bytes for feature in self.features)  # the fixed-width part of an answer's row
+        lookups = Lookups(
+            [
+                LookupTable(tables(selection.project, view.name), tuple(self.key_names.index(name) for name in view.key_names))
+                for view in self.views
+            ],
+            [LookupFeature(each.feature, parse_type(str(each.type)), each.view_index) for each in self.features],
+            len(self.key_names),
+            event_timestamps=selection.event_timestamps,
+            expired_values=selection.expired_values,
+        )
+        self.is_matrix, self.row_bytes, self.sources, self.read = (
+            lookups.is_matrix,
+            lookups.row_bytes,
+            lookups.sources,
+            lookups.read,
+        )
         variable = sum(feature.type.is_variable for feature in self.features)
         self.quick_rows_max = QUICK_ANSWER_BYTES // (self.row_bytes + variable * _VARIABLE_VALUE_BYTES)
-        scalars = {feature.type.scalar for feature in self.features}
-        self.is_matrix = len(scalars) == 1 and not self.features[0].type.is_variable
-        self._null_row_bytes = (len(self.features) + 7) // 8
-        widths = [feature.type.width_bytes for feature in self.features]
-        self._offsets = list(accumulate(widths, initial=0))  # of each feature in a row of the matrix
-        self.sources = self._compile()
-
-    def _resolve(
-        self, references: Sequence[FeatureReference], definitions: Definitions, store: Store
-    ) -> tuple[AnswerFeature, ...]:
-        project = self.selection.project
-        by_use: dict[tuple[str, tuple[str, ...]], int] = {}
-        features: list[AnswerFeature] = []
-        for reference in references:
-            view = definitions.feature_view(project, reference.view)
-            field = next((field for field in view.features if field.name == reference.feature), None)
-            if field is None:
-                known = (field.name for field in view.features)
-                raise NotFoundError.of(f"feature of view {view.name!r}", reference.feature, known)
-            entity = definitions.entity(project, view.entity)
-            key_names = tuple(reference.join_keys.get(key.name, key.name) for key in entity.join_keys)
-            index = by_use.setdefault((view.name, key_names), len(self._lookups))
-            if index == len(self._lookups):
-                self._lookups.append(_Lookup(store.table(project, view.name), view.name, key_names))
-            lookup = self._lookups[index]
-            lookup.features.append(field.name)
-            lookup.types.append(field.type)
-            lookup.positions.append(len(features))
-            features.append(AnswerFeature(reference.name, field.type, index))
-        return tuple(features)
-
-    def _join_keys(self) -> Mapping[str, DataType]:
-        """The key columns of a request, in order; tells each lookup which of them are its own."""
-        join_keys: dict[str, DataType] = {}
-        for lookup in self._lookups:
-            for name, key in zip(lookup.key_names, lookup.table.entity.join_keys, strict=True):
-                if join_keys.setdefault(name, key.type) != key.type:
-                    raise InvalidArgumentError.of(
-                        f"join key {name!r}",
-                        f"{join_keys[name]} and {key.type}",
-                        "one type in all views that are read together; rename it in a feature service's join_keys",
-                    )
-        order = list(join_keys)
-        for lookup in self._lookups:
-            lookup.key_indices = tuple(order.index(name) for name in lookup.key_names)
-            lookup.identity_keys = lookup.key_indices == tuple(range(len(order)))
-        return join_keys
-
-    def _compile(self) -> list[ColumnSource]:
-        """Compiles the lookups' projections; returns where each column of the answer comes from, in the answer's order."""
-        sources: dict[int, ColumnSource] = {}
-        for index, lookup in enumerate(self._lookups):
-            lookup.projection = lookup.table.projection(
-                lookup.features,
-                columnar=not self.is_matrix,
-                null_bits=lookup.positions,
-                null_row_bytes=self._null_row_bytes,
-            )
-            start = variable = 0
-            for data_type, position in zip(lookup.types, lookup.positions, strict=True):
-                if data_type.is_variable:
-                    sources[position] = ColumnSource(index, True, variable, 0)
-                    variable += 1
-                else:
-                    sources[position] = ColumnSource(index, False, start, data_type.width_bytes)
-                    start += data_type.width_bytes
-        return [sources[position] for position in range(len(self.features))]
-
-    # ------------------------------------------------------------------------------------------------------------ reading
-
-    def read(self, keys: Sequence[Values], rows: int, matrix: Place | None, *, now_us: int) -> Answer:
-        """Reads ``rows`` rows. ``keys``: one Values for each of ``join_keys``, in their order, all of ``rows`` values.
-
-        ``matrix``: where the values go, ``rows * row_bytes`` bytes; None unless ``is_matrix``.
-        """
-        if len(self._lookups) > 1:
-            return self._read_several(keys, rows, matrix, now_us)
-        lookup = self._lookups[0]
-        batch = lookup.table.read(
-            keys if lookup.identity_keys else [keys[index] for index in lookup.key_indices],
-            lookup.projection,
-            now_us=now_us,
-            expired_values=self.selection.expired_values,
-            event_timestamps=self.selection.event_timestamps,
-            out=matrix,
-        )
-        blocks = () if matrix is not None else ((batch.values, batch.var),)
-        return blocks, batch.statuses, batch.nulls, batch.event_timestamps_us
-
-    def _read_several(self, keys: Sequence[Values], rows: int, matrix: Place | None, now_us: int) -> Answer:
-        nulls = bytearray(rows * self._null_row_bytes)
-        batches = []
-        for lookup in self._lookups:
-            direct = matrix is not None and lookup.is_contiguous
-            batch = lookup.table.read(
-                [keys[index] for index in lookup.key_indices],
-                lookup.projection,
-                now_us=now_us,
-                expired_values=self.selection.expired_values,
-                event_timestamps=self.selection.event_timestamps,
-                out=matrix if direct else None,
-                out_offset=self._offsets[lookup.positions[0]] if direct else 0,
-                out_stride=self.row_bytes if direct else 0,
-                nulls_out=nulls,
-            )
-            if matrix is not None and not direct:
-                self._scatter(lookup, batch, matrix, rows)
-            batches.append(batch)
-        return (
-            () if matrix is not None else [(batch.values, batch.var) for batch in batches],
-            _joined([batch.statuses for batch in batches], bytes(rows)),
-            bytes(nulls) if any(batch.nulls is not None for batch in batches) else None,
-            _joined([batch.event_timestamps_us for batch in batches], b""),
-        )
-
-    def _scatter(self, lookup: _Lookup, batch: RowBatch, matrix: Place, rows: int) -> None:
-        """Copies the features of a lookup, packed, to places in the matrix that are apart."""
-        assert batch.values is not None
-        target = np.frombuffer(matrix, np.uint8).reshape(rows, self.row_bytes)
-        source = np.frombuffer(batch.values, np.uint8).reshape(rows, -1)
-        start = 0
-        for data_type, position in zip(lookup.types, lookup.positions, strict=True):
-            width, offset = data_type.width_bytes, self._offsets[position]
-            target[:, offset : offset + width] = source[:, start : start + width]
-            start += width
 
 
-def _joined(parts: Sequence[bytes | None], blank: bytes) -> bytes | None:
-    """The parts of all lookups one after the other, ``blank`` for one that has nothing to say; None when none has."""
-    if all(part is None for part in parts):
-        return None
-    return b"".join(blank if part is None else part for part in parts)
+def _resolved(selection: Selection, definitions: Definitions) -> tuple[tuple[AnswerView, ...], tuple[AnswerFeature, ...]]:
+    project = selection.project
+    views: dict[tuple[str, tuple[str, ...]], AnswerView] = {}
+    features: list[AnswerFeature] = []
+    for reference in _references(selection, definitions):
+        view = definitions.feature_view(project, reference.view)
+        field = next((field for field in view.features if field.name == reference.feature), None)
+        if field is None:
+            known = (field.name for field in view.features)
+            raise NotFoundError.of(f"feature of view {view.name!r}", reference.feature, known)
+        entity = definitions.entity(project, view.entity)
+        key_names = tuple(reference.join_keys.get(key.name, key.name) for key in entity.join_keys)
+        use = (view.name, key_names)
+        views.setdefault(use, AnswerView(view.name, key_names, entity))
+        features.append(AnswerFeature(reference.name, field.type, [*views].index(use), field.name))
+    return tuple(views.values()), tuple(features)
+
+
+def _join_keys(views: Sequence[AnswerView]) -> Mapping[str, DataType]:
+    """The key columns of a request, in order."""
+    join_keys: dict[str, DataType] = {}
+    for view in views:
+        for name, key in zip(view.key_names, view.entity.join_keys, strict=True):
+            if join_keys.setdefault(name, key.type) != key.type:
+                raise InvalidArgumentError.of(
+                    f"join key {name!r}",
+                    f"{join_keys[name]} and {key.type}",
+                    "one type in all views that are read together; rename it in a feature service's join_keys",
+                )
+    return join_keys
 
 
 def _references(selection: Selection, definitions: Definitions) -> Sequence[FeatureReference]:

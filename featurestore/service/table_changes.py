@@ -22,7 +22,7 @@ Undo = list[Callable[[], None]]
 
 def prepare(store: Store, definitions: Definitions) -> Undo:
     """Makes every table hold at least what ``definitions`` say. Returns how to undo it; has undone it when it raises."""
-    tables = {(table.view.project, table.view.name): table for table in store.tables()}
+    tables = {(table.view.project, table.view.view): table for table in store.tables()}
     undo: Undo = []
     try:
         for view in definitions.feature_views:
@@ -32,7 +32,7 @@ def prepare(store: Store, definitions: Definitions) -> Undo:
                 store.create_table(view, entity)
                 undo.append(lambda view=view: store.drop_table(view.project, view.name))  # type: ignore[misc]
                 continue
-            before, entity_before = table.view, table.entity
+            before, entity_before = table.definition, table.entity
             wide = _widened(before, view)
             if _needs_change(before, wide):
                 store.alter_table(wide, entity)
@@ -53,11 +53,11 @@ def settle(store: Store, definitions: Definitions) -> None:
     """Drops what no definition has any more. Safe to repeat."""
     wanted = {(view.project, view.name): view for view in definitions.feature_views}
     for table in store.tables():
-        key = (table.view.project, table.view.name)
+        key = (table.view.project, table.view.view)
         view = wanted.get(key)
         if view is None:
             store.drop_table(*key)
-        elif _needs_change(table.view, view):
+        elif _needs_change(table.definition, view):
             store.alter_table(view, definitions.entity(view.project, view.entity))
 
 
@@ -66,9 +66,9 @@ def changed_tables(store: Store, definitions: Definitions) -> list[tuple[str, st
     wanted = {(view.project, view.name): view for view in definitions.feature_views}
     changed = []
     for table in store.tables():
-        key = (table.view.project, table.view.name)
+        key = (table.view.project, table.view.view)
         view = wanted.get(key)
-        if view is None or _needs_change(table.view, view):
+        if view is None or _needs_change(table.definition, view):
             changed.append(key)
     return changed
 

@@ -1,9 +1,11 @@
 """The store kernel: packed, memory-mapped tables of features, read by key without a lock. It knows no network."""
 
-from featurestore.store.columns import Column, Values, VarColumn
-from featurestore.store.reader import Projection, RowBatch
+from featurestore_client.tables.columns import Column, Values, VarColumn
+from featurestore_client.tables.reader import Projection, RowBatch
+from featurestore_client.tables.table import TableReader, TableStats
+
 from featurestore.store.store import Store
-from featurestore.store.table import DeleteCounts, Limits, Table, TableReader, TableStats, WriteCounts
+from featurestore.store.table import DeleteCounts, Limits, Table, WriteCounts
 
 __all__ = [
     "Column",

@@ -3,8 +3,8 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from featurestore.store.reader cimport next_candidate
-from featurestore.store.segment cimport (
+from featurestore_client.tables.reader cimport next_candidate
+from featurestore_client.tables.segment cimport (
     ENTRY_FIRST_ROW, ENTRY_NEVER_USED, ENTRY_REMOVED, ROW_EVENT, UNIT_BYTES, RowShape, SegmentHeader, Shard,
     atomic_load_acquire_u64, atomic_store_release_u64, class_of, class_units, first_slot, heap_at, index_header, index_step,
     key_equals, load_i64, load_u32, row_at, store_u32,

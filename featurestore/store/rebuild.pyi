@@ -1,5 +1,5 @@
-from featurestore.store.layout import RowLayout
-from featurestore.store.segment import Index, Segment
+from featurestore_client.tables.layout import RowLayout
+from featurestore_client.tables.segment import Index, Segment
 
 def reindex(old: Segment, index: Index) -> None: ...
 def size_of_live(old: Segment, old_layout: RowLayout) -> tuple[int, int]: ...

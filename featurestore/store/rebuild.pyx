@@ -7,8 +7,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from featurestore.store.memory cimport commit_heap, commit_rows
 from featurestore.store.mutation cimport insert_entry, take_block, take_row
-from featurestore.store.segment cimport (
+from featurestore_client.tables.segment cimport (
     ENTRY_FIRST_ROW, ROW_EVENT, ROW_FREE, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, Index, IndexHeader, RowShape, Segment,
     SegmentHeader, Shard, block_units, hash_key, heap_at, key_of, load_i64, load_u32, row_at, shape_of, store_i64, store_u32,
 )
@@ -88,8 +89,8 @@ def convert(Segment old, old_layout, Segment new, new_layout):
     pairs = [(old_layout.slot_of[slot.name], slot) for slot in new_layout.slots if slot.name in old_layout.slot_of]
     pairs = [(before, after) for before, after in pairs if before.type == after.type]
     rows, units = size_of_live(old, old_layout)
-    new.arena.commit_rows(rows)
-    new.arena.commit_heap(min(units, target.heap_capacity))
+    commit_rows(new.arena, rows)
+    commit_heap(new.arena, min(units, target.heap_capacity))
     cdef uint32_t move_count = len(pairs)
     cdef Move *moves = <Move *>calloc(max(move_count, 1), sizeof(Move))
     cdef Move **move_of_part = <Move **>calloc(max(new_shape.parts, 1), sizeof(Move *))

@@ -1,8 +1,7 @@
 import numpy as np
 import numpy.typing as npt
-
-from featurestore.store.keys import KeyBatch
-from featurestore.store.reader import Snapshot
+from featurestore_client.tables.keys import KeyBatch
+from featurestore_client.tables.reader import Snapshot
 
 def delete_rows(
     snapshot: Snapshot, keys: KeyBatch, event_timestamps_us: npt.NDArray[np.int64], now: int

@@ -9,10 +9,10 @@ is gone and its bytes are marked dead under its sequence lock, so a reader that 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from featurestore.store.keys cimport KeyBatch, address_of, key_at, shard_of
+from featurestore_client.tables.keys cimport KeyBatch, address_of, key_at, shard_of
 from featurestore.store.mutation cimport find_row, give_block, insert_entry, remove_entry, take_block, take_row
-from featurestore.store.reader cimport Snapshot
-from featurestore.store.segment cimport (
+from featurestore_client.tables.reader cimport Snapshot
+from featurestore_client.tables.segment cimport (
     ROW_EVENT, ROW_FREE, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, RowShape, SegmentHeader, Shard, begin_change, block_units,
     end_change, hash_key, heap_at, key_of, load_i64, load_u32, row_at, store_i64, store_u32,
 )

@@ -18,15 +18,20 @@ logger = logging.getLogger(__name__)
 
 DELETE_WINDOW_US = 86_400_000_000
 SHARDS = 16
+GROUP_MAY_READ = 0o750
+"""The mode of the directory of segments: who may enter it may map the tables. Nobody but the owner may write any of it."""
+_LOCK_MODE = 0o600  # else a reader could take the lock, and keep an owner from starting
+_DROPPED = "dropped-"
 
 
 class Store:
     """Tables by project and view. Made by ``Store.open``; use as a context manager, or close it."""
 
     def __init__(self, segments: Path, lock: int, limits: Limits, shards: int, delete_window_us: int) -> None:
-        self._segments = segments
+        self.segments = segments
+        """Where the tables lie."""
         self._lock = lock
-        self._limits = limits
+        self.limits = limits
         self._shards = shards
         self._delete_window_us = delete_window_us
         self._tables: dict[tuple[str, str], Table] = {}
@@ -40,14 +45,17 @@ class Store:
         limits: Limits | None = None,
         shards: int = SHARDS,
         delete_window_us: int = DELETE_WINDOW_US,
+        mode: int = GROUP_MAY_READ,
     ) -> "Store":
         """Opens the tables whose segments lie in ``segments`` (``directory/segments`` by default), making it if needed.
+
+        ``mode``: of that directory, which says who may map the tables to read them.
 
         Raises FailedPreconditionError, naming the holder, when another process has it open.
         """
         segments = segments or directory / "segments"
         segments.mkdir(parents=True, exist_ok=True)
-        lock = os.open(segments / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        lock = os.open(segments / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _LOCK_MODE)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -58,8 +66,12 @@ class Store:
             ) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        os.fchmod(lock, _LOCK_MODE)
+        segments.chmod(mode)
         store = cls(segments, lock, limits or Limits(), shards, delete_window_us)
         try:
+            for dropped in segments.glob(f"{_DROPPED}*"):
+                shutil.rmtree(dropped)
             for control in sorted(segments.glob("*/control")):
                 store._attach(control.parent)
         except BaseException:
@@ -68,27 +80,27 @@ class Store:
         return store
 
     def _attach(self, directory: Path) -> None:
-        table, dropped = Table.attach_owner(directory, limits=self._limits, delete_window_us=self._delete_window_us)
+        table, dropped = Table.attach_owner(directory, limits=self.limits, delete_window_us=self._delete_window_us)
         if dropped:
             logger.warning("table %s: its owner died; %d half-written rows were dropped", directory.name, dropped)
         self._add(table)
 
     def _add(self, table: Table) -> None:
         table._memory_of_all = self.memory_bytes
-        self._tables[table.view.project, table.view.name] = table
+        self._tables[table.view.project, table.view.view] = table
 
     def create_table(self, view: FeatureView, entity: Entity) -> Table:
         """An empty table for a view. Raises AlreadyExistsError, or ResourceExhaustedError when there is no memory for it."""
         if (view.project, view.name) in self._tables:
             raise AlreadyExistsError(f"view {view.name!r} of project {view.project!r} has a table already")
-        directory = self._segments / f"{view.project}.{view.name}"
+        directory = self.segments / f"{view.project}.{view.name}"
         shutil.rmtree(directory, ignore_errors=True)  # without a control file: left by an owner that died while making it
         try:
             table = Table.create(
                 directory,
                 view,
                 entity,
-                limits=self._limits,
+                limits=self.limits,
                 shards=self._shards,
                 delete_window_us=self._delete_window_us,
             )
@@ -106,7 +118,10 @@ class Store:
         """Removes a table and its rows. Readers that are in the middle of a read finish it."""
         self.table(project, view)
         del self._tables[project, view]
-        shutil.rmtree(self._segments / f"{project}.{view}")
+        directory = self.segments / f"{project}.{view}"
+        dropped = self.segments / f"{_DROPPED}{directory.name}"
+        directory.rename(dropped)  # at one instant: half of a table is no table
+        shutil.rmtree(dropped)
 
     def table(self, project: str, view: str) -> Table:
         """The table of a view. Raises NotFoundError with the nearest names."""

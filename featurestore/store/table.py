@@ -1,8 +1,8 @@
 """Tables: the rows of one feature view, in shards, with one writer and any number of readers.
 
-``TableReader`` reads; it is what another process maps a table with. ``Table`` is the owner's: it also writes, deletes,
-reclaims, grows shards and changes the schema. The rules live here, the loops in the ``.pyx`` modules. Invariant: a reader works
-on one ``Snapshot`` from start to end; a snapshot's segments are never changed in shape, only replaced in a new snapshot.
+``Table`` is the owner's. It reads as any process does that maps a table (the client's ``tables/table.py``); it also writes,
+deletes, reclaims, grows shards and changes the schema. The rules live here, the loops in the ``.pyx`` modules. Invariant: a
+snapshot's segments are never changed in shape, only replaced in a new snapshot.
 """
 
 import json
@@ -10,21 +10,31 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from featurestore_client.tables.columns import Column, Values, VarColumn
+from featurestore_client.tables.keys import KeyBatch, check_strings, key_batch
+from featurestore_client.tables.layout import RowLayout, Slot
+from featurestore_client.tables.segment import Control, Segment
+from featurestore_client.tables.table import (
+    ReadLimits,
+    TableReader,
+    arena_path,
+    index_path,
+    schema_document,
+    schema_path,
+)
+from featurestore_client.types import ViewSchema, parse_type
 
 from featurestore.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
-from featurestore.model import Entity, FeatureView, Scalar
-from featurestore.store.columns import Column, Values, VarColumn
-from featurestore.store.keys import KeyBatch, check_strings, key_batch
-from featurestore.store.layout import RowLayout, Slot
-from featurestore.store.reader import Projection, Snapshot, SnapshotReader
+from featurestore.model import Entity, FeatureView
+from featurestore.store.memory import advise_huge, create_arena, create_control, create_index, room
 from featurestore.store.rebuild import convert, reindex, size_of_live
 from featurestore.store.remover import delete_rows, reclaim_rows
-from featurestore.store.segment import Arena, Control, Index, Segment
 from featurestore.store.writer import Room, Source, count_new, write_rows
 
 NEVER_US = -(1 << 63)
@@ -53,6 +63,11 @@ class Limits:
     read_string_bytes_max: int = 256 << 20
     """Bytes of all strings of one read."""
 
+    @property
+    def of_reads(self) -> ReadLimits:
+        """Those that a reader needs."""
+        return ReadLimits(self.key_bytes_max, self.batch_rows_max, self.read_string_bytes_max)
+
 
 class WriteCounts(NamedTuple):
     """What became of the rows of a write; ``rows`` is the sum of the others."""
@@ -72,128 +87,18 @@ class DeleteCounts(NamedTuple):
     older: int
 
 
-class TableStats(NamedTuple):
-    """A table's size. ``memory_bytes`` is all that is mapped and backed: index, rows, strings and slack."""
-
-    rows: int
-    deleted_rows: int
-    memory_bytes: int
-    row_bytes: int
-    shards: int
-    generation: int
-
-
-def _schema_path(directory: Path, schema_id: int) -> Path:
-    return directory / f"schema.{schema_id}.json"
+def schema_of(view: FeatureView, entity: Entity) -> ViewSchema:
+    """What the kernel needs to know of a view."""
+    return ViewSchema(
+        view.project,
+        view.name,
+        {key.name: parse_type(str(key.type)) for key in entity.join_keys},
+        {feature.name: parse_type(str(feature.type)) for feature in view.features},
+    )
 
 
-def _arena_path(directory: Path, shard: int, generation: int) -> str:
-    return str(directory / f"arena-{shard}.{generation}")
-
-
-def _index_path(directory: Path, shard: int, generation: int) -> str:
-    return str(directory / f"index-{shard}.{generation}")
-
-
-def _read_schema(directory: Path, schema_id: int) -> tuple[FeatureView, Entity]:
-    document = json.loads(_schema_path(directory, schema_id).read_text())
-    return FeatureView.model_validate(document["view"]), Entity.model_validate(document["entity"])
-
-
-def _microseconds(duration: object) -> int:
-    return 0 if duration is None else round(duration.total_seconds() * 1e6)  # type: ignore[attr-defined]
-
-
-class TableReader(SnapshotReader):
-    """Reads a table, from any process that can map its segments."""
-
-    view: FeatureView
-    entity: Entity
-
-    def __init__(self, directory: Path, control: Control, limits: Limits, *, follows: bool = True) -> None:
-        super().__init__(control, follows)
-        self._directory = directory
-        self._limits = limits
-        self._arenas: list[int] = []
-        self._indexes: list[int] = []
-
-    @classmethod
-    def attach(cls, directory: Path, *, limits: Limits | None = None) -> "TableReader":
-        """Maps the table in ``directory`` read-only. Raises NotFoundError when there is none."""
-        path = directory / "control"
-        if not path.exists():
-            raise NotFoundError(f"there is no feature table in {directory}: expected a file named control in it")
-        reader = cls(directory, Control.attach(str(path), False), limits or Limits())
-        reader._refresh(writable=False)
-        return reader
-
-    def _refresh(self, *, writable: bool) -> None:
-        """Maps what the control file names now. Files of a moment ago may be gone already: then it names others by now."""
-        for _ in range(1_000):
-            published = self._control.read()
-            if published is None:
-                continue
-            epoch, schema_id, arenas, indexes = published
-            try:
-                view, entity = _read_schema(self._directory, schema_id)
-                layout = RowLayout.of(view, entity)
-                segments = [
-                    Segment(
-                        Arena.attach(_arena_path(self._directory, shard, arena), layout, writable),
-                        Index.attach(_index_path(self._directory, shard, index), writable),
-                    )
-                    for shard, (arena, index) in enumerate(zip(arenas, indexes, strict=True))
-                ]
-            except FileNotFoundError:
-                if self._control.epoch == epoch:
-                    raise
-                continue
-            self._take(view, entity, layout, schema_id, segments)
-            self._epoch, self._arenas, self._indexes = epoch, arenas, indexes
-            return
-        raise FailedPreconditionError(f"{self._directory} is left in the middle of a change by an owner that died: recover it")
-
-    def _take(self, view: FeatureView, entity: Entity, layout: RowLayout, schema_id: int, segments: Sequence[Segment]) -> None:
-        join_keys = [key.name for key in entity.join_keys]
-        self._snapshot = Snapshot(layout, schema_id, segments, join_keys, _microseconds(view.ttl), self._limits)
-        self.view, self.entity = view, entity
-        self._retention_us = _microseconds(view.retention)
-
-    def projection(
-        self,
-        features: Sequence[str],
-        *,
-        columnar: bool = False,
-        null_bits: Sequence[int] | None = None,
-        null_row_bytes: int = 0,
-    ) -> Projection:
-        """Which features to read, resolved once and used for many reads.
-
-        Fixed-width features come out packed in the order given: row-major, ``row_bytes`` a row without padding; or,
-        ``columnar``, column after column, feature k from byte ``rows * offsets[k]``. Strings come out apart, in order.
-        ``null_bits[k]`` is feature k's bit in a row of the null bitmap (k by default), which has ``null_row_bytes`` a row.
-        Raises NotFoundError for a feature the view does not have.
-        """
-        return Projection(self._current().layout, features, columnar, null_bits, null_row_bytes)
-
-    def _recompile(self, projection: Projection, layout: RowLayout) -> Projection:
-        again = Projection(layout, projection.features, projection.columnar, projection.null_bits, projection.null_row_bytes)
-        if again.row_bytes != projection.row_bytes or again.var_features != projection.var_features:
-            raise FailedPreconditionError(f"the types of features of {self.view.name!r} changed: resolve the names again")
-        return again
-
-    def stats(self) -> TableStats:
-        """The table's size now."""
-        snapshot = self._current()
-        counts = [segment.counts for segment in snapshot.segments]
-        return TableStats(
-            rows=sum(count[0] for count in counts),
-            deleted_rows=sum(count[1] for count in counts),
-            memory_bytes=sum(segment.memory_bytes for segment in snapshot.segments),
-            row_bytes=snapshot.layout.row_bytes,
-            shards=len(snapshot.segments),
-            generation=max(self._arenas) + max(self._indexes) - 1,
-        )
+def _microseconds(duration: timedelta | None) -> int:
+    return 0 if duration is None else round(duration.total_seconds() * 1e6)
 
 
 @dataclass
@@ -207,8 +112,13 @@ class _Cursor:
 class Table(TableReader):
     """The owner's table. Safe to use from several threads: one of them writes at a time, all of them read."""
 
+    definition: FeatureView
+    entity: Entity
+
     def __init__(self, directory: Path, control: Control, limits: Limits, delete_window_us: int) -> None:
-        super().__init__(directory, control, limits, follows=False)
+        super().__init__(directory, control, limits.of_reads, follows=False)
+        self._limits = limits
+        self._document: dict[str, Any] = {}  # what the schema's file says
         self._write_lock = threading.Lock()
         self._delete_window_us = delete_window_us
         self._cursor = _Cursor()
@@ -223,19 +133,22 @@ class Table(TableReader):
         if shards < 1 or shards > SHARDS_MAX or shards & (shards - 1):
             raise InvalidArgumentError.of("shards", shards, f"a power of two from 1 to {SHARDS_MAX}")
         directory.mkdir(parents=True)
-        layout = RowLayout.of(view, entity)
-        table = cls(directory, Control.create(str(directory / "control"), shards), limits, delete_window_us)
+        directory.chmod(0o755)  # who may read is said once, by the directory above
+        beside = directory / "control.new"
+        table = cls(directory, create_control(str(beside), shards), limits, delete_window_us)
+        schema = schema_of(view, entity)
+        layout = RowLayout.of(schema)
         segments = [
             Segment(
-                Arena.create(_arena_path(directory, shard, 1), layout, FIRST_ROWS, 0),
-                Index.create(_index_path(directory, shard, 1), FIRST_ROWS),
+                create_arena(arena_path(directory, shard, 1), layout, FIRST_ROWS, 0),
+                create_index(index_path(directory, shard, 1), FIRST_ROWS),
             )
             for shard in range(shards)
         ]
         table._arenas, table._indexes = [1] * shards, [1] * shards
-        table._write_schema(1, view, entity)
-        table._take(view, entity, layout, 1, segments)
+        table._take(table._write_schema(1, view, entity), schema, layout, 1, segments)
         table._control.publish(1, table._arenas, table._indexes)
+        beside.rename(directory / "control")  # from here on there is a table
         return table
 
     @classmethod
@@ -247,15 +160,36 @@ class Table(TableReader):
         if not table._control.clean:
             dropped = table._rebuild(range(len(table._arenas)), table._snapshot.layout)
         table._control.clean = False
-        current = {path for segment in table._snapshot.segments for path in (segment.arena.path, segment.index.path)}
-        for path in [*directory.glob("arena-*"), *directory.glob("index-*")]:
-            if str(path) not in current:
-                path.unlink()  # of a generation that its owner died before it could publish
+        table._unlink_leftovers()
         return table, dropped
 
-    def _write_schema(self, schema_id: int, view: FeatureView, entity: Entity) -> None:
-        document = {"view": view.model_dump(mode="json"), "entity": entity.model_dump(mode="json")}
-        _schema_path(self._directory, schema_id).write_text(json.dumps(document))
+    def _unlink_leftovers(self) -> None:
+        """Of generations that an owner died before it could publish, or to take away."""
+        snapshot = self._snapshot
+        current = {path for segment in snapshot.segments for path in (segment.arena.path, segment.index.path)}
+        current.add(str(schema_path(self._directory, snapshot.schema_id)))
+        for pattern in ("arena-*", "index-*", "schema.*"):
+            for path in self._directory.glob(pattern):
+                if str(path) not in current:
+                    path.unlink()
+
+    def _take(
+        self, document: dict[str, Any], view: ViewSchema, layout: RowLayout, schema_id: int, segments: Sequence[Segment]
+    ) -> None:
+        super()._take(document, view, layout, schema_id, segments)
+        if document is not self._document:
+            self._document = document
+            self.definition = FeatureView.model_validate(document["definition"]["view"])
+            self.entity = Entity.model_validate(document["definition"]["entity"])
+            self._retention_us = _microseconds(self.definition.retention)
+
+    def _write_schema(self, schema_id: int, view: FeatureView, entity: Entity) -> dict[str, Any]:
+        document = schema_document(schema_of(view, entity), _microseconds(view.ttl))
+        document["definition"] = {"view": view.model_dump(mode="json"), "entity": entity.model_dump(mode="json")}
+        path = schema_path(self._directory, schema_id)
+        path.write_text(json.dumps(document))
+        path.chmod(0o644)
+        return document
 
     # ------------------------------------------------------------------------------------------------------------ writing
 
@@ -309,7 +243,7 @@ class Table(TableReader):
             return False
         strings = self._snapshot.layout.parts > 0
         for segment in self._snapshot.segments:
-            rows_free, heap_free = segment.room()
+            rows_free, heap_free = room(segment)
             if rows_free < rows or (strings and heap_free < 1 << 16):
                 return False
         return True
@@ -326,7 +260,7 @@ class Table(TableReader):
         for name, (values, validity) in columns.items():
             slot = layout.slot_of.get(name)
             if slot is None:
-                raise NotFoundError.of(f"feature of view {self.view.name!r}", name, layout.slot_of)
+                raise NotFoundError.of(f"feature of view {self.view.view!r}", name, layout.slot_of)
             if slot.type.is_variable:
                 check_strings(name, values, self._limits.value_bytes_max)
                 assert isinstance(values, VarColumn)
@@ -347,14 +281,14 @@ class Table(TableReader):
             total = stats.rows + stats.deleted_rows + count_new(self._snapshot, batch, source)
             if total > self._limits.rows_max:
                 raise ResourceExhaustedError.of(
-                    f"rows of view {self.view.name!r}", total, self._limits.rows_max, "set a retention, or raise rows_max"
+                    f"rows of view {self.view.view!r}", total, self._limits.rows_max, "set a retention, or raise rows_max"
                 )
         if self._limits.bytes_max is not None:
             self._check_memory(batch, source)
-        room = Room(self._snapshot, batch, source, deleting)
-        while wanting := room.wanting(self._snapshot):
+        wanted = Room(self._snapshot, batch, source, deleting)
+        while wanting := wanted.wanting(self._snapshot):
             self._grow(wanting)
-        room.commit(self._snapshot)
+        wanted.commit(self._snapshot)
 
     def _check_memory(self, batch: KeyBatch, source: Source) -> None:
         assert self._limits.bytes_max is not None
@@ -383,7 +317,7 @@ class Table(TableReader):
                     convert(old, layout, grown[shard], layout)
                 else:
                     needed = live + dead + rows
-                    index = Index.create(self._index_file(shard), max(2 * (live + dead), needed + needed // 4, FIRST_ROWS))
+                    index = create_index(self._index_file(shard), max(2 * (live + dead), needed + needed // 4, FIRST_ROWS))
                     grown[shard] = Segment(old.arena, index)
                     reindex(old, index)
         self._publish(grown)
@@ -402,17 +336,17 @@ class Table(TableReader):
         return dropped
 
     def _new_segment(self, shard: int, layout: RowLayout, rows: int, heap_units: int) -> Segment:
-        path = _arena_path(self._directory, shard, self._arenas[shard] + 1)
+        path = arena_path(self._directory, shard, self._arenas[shard] + 1)
         Path(path).unlink(missing_ok=True)  # left by an owner that died before it could publish
-        arena = Arena.create(path, layout, rows, heap_units)
+        arena = create_arena(path, layout, rows, heap_units)
         try:
-            return Segment(arena, Index.create(self._index_file(shard), max(FIRST_ROWS, rows + rows // 4)))
+            return Segment(arena, create_index(self._index_file(shard), max(FIRST_ROWS, rows + rows // 4)))
         except BaseException:
             Path(path).unlink()
             raise
 
     def _index_file(self, shard: int) -> str:
-        path = _index_path(self._directory, shard, self._indexes[shard] + 1)
+        path = index_path(self._directory, shard, self._indexes[shard] + 1)
         Path(path).unlink(missing_ok=True)
         return path
 
@@ -445,18 +379,16 @@ class Table(TableReader):
                 self._arenas[shard] += 1
                 self._gathered.pop(shard, None)
             self._indexes[shard] += segment.index is not before.segments[shard].index
-        schema_id = before.schema_id
-        view, entity = self.view, self.entity
+        schema_id, view, document = before.schema_id, self.view, self._document
         if schema is not None:
-            schema_id += 1
-            view, entity = schema
-            self._write_schema(schema_id, view, entity)
-        self._take(view, entity, layout or before.layout, schema_id, segments)
+            schema_id, view = before.schema_id + 1, schema_of(*schema)
+            document = self._write_schema(schema_id, *schema)
+        self._take(document, view, layout or before.layout, schema_id, segments)
         self._control.publish(schema_id, self._arenas, self._indexes)
         for shard, segment in replaced.items():
             self._unlink_other_than(before.segments[shard], segment)
         if schema is not None:
-            _schema_path(self._directory, before.schema_id).unlink(missing_ok=True)
+            schema_path(self._directory, before.schema_id).unlink(missing_ok=True)
         self._cursor = _Cursor()
 
     def alter(self, view: FeatureView, entity: Entity) -> None:
@@ -467,18 +399,18 @@ class Table(TableReader):
         with self._write_lock:
             if [key.type for key in entity.join_keys] != [key.type for key in self.entity.join_keys]:
                 raise FailedPreconditionError(
-                    f"the join keys of view {self.view.name!r} cannot change while it holds rows: make a new view of "
+                    f"the join keys of view {self.view.view!r} cannot change while it holds rows: make a new view of "
                     "the new entity, load it, and point the services to it"
                 )
-            before = {feature.name: feature.type for feature in self.view.features}
+            before = {feature.name: feature.type for feature in self.definition.features}
             for feature in view.features:
                 if before.get(feature.name, feature.type) != feature.type:
                     raise FailedPreconditionError(
-                        f"feature {feature.name!r} of view {self.view.name!r} cannot change its type from "
+                        f"feature {feature.name!r} of view {self.view.view!r} cannot change its type from "
                         f"{before[feature.name]} to {feature.type} while it holds rows: add a feature of another name, "
                         "load it, and drop the old one"
                     )
-            layout = RowLayout.of(view, entity)
+            layout = RowLayout.of(schema_of(view, entity))
             if layout == self._snapshot.layout:
                 self._publish({}, schema=(view, entity))
             else:
@@ -530,7 +462,7 @@ class Table(TableReader):
             grown = segment.memory_bytes - self._gathered.get(shard, 0)
             if grown >= HUGE_PAGE_BYTES and 4 * grown >= segment.memory_bytes:
                 self._gathered[shard] = segment.memory_bytes
-                segment.advise_huge()
+                advise_huge(segment)
                 return True
         return False
 
@@ -554,8 +486,8 @@ def _check_fixed(slot: Slot, values: Values) -> None:
     shape = () if slot.type.length is None else (slot.type.length,)
     if not isinstance(values, np.ndarray):
         raise InvalidArgumentError.of(slot.name, type(values).__name__, f"an array of {slot.type}")
-    bool_bytes = slot.type.scalar is Scalar.BOOL and values.dtype == np.uint8
-    if (values.dtype != slot.type.numpy and not bool_bytes) or values.shape[1:] != shape or not values.flags.c_contiguous:
+    bool_bytes = slot.type.scalar == "bool" and values.dtype == np.uint8
+    if (values.dtype != slot.type.stored and not bool_bytes) or values.shape[1:] != shape or not values.flags.c_contiguous:
         raise InvalidArgumentError.of(
             slot.name, f"{values.dtype} of shape {values.shape}", f"a contiguous array of {slot.type}, a row each"
         )

@@ -2,11 +2,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-
-from featurestore.store.columns import Column
-from featurestore.store.keys import KeyBatch
-from featurestore.store.layout import RowLayout
-from featurestore.store.reader import Snapshot
+from featurestore_client.tables.columns import Column
+from featurestore_client.tables.keys import KeyBatch
+from featurestore_client.tables.layout import RowLayout
+from featurestore_client.tables.reader import Snapshot
 
 class Source:
     string_bytes: int

@@ -11,12 +11,13 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
-from featurestore.store.columns import VarColumn
+from featurestore_client.tables.columns import VarColumn
 
-from featurestore.store.keys cimport KeyBatch, address_of, key_at, shard_of
+from featurestore_client.tables.keys cimport KeyBatch, address_of, key_at, shard_of
+from featurestore.store.memory cimport commit_heap, commit_rows
 from featurestore.store.mutation cimport find_row, give_block, insert_entry, take_block, take_row
-from featurestore.store.reader cimport CopyRun, Snapshot, next_candidate
-from featurestore.store.segment cimport (
+from featurestore_client.tables.reader cimport CopyRun, Snapshot, next_candidate
+from featurestore_client.tables.segment cimport (
     COMMIT_SHARE, ENTRY_FIRST_ROW, ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, RowShape, Segment, SegmentHeader, Shard, begin_change,
     block_units, end_change, first_slot, heap_at, load_i64, load_u32, prefetch_read, prefetch_write, row_at, rows_room,
     store_i64, store_u32,
@@ -248,11 +249,12 @@ cdef class Room:
             header = <SegmentHeader *>snapshot.shards[shard].base
             need = &self.needs[shard]
             if need.new_rows > header.rows_free:
-                (<Segment>snapshot.segments[shard]).arena.commit_rows(
+                commit_rows(
+                    (<Segment>snapshot.segments[shard]).arena,
                     min(header.rows_used + need.new_rows - header.rows_free, header.rows_capacity)
                 )
             if need.heap_units:
-                (<Segment>snapshot.segments[shard]).arena.commit_heap(header.heap_used + need.heap_units)
+                commit_heap((<Segment>snapshot.segments[shard]).arena, header.heap_used + need.heap_units)
 
 
 cdef int measure(Snapshot snapshot, KeyBatch keys, Source source, bint deleting, Need *needs) except -1:

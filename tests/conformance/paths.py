@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
-from featurestore_client import AsyncClient, Client, connect, connect_async
+from featurestore_client import AsyncClient, connect, connect_async
 
-from featurestore.server.in_process import InProcessTransport
+import featurestore
 from tests.conftest import ENGINES, StartServer
 
 
@@ -21,7 +21,7 @@ class Path(NamedTuple):
     engine: str
     """Of the server: native or grpcio; empty in this process."""
     transport: str
-    """tcp, tls or unix; empty in this process."""
+    """tcp, tls, unix or shm; empty in this process."""
     library: str
     """Of the client: native or grpcio."""
     client: str
@@ -40,6 +40,7 @@ PATHS = [
         for client in ("blocking", "asyncio")
         if library == engine or transport == "tcp"  # what they say to each other is the same on every transport
     ),
+    *(Path("native", "shm", "native", client) for client in ("blocking", "asyncio")),
     Path("", "", "", "blocking"),
 ]
 
@@ -64,6 +65,21 @@ class Blocking:
         self._runner.close()
 
 
+class Local:
+    """A client whose reads are made twice: the first one of a selection goes to the server, the second one is local."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def get(self, *arguments: Any, **options: Any) -> Any:
+        """The second answer."""
+        self._client.get(*arguments, **options)
+        return self._client.get(*arguments, **options)
+
+
 class Paths:
     """Starts what a path needs when it is first asked for: a server for each engine, with TLS and without."""
 
@@ -84,15 +100,17 @@ class Paths:
         if transport == "unix":
             self.url(engine, "tcp")
             return f"unix://{socket}"
+        if transport == "shm":
+            return self.url(engine, "tcp").replace("grpc://", "shm://")
         return self._start(engine, "--unix-socket", str(socket))
 
     def _start(self, engine: str, *flags: str) -> str:
         return self._start_server("--grpc-engine", engine, "--shards", "2", *flags).url
 
-    def _local(self) -> Client:
-        client = Client(InProcessTransport.open(self._folder / "store"))
+    def _local(self) -> Local:
+        client = featurestore.open(self._folder / "store")
         self._ends.callback(client.close)
-        return client
+        return Local(client)
 
     def connect(self, path: Path) -> Any:
         """A client; the same one again in this process, where a store has one owner."""
@@ -105,7 +123,7 @@ class Paths:
         blocking = path.client == "blocking"
         client = connect(url, **options) if blocking else Blocking(connect_async(url, **options))
         self._ends.callback(client.close)
-        return client
+        return Local(client) if path.transport == "shm" else client
 
     def close(self) -> None:
         """Closes the clients."""

@@ -2,12 +2,14 @@
 
 import threading
 
-import featurestore_client.errors as client_errors
 import pytest
+from featurestore_client import errors
 
 from featurestore.server.in_process import InProcessTransport
 from featurestore.server.methods import PREFIX
+from featurestore.server.run import open_service
 from featurestore.server.wire import featurestore_pb2 as public
+from featurestore.settings import load_settings
 
 DEFINITIONS = public.Definitions(
     entities=[{"name": "user", "join_keys": [{"name": "user_id", "type": "int64"}]}],
@@ -15,10 +17,15 @@ DEFINITIONS = public.Definitions(
 )
 
 
+def opened(directory):
+    settings, _ = load_settings({"directory": directory})
+    return InProcessTransport(open_service(settings), settings.reclaim_rows_per_s)
+
+
 @pytest.fixture
 def transport(tmp_path, monkeypatch):
     monkeypatch.setenv("FEATURESTORE_SEGMENTS", str(tmp_path / "segments"))
-    transport = InProcessTransport.open(tmp_path / "store")
+    transport = opened(tmp_path / "store")
     transport.unary(PREFIX + "Apply", public.ApplyRequest(definitions=DEFINITIONS).SerializeToString(), timeout_s=10)
     yield transport
     transport.close()
@@ -58,7 +65,7 @@ def test_what_the_callers_own_iterator_raises_comes_back_as_it_is(transport):
 def test_a_mistake_in_a_stream_is_the_clients_error(transport):
     answers = transport.stream(PREFIX + "IngestFeatures", iter([message(1, [1]), message(1, [2])]), timeout_s=30)
     next(answers)
-    with pytest.raises(client_errors.InvalidArgumentError, match="sequence"):
+    with pytest.raises(errors.InvalidArgumentError, match="sequence"):
         next(answers)
 
 
@@ -70,16 +77,16 @@ def test_leaving_a_stream_early_ends_it(transport):
 
 
 def test_time_that_is_up_is_told(transport):
-    with pytest.raises(client_errors.DeadlineExceededError):
+    with pytest.raises(errors.DeadlineExceededError):
         transport.unary(PREFIX + "ListTables", b"", timeout_s=0)
 
 
 def test_a_directory_that_another_holds_is_told(transport, tmp_path):
-    with pytest.raises(client_errors.FailedPreconditionError, match="is held by process"):
-        InProcessTransport.open(tmp_path / "store")
+    with pytest.raises(errors.FailedPreconditionError, match="is held by process"):
+        opened(tmp_path / "store")
 
 
 def test_a_closed_transport_says_so(transport):
     transport.close()
-    with pytest.raises(client_errors.UnavailableError, match="closed"):
+    with pytest.raises(errors.UnavailableError, match="closed"):
         transport.unary(PREFIX + "ListTables", b"", timeout_s=10)

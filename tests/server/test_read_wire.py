@@ -4,6 +4,8 @@ import random
 
 import numpy as np
 import pytest
+from featurestore_client.tables.columns import VarColumn
+from featurestore_client.tables.lookups import ColumnSource
 
 from featurestore.errors import FeatureStoreError
 from featurestore.server import feature_methods
@@ -12,8 +14,6 @@ from featurestore.server.methods import PREFIX
 from featurestore.server.read_wire import AnswerFormat, KeyFormat, read_request
 from featurestore.server.wire import featurestore_pb2 as public
 from featurestore.server.wire import featurestore_raw_pb2 as wire
-from featurestore.service.read_plan import ColumnSource
-from featurestore.store.columns import VarColumn
 
 REQUESTS = 6_000
 PLACES = ["", "a", "ORD", "x" * 200, "Zürich", "名前"]

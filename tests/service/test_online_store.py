@@ -53,7 +53,7 @@ def read(online: OnlineStore, *features: str, ids: tuple[int, ...] = (1,)) -> li
 
 
 def names_of_tables(online: OnlineStore) -> list[str]:
-    return [table.view.name for table in online.store.tables()]
+    return [table.view.view for table in online.store.tables()]
 
 
 async def test_a_change_that_fails_half_way_leaves_everything_as_it_was(online, monkeypatch):
@@ -71,7 +71,7 @@ async def test_a_change_that_fails_half_way_leaves_everything_as_it_was(online, 
     with pytest.raises(ResourceExhaustedError):
         await online.apply(definitions(view("first", "a", "c"), view("second", "a"), view("third", "a")))
     assert names_of_tables(online) == ["first"]
-    assert [feature.name for feature in online.store.table("default", "first").view.features] == ["a", "b"]
+    assert [feature.name for feature in online.store.table("default", "first").definition.features] == ["a", "b"]
     assert read(online, "first:a", "first:b") == [1, 2]
     assert [definition.name for definition in online.definitions.feature_views] == ["first"]
     assert online.version == version
@@ -120,7 +120,7 @@ async def test_tables_follow_the_definitions_at_the_next_start(tmp_path: Path):
     await online.close()
     online = OnlineStore.open(tmp_path)
     assert names_of_tables(online) == ["first", "second"]
-    assert [feature.name for feature in online.store.table("default", "first").view.features] == ["a", "b"]
+    assert [feature.name for feature in online.store.table("default", "first").definition.features] == ["a", "b"]
     assert read(online, "first:a", "first:b") == [1, 2]
     await online.close()
 

@@ -34,7 +34,7 @@ from featurestore_client.errors import (
 from featurestore_client.ingestion import IngestProgress
 from featurestore_client.retry import RetryPolicy
 from featurestore_client.tls import Certificate, Tls
-from featurestore_client.transports import Kind, open_async_transport, open_transport
+from featurestore_client.transports import Kind, open_async_transport, open_transport, shared_memory
 from featurestore_client.types import ValueStatus
 
 __all__ = [
@@ -84,9 +84,11 @@ def connect(
 ) -> Client:
     """A client of the server at ``featurestore://host[:port]`` (port 7400 where none is given).
 
-    That takes the server's unix socket where the host is this machine, and TCP else. Each way can be named:
-    ``grpc://host:port``, ``grpcs://host:port`` with TLS, ``unix:///path``. Of several addresses (a list, or with commas) those
-    that answer are used in turn, or ``balancing="least_in_flight"`` the one with the fewest calls under way.
+    That takes what is fastest and there. Where the host is this machine, reads go through the server's memory, if the server
+    permits it (a function call, no server on the way), and the rest over its unix socket; else all goes over TCP. Each way can
+    be named: ``shm://host:port``, ``unix:///path``, ``grpc://host:port``, ``grpcs://host:port`` with TLS. Of several addresses
+    (a list, or with commas) those that answer are used in turn, or ``balancing="least_in_flight"`` the one with the fewest
+    calls under way.
 
     Connections are made by the first calls, and made again whenever they are lost. ``timeout_s`` is the deadline of calls that
     do not give their own. For TLS, certificates are PEM, as bytes or as a file's path: ``ca_certificate`` to trust instead of
@@ -99,7 +101,7 @@ def connect(
     """
     tls = Tls(ca_certificate, client_certificate, client_key, server_name)
     opened = open_transport(address, tls, api_key, kind=transport, balancing=balancing, busy_poll_us=busy_poll_us)
-    return Client(opened, timeout_s=timeout_s, retry=retry)
+    return Client(opened, timeout_s=timeout_s, retry=retry, shared=shared_memory(address, tls))
 
 
 def connect_async(
@@ -136,4 +138,4 @@ def connect_async(
         coalesce_us=coalesce_us,
         busy_poll_us=busy_poll_us,
     )
-    return AsyncClient(opened, timeout_s=timeout_s, retry=retry)
+    return AsyncClient(opened, timeout_s=timeout_s, retry=retry, shared=shared_memory(address, tls))

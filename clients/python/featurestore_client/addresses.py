@@ -1,6 +1,9 @@
 """Where servers are: what a user writes, and the sockets' addresses that come of it.
 
-    featurestore://host[:port]   what is fastest and there: the server's unix socket if the host is this machine, else TCP
+    featurestore://host[:port]   what is fastest and there. On the server's own machine: its memory for reads, if it permits
+    that,
+                                 and its unix socket for the rest; else TCP
+    shm://host[:port]            the same, and an error where the server's memory cannot be had
     grpc://host[:port]           TCP
     grpcs://host[:port]          TLS over TCP
     unix:///path                 a unix socket
@@ -9,9 +12,9 @@ Invariant: a ``featurestore://`` address with TLS options is TLS over TCP, as ``
 """
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from featurestore_client import local_socket
@@ -19,7 +22,12 @@ from featurestore_client.errors import InvalidArgumentError
 from featurestore_client.tls import Tls
 
 PORT = 7_400
-_EXPECTED = "featurestore://host, grpc://host:port, grpcs://host:port with TLS, or unix:///path"
+_EXPECTED = "featurestore://host, shm://host, grpc://host:port, grpcs://host:port with TLS, or unix:///path"
+
+Memory = Literal["off", "preferred", "required"]
+"""Whether reads go through shared memory."""
+
+_MEMORY: Mapping[str, Memory] = {"featurestore": "preferred", "shm": "required", "grpc": "off", "grpcs": "off"}
 
 Place = tuple[socket.AddressFamily, Any]
 """What a socket connects to: its family and address."""
@@ -38,6 +46,7 @@ class Address:
     secure: bool = False
     prefers_unix: bool = False
     """Whether the server's unix socket will do as well, where host is this machine."""
+    memory: Memory = "off"
 
     @property
     def authority(self) -> str:
@@ -56,6 +65,17 @@ class Address:
             if found and any(is_own(place) for place in places):
                 places = [*((socket.AF_UNIX, str(path)) for path in found), *places]
         return places
+
+
+def is_beside(address: Address) -> bool:
+    """Whether the server's unix socket is on this machine, and its host is this machine."""
+    if not address.prefers_unix or not local_socket.find(address.port):
+        return False
+    try:
+        resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return any(is_own((family, sockaddr)) for family, _, _, _, sockaddr in resolved)
 
 
 def is_own(place: Place) -> bool:
@@ -81,10 +101,11 @@ def parse_address(text: str, tls: Tls) -> Address:
         raise InvalidArgumentError.of("address", text, _EXPECTED)
     if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
         address = Address(text, "", 0, path=unquote(parts.path))
-    elif parts.scheme in ("featurestore", "grpc", "grpcs") and host and parts.path in ("", "/"):
-        is_featurestore = parts.scheme == "featurestore"
-        secure = parts.scheme == "grpcs" or (is_featurestore and has_options)
-        address = Address(text, host, port, secure=secure, prefers_unix=is_featurestore and not secure)
+    elif parts.scheme in _MEMORY and host and parts.path in ("", "/"):
+        memory = _MEMORY[parts.scheme]
+        secure = parts.scheme == "grpcs" or (memory == "preferred" and has_options)
+        prefers_unix = memory != "off" and not secure
+        address = Address(text, host, port, secure=secure, prefers_unix=prefers_unix, memory=memory if prefers_unix else "off")
     else:
         raise InvalidArgumentError.of("address", text, _EXPECTED)
     if has_options and not address.secure:

@@ -35,6 +35,10 @@ class AnswerSchema:
     view_indexes: npt.NDArray[np.intp]
     """Of each feature: its view's place in ``views``."""
     join_keys: Mapping[str, DataType]
+    features: tuple[str, ...]
+    """Of each feature: its name in its view."""
+    view_keys: tuple[tuple[int, ...], ...]
+    """Of each view: which of ``join_keys`` it is looked up by, in its entity's order."""
     positions: Mapping[str, int] = field(init=False)
     element_offsets: tuple[int, ...] = field(init=False)
     """Of each feature: its first element in a row of the matrix; and the elements of a row at the end."""
@@ -61,6 +65,8 @@ class AnswerSchema:
             tuple(schema.views),
             np.array([feature.view_index for feature in schema.features], np.intp),
             {key.name: parse_type(key.type) for key in schema.join_keys},
+            tuple(feature.feature for feature in schema.features),
+            tuple(tuple(keys.join_keys) for keys in schema.view_keys),
         )
 
 
@@ -112,7 +118,7 @@ class FeatureBatch:
         self,
         schema: AnswerSchema,
         rows: int,
-        matrix: bytes | None,
+        matrix: bytes | memoryview | None,
         answer: wire.GetFeaturesResponse,
         *,
         expired_values: bool = False,

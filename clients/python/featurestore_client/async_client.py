@@ -6,19 +6,28 @@ same methods with the same arguments (tested).
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from featurestore_client import calls
 from featurestore_client.answers import FeatureBatch
 from featurestore_client.calls import Call, DeleteCounts, WriteCounts
 from featurestore_client.client import APPLY_TIMEOUT_S, INGEST_TIMEOUT_S, TIMEOUT_S
-from featurestore_client.columns import ViewSchema
 from featurestore_client.definitions import ApplyResult, Document
-from featurestore_client.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from featurestore_client.errors import (
+    DeadlineExceededError,
+    FeatureStoreError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnavailableError,
+)
 from featurestore_client.ingestion import WINDOW, IngestOptions, IngestProgress, ingest_async
 from featurestore_client.reads import Selections
 from featurestore_client.retry import Attempts, Deadline, RetryPolicy, checked_timeout
-from featurestore_client.transport import GET_FEATURES, AsyncTransport
+from featurestore_client.transport import GET_FEATURES, GET_SHARED_MEMORY, AsyncTransport
+from featurestore_client.types import ViewSchema
+
+if TYPE_CHECKING:
+    from featurestore_client.shared_reads import LocalReads, SharedMemory
 
 Answer = TypeVar("Answer")
 
@@ -29,8 +38,17 @@ class AsyncClient:
     Deadlines and retries are those of ``Client``, whose methods say more.
     """
 
-    def __init__(self, transport: AsyncTransport, *, timeout_s: float = TIMEOUT_S, retry: RetryPolicy | None = None) -> None:
+    def __init__(
+        self,
+        transport: AsyncTransport,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        retry: RetryPolicy | None = None,
+        shared: "SharedMemory | None" = None,
+    ) -> None:
+        """``shared``: where reads find the tables without a call, if they do."""
         self._transport = transport
+        self._shared = shared
         self._timeout_s = checked_timeout(timeout_s)
         self._retry = retry or RetryPolicy()
         self._selections = Selections()
@@ -59,11 +77,33 @@ class AsyncClient:
         timeout_s: float | None = None,
     ) -> FeatureBatch:
         """Reads feature vectors by key: see ``Client.get``."""
-        selection = self._selections.find(
-            features, project=project, event_timestamps=event_timestamps, expired_values=expired_values
-        )
+        selection = self._selections.find(features, project, event_timestamps, expired_values)
+        local = selection.local
+        if local is not None:
+            batch = local.read(keys) if timeout_s is None else local.read_within(keys, checked_timeout(timeout_s))
+            if batch is not None:
+                return batch
+        if self._shared is None:
+            request, known = selection.request(keys)
+            return selection.answer(await self._unary(GET_FEATURES, request, timeout_s, repeatable=True), known)
+        deadline = self._deadline(timeout_s)
+        reads = await self._local_reads(self._shared, deadline)
+        version = 0 if reads is None else reads.version
         request, known = selection.request(keys)
-        return selection.answer(await self._unary(GET_FEATURES, request, timeout_s, repeatable=True), known)
+        batch = selection.answer(await self._unary(GET_FEATURES, request, deadline.left_s(), repeatable=True), known)
+        if reads is not None:
+            reads.learn(selection, version)
+        return batch
+
+    async def _local_reads(self, shared: "SharedMemory", deadline: Deadline) -> "LocalReads | None":
+        if shared.wants_to_attach():
+            try:
+                shared.attach(await self._unary(GET_SHARED_MEMORY, b"", deadline.left_s(), repeatable=True))
+            except (UnavailableError, DeadlineExceededError):
+                raise
+            except FeatureStoreError as error:
+                shared.refuse(error)
+        return shared.local
 
     async def write(
         self,

@@ -9,12 +9,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
-from featurestore_client.columns import ViewSchema, columns_in, event_timestamps_us, key_columns, write_batch
+from featurestore_client.columns import columns_in, event_timestamps_us, key_columns, write_batch
 from featurestore_client.definitions import ApplyResult, apply_request, apply_result, as_mapping
 from featurestore_client.encoding import delete_request, write_request
 from featurestore_client.errors import InvalidArgumentError
 from featurestore_client.transport import APPLY, DELETE_FEATURES, SERVICE, WRITE_FEATURES
-from featurestore_client.types import parse_type
+from featurestore_client.types import ViewSchema, parse_type
 from featurestore_client.wire import featurestore_raw_pb2 as wire
 
 Answer = TypeVar("Answer")

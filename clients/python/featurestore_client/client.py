@@ -6,18 +6,27 @@ answer. Invariant: thread-safe, and all that it remembers can be lost without an
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from featurestore_client import calls
 from featurestore_client.answers import FeatureBatch
 from featurestore_client.calls import Call, DeleteCounts, WriteCounts
-from featurestore_client.columns import ViewSchema
 from featurestore_client.definitions import ApplyResult, Document
-from featurestore_client.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from featurestore_client.errors import (
+    DeadlineExceededError,
+    FeatureStoreError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnavailableError,
+)
 from featurestore_client.ingestion import WINDOW, IngestOptions, IngestProgress, ingest
 from featurestore_client.reads import Selections
 from featurestore_client.retry import Attempts, Deadline, RetryPolicy, checked_timeout
-from featurestore_client.transport import GET_FEATURES, Transport
+from featurestore_client.transport import GET_FEATURES, GET_SHARED_MEMORY, Transport
+from featurestore_client.types import ViewSchema
+
+if TYPE_CHECKING:
+    from featurestore_client.shared_reads import LocalReads, SharedMemory
 
 TIMEOUT_S = 10.0
 """Of a call that does not say."""
@@ -35,8 +44,17 @@ class Client:
     that do no harm when done twice are tried again, with growing random delays, while the server is not to be reached.
     """
 
-    def __init__(self, transport: Transport, *, timeout_s: float = TIMEOUT_S, retry: RetryPolicy | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        retry: RetryPolicy | None = None,
+        shared: "SharedMemory | None" = None,
+    ) -> None:
+        """``shared``: where reads find the tables without a call, if they do."""
         self._transport = transport
+        self._shared = shared
         self._timeout_s = checked_timeout(timeout_s)
         self._retry = retry or RetryPolicy()
         self._selections = Selections()
@@ -75,11 +93,33 @@ class Client:
 
         >>> client.get("delay_model_v1", {"carrier": ["AA", "UA"], "dest": ["LAX", "SFO"]}).to_numpy()
         """
-        selection = self._selections.find(
-            features, project=project, event_timestamps=event_timestamps, expired_values=expired_values
-        )
+        selection = self._selections.find(features, project, event_timestamps, expired_values)
+        local = selection.local
+        if local is not None:
+            batch = local.read(keys) if timeout_s is None else local.read_within(keys, checked_timeout(timeout_s))
+            if batch is not None:
+                return batch
+        if self._shared is None:
+            request, known = selection.request(keys)
+            return selection.answer(self._unary(GET_FEATURES, request, timeout_s, repeatable=True), known)
+        deadline = self._deadline(timeout_s)
+        reads = self._local_reads(self._shared, deadline)
+        version = 0 if reads is None else reads.version
         request, known = selection.request(keys)
-        return selection.answer(self._unary(GET_FEATURES, request, timeout_s, repeatable=True), known)
+        batch = selection.answer(self._unary(GET_FEATURES, request, deadline.left_s(), repeatable=True), known)
+        if reads is not None:
+            reads.learn(selection, version)
+        return batch
+
+    def _local_reads(self, shared: "SharedMemory", deadline: Deadline) -> "LocalReads | None":
+        if shared.wants_to_attach():
+            try:
+                shared.attach(self._unary(GET_SHARED_MEMORY, b"", deadline.left_s(), repeatable=True))
+            except (UnavailableError, DeadlineExceededError):
+                raise
+            except FeatureStoreError as error:
+                shared.refuse(error)
+        return shared.local
 
     def write(
         self,

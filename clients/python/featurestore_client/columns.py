@@ -8,7 +8,6 @@ that names the column and row.
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
 from functools import lru_cache
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from featurestore_client.encoding import FlatValues, WireBatch, WireColumn, wire_batch, wire_column
 from featurestore_client.errors import InvalidArgumentError, shorten
-from featurestore_client.types import DataType, parse_type
+from featurestore_client.types import DataType, ViewSchema, parse_type
 from featurestore_client.values import list_values, numpy_values, unpack_validity
 
 EVENT_TIMESTAMP_COLUMN = "event_timestamp"
@@ -28,21 +27,6 @@ EVENT_TIMESTAMP_COLUMN = "event_timestamp"
 _INT64_TYPE = parse_type("int64")
 _STRING_TYPE = parse_type("string")
 _TIMESTAMP_TYPE = parse_type("timestamp")
-
-
-@dataclass(frozen=True)
-class ViewSchema:
-    """What a row of a view is made of: the types of its join keys and of its features, by name, in order."""
-
-    project: str
-    view: str
-    join_keys: Mapping[str, DataType]
-    features: Mapping[str, DataType]
-
-    @property
-    def row_bytes(self) -> int:
-        """A row on the wire, strings guessed."""
-        return sum(each.width_bytes or 32 for each in (*self.join_keys.values(), *self.features.values()))
 
 
 def key_column(name: str, values: Any, type: DataType | str | None = None) -> WireColumn:  # noqa: A002  the proto's word

@@ -1,11 +1,13 @@
-"""The errors that a call can end with: one class for each code that the server answers with.
+"""The errors of the feature store: one hierarchy, for the client and the server, with a machine-readable code each.
 
-Every transport raises these and nothing of its own, so that a caller's ``except`` holds whichever way the call went.
-Invariant: ``code`` is the server's code, ``str(error)`` its sentence, ``violations`` its list of mistakes, in its order.
+Every layer of the server raises these, an adapter carries ``code``, message and ``violations`` over, and every transport of the
+client raises them again, so that a caller's ``except`` holds whichever way the call went. Invariant: a message says which
+field, which value, what was expected, and the way out. Programmer errors are assertions and never appear here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
 
 from google.protobuf.message import DecodeError
@@ -14,20 +16,24 @@ from featurestore_client.wire import featurestore_raw_pb2 as wire
 
 
 class ErrorCode(Enum):
-    """What went wrong, in the terms of gRPC's canonical codes."""
+    """What went wrong, in the terms of gRPC's canonical codes, all sixteen in the order of their numbers."""
 
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     NOT_FOUND = "NOT_FOUND"
     ALREADY_EXISTS = "ALREADY_EXISTS"
-    FAILED_PRECONDITION = "FAILED_PRECONDITION"
-    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
-    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
-    UNAVAILABLE = "UNAVAILABLE"
-    UNAUTHENTICATED = "UNAUTHENTICATED"
     PERMISSION_DENIED = "PERMISSION_DENIED"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    ABORTED = "ABORTED"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
     UNIMPLEMENTED = "UNIMPLEMENTED"
-    CANCELLED = "CANCELLED"
     INTERNAL = "INTERNAL"
+    UNAVAILABLE = "UNAVAILABLE"
+    DATA_LOSS = "DATA_LOSS"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +45,16 @@ class Violation:
     expected: str
     object: str = ""
     """Which definition, where there are several: ``feature view default.carrier_stats``."""
+    file: str = ""
+    """Which file it was written in; known only where that was read."""
 
     def __str__(self) -> str:
-        place = ": ".join(part for part in (self.object, self.field) if part)
+        place = ": ".join(part for part in (self.file, self.object, self.field) if part)
         return f"{place}: got {self.value}, expected {self.expected}"
 
 
 class FeatureStoreError(Exception):
-    """Base of every error of this package.
+    """Base of every error that answers a user.
 
     ``str(error)`` is a sentence; ``error.violations`` lists each mistake behind it (may be empty).
     """
@@ -81,6 +89,12 @@ class NotFoundError(FeatureStoreError):
 
     code = ErrorCode.NOT_FOUND
 
+    @classmethod
+    def of(cls, kind: str, name: str, known: Iterable[str]) -> "NotFoundError":
+        """The error for an unknown name, with the nearest of the ``known`` ones."""
+        expected = nearest(name, known)
+        return cls(f"{kind} {name!r} does not exist: expected {expected}", [Violation(kind, repr(name), expected)])
+
 
 class AlreadyExistsError(FeatureStoreError):
     """What was to be made is there already."""
@@ -98,6 +112,12 @@ class ResourceExhaustedError(FeatureStoreError):
     """A named limit was passed. Nothing was written."""
 
     code = ErrorCode.RESOURCE_EXHAUSTED
+
+    @classmethod
+    def of(cls, limit: str, value: object, allowed: object, way_out: str) -> "ResourceExhaustedError":
+        """The error for a named limit that was passed; nothing has been written."""
+        violation = Violation(limit, str(value), f"at most {allowed}")
+        return cls(f"{limit}: got {value}, at most {allowed} is allowed; {way_out}", [violation])
 
 
 class DeadlineExceededError(FeatureStoreError):
@@ -185,6 +205,18 @@ def violations_in(status_details: bytes) -> tuple[Violation, ...]:
         )
     except DecodeError:
         return ()  # a proxy's own details must not hide the error that they describe
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to offer for an unknown name: the closest known ones, else the first few, else that there are none."""
+    names = sorted(known)
+    if not names:
+        return "a name that exists, but none is defined yet"
+    close = get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return "one like " + ", ".join(repr(match) for match in close)
+    shown = ", ".join(repr(candidate) for candidate in names[:8])
+    return f"one of {shown}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def shorten(value: object, most: int = 120) -> str:

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from featurestore_client.calls import WriteCounts
-from featurestore_client.columns import ViewSchema, is_table, rows_in, slice_rows, write_batch
+from featurestore_client.columns import is_table, rows_in, slice_rows, write_batch
 from featurestore_client.encoding import WireBatch, ingest_request
 from featurestore_client.errors import (
     DeadlineExceededError,
@@ -27,6 +27,7 @@ from featurestore_client.errors import (
 )
 from featurestore_client.retry import RetryPolicy
 from featurestore_client.transport import INGEST_FEATURES, AsyncTransport, Transport
+from featurestore_client.types import ViewSchema
 from featurestore_client.wire import featurestore_raw_pb2 as wire
 
 MESSAGE_BYTES = 3 << 20

@@ -7,7 +7,7 @@ are swapped as one, so that a thread never reads an answer by a schema that its 
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featurestore_client.answers import AnswerSchema, FeatureBatch, matrix_of
 from featurestore_client.columns import key_column
@@ -15,6 +15,10 @@ from featurestore_client.encoding import get_request, get_request_prefix, ordina
 from featurestore_client.errors import InternalError, InvalidArgumentError
 from featurestore_client.wire import featurestore_raw_pb2 as wire
 
+if TYPE_CHECKING:
+    from featurestore_client.shared_reads import LocalRead
+
+DEFAULT_PROJECT = "default"
 SELECTIONS_MAX = 1_024
 """Remembered at a time; the oldest is forgotten for a new one."""
 
@@ -22,12 +26,21 @@ SELECTIONS_MAX = 1_024
 class Selection:
     """What to read, as one request after another says it."""
 
-    __slots__ = ("_current", "_encoded", "_expired_values")
+    __slots__ = ("_current", "_encoded", "event_timestamps", "expired_values", "local", "project")
 
-    def __init__(self, encoded: bytes, *, expired_values: bool) -> None:
+    def __init__(self, encoded: bytes, project: str, *, event_timestamps: bool, expired_values: bool) -> None:
         self._encoded = encoded
-        self._expired_values = expired_values
+        self.project = project
+        self.event_timestamps = event_timestamps
+        self.expired_values = expired_values
+        self.local: LocalRead | None = None
+        """How to read it without a call, once that is known."""
         self._current: tuple[bytes, AnswerSchema | None] = get_request_prefix(encoded, None), None
+
+    @property
+    def schema(self) -> AnswerSchema | None:
+        """Of the last answer."""
+        return self._current[1]
 
     def request(self, keys: Mapping[str, Any]) -> tuple[bytes, AnswerSchema | None]:
         """The request for these keys, and the schema that it says is known, for ``answer``."""
@@ -50,14 +63,14 @@ class Selection:
     def answer(self, encoded: bytes, known: AnswerSchema | None) -> FeatureBatch:
         """The answer to a request, whose schema is ``known`` unless it brings a new one."""
         if known is not None and (ordinary := matrix_of(encoded, known)) is not None:
-            return FeatureBatch(known, *ordinary, expired_values=self._expired_values)
+            return FeatureBatch(known, *ordinary, expired_values=self.expired_values)
         answer = wire.GetFeaturesResponse.FromString(encoded)
         if known is None or answer.schema_id != known.schema_id:
             if not answer.schema:
                 raise InternalError(f"the answer is of schema {answer.schema_id}, which the request did not name, and lacks it")
             known = AnswerSchema.decode(answer.schema_id, answer.schema)
             self._current = get_request_prefix(self._encoded, known.schema_id), known
-        return FeatureBatch.decode(answer, known, expired_values=self._expired_values)
+        return FeatureBatch.decode(answer, known, expired_values=self.expired_values)
 
 
 class Selections:
@@ -67,7 +80,7 @@ class Selections:
         self._lock = threading.Lock()
         self._selections: dict[tuple[object, ...], Selection] = {}
 
-    def find(self, features: str | Sequence[str], *, project: str, event_timestamps: bool, expired_values: bool) -> Selection:
+    def find(self, features: str | Sequence[str], project: str, event_timestamps: bool, expired_values: bool) -> Selection:
         """The selection of a service by name, or of a list of ``view:feature``."""
         try:
             wanted = features if isinstance(features, str) else tuple(features)
@@ -95,7 +108,12 @@ class Selections:
                 message.features.extend(wanted)
         except TypeError:
             raise InvalidArgumentError.of("features", wanted, "a service's name, or a list of 'view:feature'") from None
-        selection = Selection(message.SerializeToString(), expired_values=bool(expired_values))
+        selection = Selection(
+            message.SerializeToString(),
+            project or DEFAULT_PROJECT,
+            event_timestamps=bool(event_timestamps),
+            expired_values=bool(expired_values),
+        )
         with self._lock:
             while len(self._selections) >= SELECTIONS_MAX:
                 del self._selections[next(iter(self._selections))]

@@ -13,6 +13,7 @@ WRITE_FEATURES = SERVICE + "WriteFeatures"
 INGEST_FEATURES = SERVICE + "IngestFeatures"
 DELETE_FEATURES = SERVICE + "DeleteFeatures"
 APPLY = SERVICE + "Apply"
+GET_SHARED_MEMORY = SERVICE + "GetSharedMemory"
 
 
 class Transport(Protocol):

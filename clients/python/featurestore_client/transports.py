@@ -6,7 +6,7 @@ Invariant: grpcio is imported only where it carries the calls.
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from featurestore_client.addresses import Address, parse_addresses
 from featurestore_client.balancing import POLICIES, AsyncBalancedTransport, BalancedTransport, Balancing
@@ -14,6 +14,9 @@ from featurestore_client.busy_polling import BUSY_POLL_US_MAX
 from featurestore_client.errors import FailedPreconditionError, InvalidArgumentError
 from featurestore_client.tls import Tls
 from featurestore_client.transport import AsyncTransport, Transport
+
+if TYPE_CHECKING:
+    from featurestore_client.shared_reads import SharedMemory
 
 # ruff: noqa: PLC0415  each of the two ways is imported when it is taken
 
@@ -79,6 +82,31 @@ def open_async_transport(
 
         return CoalescingTransport(transport, coalesce_us)
     return transport
+
+
+def shared_memory(address: str | Sequence[str], tls: Tls) -> "SharedMemory | None":
+    """How reads go through the memory of the server at this address, where it asks for that.
+
+    Raises InvalidArgumentError or FailedPreconditionError where it requires what cannot be.
+    """
+    addresses = parse_addresses(address, tls)
+    required = any(each.memory == "required" for each in addresses)
+    if len(addresses) > 1:
+        if required:
+            raise InvalidArgumentError.of("address", address, "one shm:// address: memory is of one server")
+        return None
+    if addresses[0].memory == "off":
+        return None
+    try:
+        from featurestore_client.shared_reads import SharedMemory
+    except ImportError as error:
+        if required:
+            raise FailedPreconditionError(
+                f"shared memory cannot be read: the package was built without its compiled reader ({error}); install it with "
+                "a C compiler at hand, or use featurestore://"
+            ) from None
+        return None
+    return SharedMemory(addresses[0])
 
 
 def is_native_built() -> bool:

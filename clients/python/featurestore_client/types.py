@@ -4,6 +4,7 @@ Invariant: ``wire_field`` is the one field of the wire's Column that carries val
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
@@ -37,6 +38,7 @@ _SCALARS: dict[str, tuple[str, np.dtype[Any] | None]] = {
     "string": ("data", None),
     "bytes": ("data", None),
 }
+_INT64 = np.dtype("<i8")
 _TYPE_TEXT = re.compile(r"([a-z0-9]+)(?:\[([0-9]+)\])?")
 
 
@@ -64,6 +66,12 @@ class DataType:
         """Bytes of one value; 0 for string and bytes."""
         return 0 if self.dtype is None else self.dtype.itemsize * self.elements
 
+    @property
+    def stored(self) -> np.dtype[Any]:
+        """Of one element as rows hold it: a timestamp is int64 microseconds. Not of string and bytes."""
+        assert self.dtype is not None, "strings and bytes have no dtype"
+        return _INT64 if self.dtype.kind == "M" else self.dtype
+
     def __str__(self) -> str:
         return self.text
 
@@ -77,3 +85,18 @@ def parse_type(text: str) -> DataType:
     wire_field, dtype = _SCALARS[match[1]]
     length = int(match[2]) if match[2] else None
     return DataType(text, match[1], length, dtype, wire_field, length or 1)
+
+
+@dataclass(frozen=True)
+class ViewSchema:
+    """What a row of a view is made of: the types of its join keys and of its features, by name, in order."""
+
+    project: str
+    view: str
+    join_keys: Mapping[str, DataType]
+    features: Mapping[str, DataType]
+
+    @property
+    def row_bytes(self) -> int:
+        """A row on the wire, strings guessed."""
+        return sum(each.width_bytes or 32 for each in (*self.join_keys.values(), *self.features.values()))

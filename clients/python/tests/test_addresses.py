@@ -19,7 +19,8 @@ TLS = Tls(server_name="store.test")
 @pytest.mark.parametrize(
     ("text", "tls", "expected"),
     [
-        ("featurestore://host", Tls(), Address("featurestore://host", "host", 7400, prefers_unix=True)),
+        ("featurestore://host", Tls(), Address("featurestore://host", "host", 7400, prefers_unix=True, memory="preferred")),
+        ("shm://host:2", Tls(), Address("shm://host:2", "host", 2, prefers_unix=True, memory="required")),
         ("featurestore://host:1", TLS, Address("featurestore://host:1", "host", 1, secure=True)),
         ("grpc://10.0.0.1:5", Tls(), Address("grpc://10.0.0.1:5", "10.0.0.1", 5)),
         ("grpcs://host", Tls(), Address("grpcs://host", "host", 7400, secure=True)),

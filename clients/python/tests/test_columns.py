@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from featurestore_client import InvalidArgumentError
-from featurestore_client.columns import ViewSchema, event_timestamps_us, feature_column, key_column, write_batch
+from featurestore_client.columns import event_timestamps_us, feature_column, key_column, write_batch
 from featurestore_client.encoding import WireColumn
-from featurestore_client.types import parse_type
+from featurestore_client.types import ViewSchema, parse_type
 from featurestore_client.wire import featurestore_raw_pb2 as wire
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from featurestore_client.columns import ViewSchema, feature_column, key_column, write_batch
+from featurestore_client.columns import feature_column, key_column, write_batch
 from featurestore_client.encoding import (
     delete_request,
     get_request,
@@ -14,7 +14,7 @@ from featurestore_client.encoding import (
     varint,
     write_request,
 )
-from featurestore_client.types import parse_type
+from featurestore_client.types import ViewSchema, parse_type
 from featurestore_client.wire import featurestore_raw_pb2 as wire
 
 KEY = wire.Column(name="carrier", data=b"AAUA", offsets=np.array([0, 2, 4], np.int32).tobytes())

@@ -4,9 +4,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from featurestore.store.columns import Values
-from featurestore.store.layout import RowLayout
-from featurestore.store.segment import Control, Segment
+from featurestore_client.tables.columns import Values
+from featurestore_client.tables.layout import RowLayout
+from featurestore_client.tables.segment import Control, Segment
 
 class ReadLimits(Protocol):
     @property

@@ -12,10 +12,9 @@ cimport numpy as cnp
 
 import numpy as np
 
-from featurestore.errors import InvalidArgumentError, ResourceExhaustedError
-from featurestore.model import Scalar
-from featurestore.store.columns import VarColumn
-from featurestore.store.segment cimport hash_bytes, hash_int64, load_i64
+from featurestore_client.errors import InvalidArgumentError, ResourceExhaustedError
+from featurestore_client.tables.columns import VarColumn
+from featurestore_client.tables.segment cimport hash_bytes, hash_int64, load_i64
 
 cnp.import_array()
 
@@ -69,7 +68,7 @@ cpdef KeyBatch key_batch(object layout, list join_keys, object columns, int64_t 
         raise InvalidArgumentError.of("keys", f"{len(columns)} columns", f"one for each join key: {', '.join(join_keys)}")
     if len(columns) == 1:
         column = columns[0]
-        if scalars[0] is Scalar.INT64:
+        if scalars[0] == "int64":
             return int64_keys(join_keys[0], column)
         check_strings(join_keys[0], column, key_bytes_max)
         keys.rows = len(column.offsets) - 1
@@ -81,7 +80,7 @@ cpdef KeyBatch key_batch(object layout, list join_keys, object columns, int64_t 
     cdef Py_ssize_t count
     rows = {}
     for name, scalar, column in zip(join_keys, scalars, columns, strict=True):
-        if scalar is Scalar.INT64:
+        if scalar == "int64":
             int64_values(name, column, &count)
             rows[name] = count
         else:
@@ -110,7 +109,7 @@ cdef int encode_composite(KeyBatch keys, scalars, columns, key_bytes_max) except
     cdef uint32_t length
     lengths = np.zeros(n, np.int64)
     for scalar, column in zip(scalars, columns, strict=True):
-        lengths += 8 if scalar is Scalar.INT64 else 4 + np.diff(column.offsets)
+        lengths += 8 if scalar == "int64" else 4 + np.diff(column.offsets)
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if n else 0
     if total > 0x7FFFFFFF:
@@ -122,7 +121,7 @@ cdef int encode_composite(KeyBatch keys, scalars, columns, key_bytes_max) except
     out = <char *>address_of(encoded)
     at = <int64_t *>address_of(starts)
     for scalar, column in zip(scalars, columns, strict=True):
-        if scalar is Scalar.INT64:
+        if scalar == "int64":
             source = address_of(column)
             for i in range(n):
                 memcpy(out + at[i], source + 8 * i, 8)

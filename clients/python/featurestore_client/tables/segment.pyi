@@ -1,18 +1,14 @@
 from collections.abc import Sequence
 
-from featurestore.store.layout import RowLayout
+from featurestore_client.tables.layout import RowLayout
 
 class Index:
     path: str
-    @staticmethod
-    def create(path: str, rows: int) -> Index: ...
     @staticmethod
     def attach(path: str, writable: bool) -> Index: ...
 
 class Arena:
     path: str
-    @staticmethod
-    def create(path: str, layout: RowLayout, rows: int, heap_units: int) -> Arena: ...
     @staticmethod
     def attach(path: str, layout: RowLayout, writable: bool) -> Arena: ...
 
@@ -24,13 +20,9 @@ class Segment:
     def memory_bytes(self) -> int: ...
     @property
     def counts(self) -> tuple[int, int, int, int, int, int, int, int]: ...
-    def room(self) -> tuple[int, int]: ...
-    def advise_huge(self) -> bool: ...
 
 class Control:
     clean: bool
-    @staticmethod
-    def create(path: str, shards: int) -> Control: ...
     @staticmethod
     def attach(path: str, writable: bool) -> Control: ...
     @property

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 
-from featurestore.store.columns import Values
-from featurestore.store.layout import RowLayout
+from featurestore_client.tables.columns import Values
+from featurestore_client.tables.layout import RowLayout
 
 class KeyBatch:
     rows: int

@@ -1,8 +1,12 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from featurestore.store.segment cimport (
-    ENTRY_FIRST_ROW, ENTRY_NEVER_USED, RowShape, Shard, atomic_load_acquire_u64, index_step,
+from featurestore_client.tables.keys cimport KeyBatch
+from featurestore_client.tables.segment cimport (
+    ENTRY_FIRST_ROW, ENTRY_NEVER_USED, Control, RowShape, Shard, atomic_load_acquire_u64, index_step,
 )
+
+cdef extern from *:
+    int64_t NEVER_US "INT64_MIN"
 
 cdef class Snapshot:
     cdef readonly tuple segments
@@ -46,6 +50,35 @@ cdef class Projection:
     cdef uint32_t *mask            # the row bitmap's words, with the bits of these features
     cdef uint32_t touched_from     # the part of a row's values that is read: [from, to)
     cdef uint32_t touched_to
+
+
+cdef inline int64_t expired_before(Snapshot snapshot, int64_t now_us) noexcept:
+    # Rows of an earlier event time (us) are EXPIRED.
+    return now_us - snapshot.ttl_us if snapshot.ttl_us else NEVER_US
+
+
+cdef class RowBatch:
+    cdef readonly Py_ssize_t rows
+    cdef readonly bytes values
+    cdef readonly tuple var
+    cdef readonly bytes statuses
+    cdef readonly bytes nulls
+    cdef readonly bytes event_timestamps_us
+
+
+cdef class SnapshotReader:
+    cdef public Snapshot _snapshot
+    cdef public uint64_t _epoch
+    cdef readonly Control _control
+    cdef bint follows              # takes up what the control file publishes; the owner is who publishes it
+
+    cdef Snapshot current(self)
+
+
+cdef RowBatch read_keys(
+    Snapshot snapshot, KeyBatch keys, Projection projection, int64_t expired_before, bint expired_values, bint event_timestamps,
+    out, uint64_t out_offset, uint64_t out_stride, nulls_out,
+)
 
 
 cdef inline uint32_t next_candidate(Shard *shard, uint32_t tag, uint64_t *slot) noexcept nogil:

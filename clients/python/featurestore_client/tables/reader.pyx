@@ -12,16 +12,12 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from featurestore.errors import InternalError, NotFoundError, ResourceExhaustedError
-from featurestore.model import Scalar
-from featurestore.store.keys cimport KeyBatch, int64_keys, key_at, key_batch, shard_of
-from featurestore.store.segment cimport (
+from featurestore_client.errors import NotFoundError, ResourceExhaustedError, UnavailableError
+from featurestore_client.tables.keys cimport KeyBatch, int64_keys, key_at, key_batch, shard_of
+from featurestore_client.tables.segment cimport (
     ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, UNIT_BYTES, Control, Segment, SegmentHeader, atomic_fence_acquire,
     atomic_load_acquire_u32, atomic_load_acquire_u64, atomic_load_relaxed_u32, first_slot, heap_at, key_equals, load_i64, load_u32, prefetch_read, row_at, shape_of, spin_pause,
 )
-
-cdef extern from *:
-    int64_t NEVER_US "INT64_MIN"
 
 cdef extern from "sched.h" nogil:
     int sched_yield()
@@ -33,7 +29,7 @@ cdef enum:
     COPY_BYTES = 32       # short strings are copied as so many: no call, no branch on their length
     SMALL_ROWS = 256      # batches up to this keep their scratch on the stack
     SPINS_BEFORE_YIELD = 1_000
-    SPINS_MAX = 20_000_000
+    SPINS_MAX = 2_000_000   # some 50 ms: a writer that is not at work for so long has died, or was stopped
     PRESENT = 0
     NOT_FOUND = 2
     EXPIRED = 3
@@ -50,7 +46,7 @@ cdef class Snapshot:
     def __init__(self, layout, uint64_t schema_id, segments, join_keys, int64_t ttl_us, limits):
         self.ttl_us = ttl_us
         self.join_keys = list(join_keys)
-        self.one_int64_key = layout.key_scalars == (Scalar.INT64,)
+        self.one_int64_key = layout.key_scalars == ("int64",)
         self.key_bytes_max = limits.key_bytes_max
         self.rows_max = limits.batch_rows_max
         self.string_bytes_max = limits.read_string_bytes_max
@@ -140,13 +136,6 @@ cdef class RowBatch:
     EXPIRED 3 (None when all are PRESENT). ``nulls``: rows x null_row_bytes (None when there is none). ``event_timestamps_us``:
     int64 a row, 0 where there is none (None unless asked for).
     """
-
-    cdef readonly Py_ssize_t rows
-    cdef readonly bytes values
-    cdef readonly tuple var
-    cdef readonly bytes statuses
-    cdef readonly bytes nulls
-    cdef readonly bytes event_timestamps_us
 
 
 cdef struct Gather:                # strings of a batch, row by row, until they are sorted into columns
@@ -458,11 +447,6 @@ cdef bint any_set(const uint8_t *bits, Py_ssize_t length) noexcept nogil:
 cdef class SnapshotReader:
     """The reading half of a table: the snapshot that reads take now, and the read itself. See ``table.TableReader``."""
 
-    cdef public Snapshot _snapshot
-    cdef public uint64_t _epoch
-    cdef readonly Control _control
-    cdef bint follows              # takes up what the control file publishes; the owner is who publishes it
-
     def __init__(self, Control control, bint follows):
         self._control = control
         self.follows = follows
@@ -491,8 +475,8 @@ cdef class SnapshotReader:
         if projection.layout is not snapshot.layout:
             projection = self._recompile(projection, snapshot.layout)
         return read_rows(
-            snapshot, keys, projection, now_us - snapshot.ttl_us if snapshot.ttl_us else NEVER_US, expired_values, event_timestamps,
-            out, out_offset, out_stride, nulls_out,
+            snapshot, keys, projection, expired_before(snapshot, now_us), expired_values, event_timestamps, out, out_offset, out_stride,
+            nulls_out,
         )
 
 
@@ -500,12 +484,20 @@ cdef RowBatch read_rows(
     Snapshot snapshot, key_columns, Projection projection, int64_t expired_before, bint expired_values, bint event_timestamps,
     out, uint64_t out_offset, uint64_t out_stride, nulls_out,
 ):
-    # expired_before: rows of an earlier event time (us) are EXPIRED.
     cdef KeyBatch keys
     if snapshot.one_int64_key and len(key_columns) == 1:
         keys = int64_keys(snapshot.join_keys[0], key_columns[0])
     else:
         keys = key_batch(snapshot.layout, snapshot.join_keys, key_columns, snapshot.key_bytes_max)
+    return read_keys(
+        snapshot, keys, projection, expired_before, expired_values, event_timestamps, out, out_offset, out_stride, nulls_out
+    )
+
+
+cdef RowBatch read_keys(
+    Snapshot snapshot, KeyBatch keys, Projection projection, int64_t expired_before, bint expired_values, bint event_timestamps,
+    out, uint64_t out_offset, uint64_t out_stride, nulls_out,
+):
     cdef Py_ssize_t rows = keys.rows, i
     cdef RowBatch batch = RowBatch.__new__(RowBatch)
     cdef Target target
@@ -559,7 +551,7 @@ cdef RowBatch read_rows(
                 f"the strings of this read take more than {snapshot.string_bytes_max} bytes (read_bytes_max): read fewer rows at a time"
             )
         if outcome == STUCK:
-            raise InternalError("a row stayed half-written: its writer died, and the owner has not repaired it yet")
+            raise UnavailableError("a row stayed half-written: its writer died or was stopped, and nobody has repaired it yet; try again")
         if projection.part_count:
             batch.var = strings_by_column(projection, &target.strings, rows)
         else:

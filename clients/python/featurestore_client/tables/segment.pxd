@@ -16,6 +16,7 @@
 #
 # Only seq and index entries are accessed atomically; they are aligned to their size. The rest of a row is packed and read with
 # memcpy. Sizes and offsets come from layout.py, which mirrors the row's fixed head below.
+# The server's package writes such files, and takes these declarations from here.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
@@ -39,8 +40,15 @@ cdef extern from "hash.h" nogil:
 cdef extern from *:
     int __builtin_clzll(unsigned long long) nogil
     int64_t ROW_FREE "INT64_MIN"   # ROW_WRITTEN of a row that is in the free list
+    uint64_t ARENA_MAGIC "0x314E524145525446ULL"    # "FTREARN1"
+    uint64_t INDEX_MAGIC "0x3158444945525446ULL"    # "FTREIDX1"
+    uint64_t CONTROL_MAGIC "0x314C544345525446ULL"  # "FTRECTL1"
 
 cdef enum:
+    SEGMENT_FORMAT = 3
+    HEADER_BYTES = 4096
+    PAGE = 4096
+    HUGE_PAGE = 2 << 20
     ROW_EVENT = 0
     ROW_WRITTEN = 8
     ROW_SEQ = 16
@@ -83,16 +91,22 @@ cdef struct IndexHeader:
     uint64_t removed             # entries marked so; the writer's
     uint64_t padding[4]
 
+# What makes up a table: the generations name arena-<shard>.<generation> and index-<shard>.<generation>.
+cdef struct TableSet:
+    uint64_t schema_id   # names schema.<id>.json
+    uint64_t arenas[4096]
+    uint64_t indexes[4096]
+
+# The set that counts is sets[epoch & 1]; a change is written into the other one, and published by the epoch's next value. Epoch 0:
+# nothing is published yet.
 cdef struct ControlHeader:
     uint64_t magic
     uint32_t format_version
     uint32_t shards
-    uint64_t epoch       # even at rest; moves by two with every change of what follows
-    uint64_t schema_id   # names schema.<id>.json
+    uint64_t epoch
     uint64_t clean       # 1 when the owner closed the table
-    uint64_t reserved[3]
-    uint64_t arenas[4096]    # generations: name arena-<shard>.<generation>
-    uint64_t indexes[4096]   # and index-<shard>.<generation>
+    uint64_t reserved[4]
+    TableSet sets[2]
 
 # One shard as the inner loops see it: a snapshot has an array of them.
 cdef struct Shard:
@@ -123,10 +137,6 @@ cdef class Arena:
     cdef uint64_t mapped_bytes
     cdef readonly str path
 
-    cdef int commit_rows(self, uint64_t rows) except -1
-    cdef int commit_heap(self, uint64_t units) except -1
-    cdef int _commit(self, uint64_t offset, uint64_t *committed, uint64_t wanted, uint64_t capacity) except -1
-
 cdef class Segment:
     cdef readonly Arena arena
     cdef readonly Index index
@@ -137,6 +147,11 @@ cdef class Control:
     cdef readonly str path
 
 cdef void shape_of(object layout, RowShape *shape)
+cdef char *map_file(int fd, uint64_t length, bint writable, str path) except NULL
+
+
+cdef inline uint64_t page_up(uint64_t value) noexcept nogil:
+    return (value + PAGE - 1) & ~(<uint64_t>PAGE - 1)
 
 
 cdef inline IndexHeader *index_header(Shard *shard) noexcept nogil:

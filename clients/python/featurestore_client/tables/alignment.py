@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from featurestore.errors import InvalidArgumentError, ResourceExhaustedError
-from featurestore.store.columns import Values, VarColumn
+from featurestore_client.errors import InvalidArgumentError, ResourceExhaustedError
+from featurestore_client.tables.columns import Values, VarColumn
 
 BROADCAST_BYTES_MAX = 64 << 20
 

@@ -1,18 +1,18 @@
 """The layout of a table's rows: where each feature lies in the packed bytes that ``segment.pxd`` draws.
 
 Plain arithmetic over definitions; the kernel takes the numbers. Invariant: a layout never changes. A schema change makes a new
-one, and the rows are copied over (see ``rebuild.pyx``).
+one, and the rows are copied over (the server's ``store/rebuild.pyx``).
 """
 
 import struct
 from dataclasses import dataclass
 from functools import cached_property
 
-from featurestore.model import DataType, Entity, FeatureView, Scalar
+from featurestore_client.types import DataType, ViewSchema
 
 ROW_HEAD_BYTES = 20
 HEAP_REFERENCE_BYTES = 8
-_NAN = {Scalar.FLOAT32: struct.pack("<f", float("nan")), Scalar.FLOAT64: struct.pack("<d", float("nan"))}
+_NAN = {"float32": struct.pack("<f", float("nan")), "float64": struct.pack("<d", float("nan"))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class RowLayout:
     """Where everything in a row is. Offsets and sizes in bytes."""
 
     slots: tuple[Slot, ...]
-    key_scalars: tuple[Scalar, ...]
+    key_scalars: tuple[str, ...]
     key_in_heap: bool
     key_offset: int
     key_bytes: int
@@ -44,11 +44,11 @@ class RowLayout:
     row_bytes: int
 
     @classmethod
-    def of(cls, view: FeatureView, entity: Entity) -> "RowLayout":
+    def of(cls, view: ViewSchema) -> "RowLayout":
         """Lays the view's features out in their order: fixed-width values packed, strings as parts of the row's heap block."""
-        key_scalars = tuple(key.type.scalar for key in entity.join_keys)
-        key_in_heap = Scalar.STRING in key_scalars
-        has_heap = key_in_heap or any(feature.type.is_variable for feature in view.features)
+        key_scalars = tuple(each.scalar for each in view.join_keys.values())
+        key_in_heap = "string" in key_scalars
+        has_heap = key_in_heap or any(each.is_variable for each in view.features.values())
         key_offset = ROW_HEAD_BYTES + (HEAP_REFERENCE_BYTES if has_heap else 0)
         key_bytes = 0 if key_in_heap else 8 * len(key_scalars)
         bitmap_offset = key_offset + key_bytes
@@ -56,10 +56,10 @@ class RowLayout:
         values_offset = offset = bitmap_offset + 4 * bitmap_words
         part = 1 if key_in_heap else 0
         slots = []
-        for bit, feature in enumerate(view.features, start=1):
-            variable = feature.type.is_variable
-            slots.append(Slot(feature.name, feature.type, bit, 0 if variable else offset, part if variable else -1))
-            offset += feature.type.width_bytes
+        for bit, (name, data_type) in enumerate(view.features.items(), start=1):
+            variable = data_type.is_variable
+            slots.append(Slot(name, data_type, bit, 0 if variable else offset, part if variable else -1))
+            offset += data_type.width_bytes
             part += variable
         return cls(
             slots=tuple(slots),

@@ -1,0 +1,272 @@
+"""Reads without a call: from tables that are mapped into this process, because they lie in this machine's memory or are our
+own.
+
+The server resolves names, checks, and refuses: the first read of a selection goes to it, and its answer's schema says which
+tables and columns to read from then on. Whatever a local read cannot serve exactly as the server would (keys that are wrong,
+too many rows, a server that is gone, definitions that have changed) is no local read, and goes to the server too. So every
+promise, and every error, has one origin. Invariant: a local read makes no system call, and answers by definitions that are in
+force.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from featurestore_client.addresses import Address, is_beside
+from featurestore_client.answers import AnswerSchema, FeatureBatch
+from featurestore_client.columns import flat_values
+from featurestore_client.errors import DeadlineExceededError, FailedPreconditionError, FeatureStoreError, PermissionDeniedError
+from featurestore_client.reads import Selection
+from featurestore_client.tables.alignment import align
+from featurestore_client.tables.catalog import Catalog
+from featurestore_client.tables.columns import Values, VarColumn
+from featurestore_client.tables.lookups import LookupFeature, Lookups, LookupTable
+from featurestore_client.tables.quick_read import MatrixRead
+from featurestore_client.tables.table import ReadLimits, TableReader
+from featurestore_client.types import DataType
+from featurestore_client.wire import featurestore_raw_pb2 as wire
+
+ATTACH_AGAIN_S: Final = 60.0
+"""After a server did not let its memory be mapped, before it is asked again."""
+
+Tables = Callable[[str, str], TableReader]
+"""The table of a view, by its project and name."""
+
+
+class LocalRead:
+    """One selection, compiled from the schema of an answer. ``read`` gives None for what the server must answer."""
+
+    __slots__ = ("_answer_of", "_catalog", "_expired_values", "_lookups", "_quick", "_rows_max", "_schema", "_version")
+
+    def __init__(self, selection: Selection, schema: AnswerSchema, catalog: Catalog, version: int, tables: Tables) -> None:
+        self._schema, self._catalog, self._version = schema, catalog, version
+        self._expired_values = selection.expired_values
+        found = [
+            LookupTable(tables(selection.project, view), keys)
+            for view, keys in zip(schema.views, schema.view_keys, strict=True)
+        ]
+        features = [
+            LookupFeature(feature, data_type, view)
+            for feature, data_type, view in zip(schema.features, schema.types, schema.view_indexes.tolist(), strict=True)
+        ]
+        self._lookups = lookups = Lookups(
+            found,
+            features,
+            len(schema.join_keys),
+            event_timestamps=selection.event_timestamps,
+            expired_values=selection.expired_values,
+        )
+        self._rows_max = min(catalog.read_rows_max, catalog.read_bytes_max // max(1, lookups.row_bytes))
+        self._quick: MatrixRead[FeatureBatch] | None = None
+        key_types = [each.text for each in schema.join_keys.values()]
+        if (
+            lookups.is_matrix
+            and len(found) == 1
+            and key_types == ["int64"]
+            and not (selection.event_timestamps or selection.expired_values)
+        ):
+            projection = found[0].table.projection(schema.features, null_row_bytes=(len(features) + 7) // 8)
+            key_name = next(iter(schema.join_keys))
+            self._quick = MatrixRead(
+                catalog,
+                version,
+                found[0].table,
+                projection,
+                key_name,
+                self._rows_max,
+                schema,
+                FeatureBatch,
+                _message,
+                _NOTHING_ELSE,
+            )
+
+    def read(self, keys: Mapping[str, Any]) -> FeatureBatch | None:
+        """The rows of these keys."""
+        if self._quick is not None and (batch := self._quick.read(keys)) is not None:
+            return batch
+        if not self._catalog.is_served or self._catalog.version != self._version:
+            return None
+        types = self._schema.join_keys
+        try:
+            if keys.keys() != types.keys():
+                return None
+            columns = [_values(name, keys[name], data_type) for name, data_type in types.items()]
+            aligned, rows = align([*types], columns, self._rows_max)
+            return self._read(aligned, rows)
+        except (FeatureStoreError, AttributeError):
+            return None
+
+    def read_within(self, keys: Mapping[str, Any], timeout_s: float) -> FeatureBatch | None:
+        """The same, for a caller who said how long he waits. Raises DeadlineExceededError."""
+        started_s = time.monotonic()
+        batch = self.read(keys)
+        if time.monotonic() - started_s >= timeout_s:
+            raise DeadlineExceededError(f"GetFeatures did not end within {timeout_s:.3g} s")
+        return batch
+
+    def _read(self, keys: Any, rows: int) -> FeatureBatch:
+        matrix: memoryview | None = None
+        if self._lookups.is_matrix:
+            matrix = memoryview(bytearray(rows * self._lookups.row_bytes))
+        blocks, statuses, nulls, times = self._lookups.read(keys, rows, matrix, now_us=time.time_ns() // 1_000)
+        answer = _message(statuses, nulls, times)
+        answer.rows = rows
+        if matrix is None:
+            for source, data_type in zip(self._lookups.sources, self._schema.types, strict=True):
+                values, strings = blocks[source.lookup]
+                if source.is_variable:
+                    data, offsets = strings[source.place]
+                    answer.columns.add(data=data, offsets=offsets)
+                else:
+                    assert values is not None
+                    start = rows * source.place
+                    column = answer.columns.add()
+                    setattr(column, data_type.wire_field, values[start : start + rows * source.width_bytes])
+        return FeatureBatch(
+            self._schema,
+            rows,
+            None if matrix is None else matrix.toreadonly(),
+            answer,
+            expired_values=self._expired_values,
+        )
+
+
+_NOTHING_ELSE = wire.GetFeaturesResponse()
+
+
+def _message(statuses: bytes | None, nulls: bytes | None, times: bytes | None = None) -> wire.GetFeaturesResponse:
+    return wire.GetFeaturesResponse(row_statuses=statuses or b"", nulls=nulls or b"", event_timestamps_us=times or b"")
+
+
+def _values(name: str, given: Any, data_type: DataType) -> Values:
+    """A key column as the kernel takes it. Raises InvalidArgumentError."""
+    flat = flat_values(name, given, data_type)
+    if flat.validity is not None:
+        raise FailedPreconditionError(f"{name}: a null among the keys")  # the server says it in its own words
+    if data_type.is_variable:
+        assert flat.offsets is not None
+        return VarColumn(np.frombuffer(flat.values, np.uint8), np.frombuffer(flat.offsets, np.int32))
+    return np.frombuffer(flat.values, np.int64)
+
+
+class LocalReads:
+    """The local reads of one client, over one store's tables."""
+
+    def __init__(self, catalog: Catalog, tables: Tables) -> None:
+        self._catalog, self._tables = catalog, tables
+
+    @property
+    def version(self) -> int:
+        """Of the definitions: taken before the server is asked, so that what is learned from its answer is not taken for
+        newer."""
+        return self._catalog.version
+
+    def learn(self, selection: Selection, version: int) -> None:
+        """Compiles a selection that the server has just answered, for the reads that follow."""
+        schema = selection.schema
+        if schema is None or not schema.view_keys or self._catalog.version != version:
+            return
+        try:
+            selection.local = LocalRead(selection, schema, self._catalog, version, self._tables)
+        except (FeatureStoreError, OSError):
+            selection.local = None  # a table that goes at this moment: the next answer says more
+
+
+class SharedMemory:
+    """The local reads of one client, in the memory of a server of this machine: found, mapped, and found again.
+
+    Where the address requires it there is an error if it cannot be had; else reads go to the server.
+    """
+
+    def __init__(self, address: Address | None) -> None:
+        self._address = address
+        self._required = address is not None and address.memory == "required"
+        self._local: LocalReads | None = None
+        self._catalog: Catalog | None = None
+        self._again_at = 0.0
+
+    @classmethod
+    def own(cls, catalog: Catalog, tables: Tables) -> "SharedMemory":
+        """Of a store in this process: nothing is to be found first."""
+        memory = cls(None)
+        memory._catalog, memory._local = catalog, LocalReads(catalog, tables)
+        return memory
+
+    @property
+    def local(self) -> LocalReads | None:
+        """What is mapped, while its server is there."""
+        return self._local if self._catalog is not None and self._catalog.is_served else None
+
+    def wants_to_attach(self) -> bool:
+        """Whether the server is to be asked for its memory now: nothing is mapped, or its server has gone."""
+        if self.local is not None or self._address is None:
+            return False
+        if self._required:
+            return True
+        if time.monotonic() < self._again_at:
+            return False
+        if is_beside(self._address):
+            return True
+        self._again_at = time.monotonic() + ATTACH_AGAIN_S
+        return False
+
+    def attach(self, response: bytes) -> None:
+        """Maps what a GetSharedMemoryResponse names. Raises FailedPreconditionError or PermissionDeniedError where required."""
+        found = wire.GetSharedMemoryResponse.FromString(response)
+        directory = Path(found.directory)
+        try:
+            catalog = Catalog.attach(str(directory))
+            if catalog.instance != found.instance:
+                raise FailedPreconditionError(f"{directory} is of another server than the one that answered")
+        except FeatureStoreError as error:
+            self.refuse(error)
+        except PermissionError:
+            self.refuse(
+                PermissionDeniedError(
+                    f"{directory}: this process may not read the server's memory: run it as a user of the server's group, or "
+                    "start the server with --shared-memory all"
+                )
+            )
+        except OSError as error:
+            self.refuse(
+                FailedPreconditionError(
+                    f"{directory}: {error.strerror}: the server's memory is not this machine's (in another container, share "
+                    "/dev/shm); use featurestore:// instead of shm://"  # noqa: S108  no temporary file: what it is called
+                )
+            )
+        else:
+            self._catalog = catalog
+            self._local = LocalReads(catalog, _MappedTables(directory, catalog).table)
+
+    def refuse(self, error: FeatureStoreError) -> None:
+        """The server did not let its memory be mapped. Raises the reason where it is required."""
+        self._catalog = self._local = None
+        self._again_at = time.monotonic() + ATTACH_AGAIN_S
+        if self._required:
+            raise error
+
+
+class _MappedTables:
+    """Tables of a directory, mapped when they are first read, and again after the definitions have moved."""
+
+    def __init__(self, directory: Path, catalog: Catalog) -> None:
+        self._directory, self._catalog = directory, catalog
+        self._limits = ReadLimits(
+            key_bytes_max=catalog.key_bytes_max,
+            batch_rows_max=catalog.read_rows_max,
+            read_string_bytes_max=catalog.read_bytes_max,
+        )
+        self._version = 0
+        self._tables: dict[tuple[str, str], TableReader] = {}
+
+    def table(self, project: str, view: str) -> TableReader:
+        if self._catalog.version != self._version:
+            self._version = self._catalog.version
+            self._tables = {}
+        table = self._tables.get((project, view))
+        if table is None:
+            table = self._tables[project, view] = TableReader.attach(self._directory / f"{project}.{view}", limits=self._limits)
+        return table

@@ -1,0 +1,175 @@
+"""The making of segments: new files, and memory behind them.
+
+Invariant: memory is committed (backed by pages) before anything is stored in it, so that a full ``/dev/shm`` is an error of the
+call that needed room, never a SIGBUS.
+"""
+
+import errno
+import os
+
+from featurestore.errors import ResourceExhaustedError
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from featurestore_client.tables.segment cimport (
+    ARENA_MAGIC, COMMIT_SHARE, CONTROL_MAGIC, ENTRY_FIRST_ROW, HEADER_BYTES, HUGE_PAGE, INDEX_MAGIC, LINE_ENTRIES, SEGMENT_FORMAT,
+    UNIT_BYTES, Arena, Control, ControlHeader, Index, IndexHeader, Segment, SegmentHeader, map_file, page_up, rows_room,
+)
+
+cdef extern from "sys/mman.h" nogil:
+    int madvise(void *addr, size_t length, int advice)
+
+cdef enum:
+    ADVICE_POPULATE_READ = 22    # Linux 5.14
+    ADVICE_COLLAPSE = 25         # Linux 6.1
+
+cdef uint64_t REGION_BYTES_MIN = 1 << 30             # of address space and of a sparse file; memory is committed as needed
+cdef uint64_t ROWS_MAX = (1 << 32) - ENTRY_FIRST_ROW - 1
+# Rows are committed this far ahead: a share of what is used (COMMIT_SHARE), within bounds, so that slack stays near 3 % of a table.
+cdef object ZEROS = memoryview(bytes(256 << 10))      # stays in the second-level cache while pages are filled from it
+cdef uint64_t COMMIT_STEP_MIN = 16 << 10
+cdef uint64_t COMMIT_STEP_MAX = 8 << 20
+
+
+cdef int commit(int fd, char *base, uint64_t offset, uint64_t length, str path) except -1:
+    """Backs a range of a file with memory, and maps it. Raises ResourceExhaustedError that says what is full and what to do."""
+    cdef uint64_t done = 0
+    try:
+        while done < length:
+            # Written, not fallocated: the pages are zeroed on the way in, not once more at a fault each.
+            done += os.pwrite(fd, ZEROS[: length - done], offset + done)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT):
+            raise
+        directory = os.path.dirname(path)
+        space = os.statvfs(directory)
+        raise ResourceExhaustedError(
+            f"memory for segments is full: {directory} has {space.f_bavail * space.f_frsize} bytes left, {length - done} more were "
+            "needed; enlarge it (docker run --shm-size, mount -o remount,size=...) or put segments elsewhere (--segments)"
+        ) from error
+    with nogil:
+        madvise(base + offset, length, ADVICE_POPULATE_READ)  # spares faults; older kernels do not know it
+    return 0
+
+
+cdef char *create_file(str path, uint64_t length, uint64_t committed) except NULL:
+    """A new sparse file of ``length`` bytes, mapped, the first ``committed`` of them backed by memory."""
+    cdef char *base
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    try:
+        os.ftruncate(fd, length)
+        base = map_file(fd, length, True, path)
+        commit(fd, base, 0, committed, path)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+    return base
+
+
+def create_index(str path, uint64_t rows):
+    """A new, empty index with room for so many rows. Raises ResourceExhaustedError when there is no memory for it."""
+    cdef Index index = Index.__new__(Index)
+    cdef uint64_t capacity = (rows * 5 // 4 // LINE_ENTRIES + 3) * LINE_ENTRIES
+    if capacity >= (1 << 32):
+        raise ResourceExhaustedError(f"{path} would index {rows} rows, over what it can count: open the store with more shards")
+    index.mapped_bytes = page_up(sizeof(IndexHeader) + capacity * 8)
+    index.header = <IndexHeader *>create_file(path, index.mapped_bytes, index.mapped_bytes)
+    index.path = path
+    index.header.magic = INDEX_MAGIC
+    index.header.format_version = SEGMENT_FORMAT
+    index.header.capacity = capacity
+    return index
+
+
+def create_arena(str path, layout, uint64_t rows, uint64_t heap_units):
+    """A new, empty arena that can grow to eight times so many rows and heap units, and to a gibibyte of each at least."""
+    cdef Arena arena = Arena.__new__(Arena)
+    cdef uint64_t row_bytes = layout.row_bytes
+    # The heap begins at a huge page too.
+    cdef uint64_t rows_bytes = ((max(REGION_BYTES_MIN, 8 * rows * row_bytes) + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1)) - HEADER_BYTES
+    cdef uint64_t heap_bytes = page_up(max(REGION_BYTES_MIN, 8 * heap_units * UNIT_BYTES)) if layout.parts else 0
+    if rows >= ROWS_MAX or heap_units >= ROWS_MAX:
+        raise ResourceExhaustedError(
+            f"{path} would hold {rows} rows and {heap_units * UNIT_BYTES} bytes of strings, over what its numbers can count: "
+            "open the store with more shards"
+        )
+    arena.mapped_bytes = HEADER_BYTES + rows_bytes + heap_bytes
+    header = arena.header = <SegmentHeader *>create_file(path, arena.mapped_bytes, HEADER_BYTES)
+    arena.path = path
+    header.magic = ARENA_MAGIC
+    header.format_version = SEGMENT_FORMAT
+    header.row_bytes = row_bytes
+    header.file_bytes = arena.mapped_bytes
+    header.rows_offset = HEADER_BYTES
+    header.rows_capacity = min(rows_bytes // row_bytes, ROWS_MAX)
+    header.heap_offset = HEADER_BYTES + rows_bytes
+    header.heap_capacity = min(heap_bytes // UNIT_BYTES, ROWS_MAX)
+    return arena
+
+
+def create_control(str path, uint32_t shards):
+    """A new control file of a table that has nothing published yet."""
+    cdef Control control = Control.__new__(Control)
+    control.header = <ControlHeader *>create_file(path, sizeof(ControlHeader), sizeof(ControlHeader))
+    control.path = path
+    control.header.magic = CONTROL_MAGIC
+    control.header.format_version = SEGMENT_FORMAT
+    control.header.shards = shards
+    return control
+
+
+cdef int commit_rows(Arena arena, uint64_t rows) except -1:
+    """Backs the first ``rows`` rows with memory."""
+    header = arena.header
+    return grow(
+        arena, header.rows_offset, &header.rows_committed_bytes, rows * header.row_bytes, header.heap_offset - header.rows_offset
+    )
+
+cdef int commit_heap(Arena arena, uint64_t units) except -1:
+    """Backs the first ``units`` of the heap with memory."""
+    header = arena.header
+    return grow(
+        arena, header.heap_offset, &header.heap_committed_bytes, units * UNIT_BYTES, arena.mapped_bytes - header.heap_offset
+    )
+
+cdef int grow(Arena arena, uint64_t offset, uint64_t *committed, uint64_t wanted, uint64_t capacity) except -1:
+    cdef uint64_t step, target
+    if wanted <= committed[0]:
+        return 0
+    step = min(max(wanted // COMMIT_SHARE, COMMIT_STEP_MIN), COMMIT_STEP_MAX)
+    target = min(page_up(wanted + step), capacity)
+    assert wanted <= target, "the region was sized for its rows"
+    fd = os.open(arena.path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        commit(fd, <char *>arena.header, offset + committed[0], target - committed[0], arena.path)
+    finally:
+        os.close(fd)
+    committed[0] = target
+    return 0
+
+
+cdef bint collapse(char *start, uint64_t length) noexcept:
+    # Whole huge pages only: one that is backed in part would be backed whole, and that is memory. False when there was none.
+    cdef int outcome = -1
+    length &= ~(HUGE_PAGE - 1)
+    if length:
+        with nogil:
+            outcome = madvise(start, length, ADVICE_COLLAPSE)
+    return outcome == 0
+
+
+def room(Segment segment):
+    """(rows, heap bytes) that can be added for certain without growing or committing: for telling whether a write is quick."""
+    header = segment.arena.header
+    committed_rows = header.rows_committed_bytes // header.row_bytes
+    rows = min(committed_rows - header.rows_used + header.rows_free, rows_room(&segment.shard))
+    return rows, header.heap_committed_bytes - header.heap_used * UNIT_BYTES
+
+def advise_huge(Segment segment):
+    """Asks the system to gather committed memory into huge pages now (a table of 10^7 rows is bound by TLB misses)."""
+    header = segment.arena.header
+    collapse(<char *>segment.index.header, segment.index.mapped_bytes)
+    collapse(segment.shard.base + header.heap_offset, header.heap_committed_bytes)
+    return collapse(segment.shard.base, header.rows_offset + header.rows_committed_bytes)
