@@ -9,10 +9,10 @@ EXTENSION_SOURCES := setup.py pyproject.toml $(wildcard featurestore/*/*.pyx fea
     $(wildcard clients/python/featurestore_client/*/*.pyx clients/python/featurestore_client/*/*.pxd clients/python/featurestore_client/*/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sanitize serve bench proto lint format wheels image clean
+.PHONY: help demo test sanitize serve bench bench-peers proto lint format wheels image clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # uv takes dependency groups, pip does from 25.1: so pip is brought up to date first.
 .venv/made:
@@ -72,6 +72,11 @@ serve: .venv/installed ## start a server on 127.0.0.1:7400
 
 bench: .venv/bench ## all cases against their peers, into bench/results/local
 	$(BIN)/python -m bench all
+
+# Each peer in an environment of its own, below .venv/peers; Debian's servers by apt-get where this user may.
+bench-peers: .venv/bench ## install and start Redis, memcached, LMDB, Quorin and Feast, and measure beside them: bench/results/peers.*
+	$(BIN)/python -m bench.environments
+	$(BIN)/python -m bench peers --json bench/results/peers.json --plot bench/results/peers.png
 
 proto: .venv/installed ## generate the protobuf code
 	$(BIN)/python proto/generate.py

@@ -20,6 +20,7 @@ examples:
   python -m bench load --server grpc://127.0.0.1:7400 --service delay_model_v1 --key-count 5000
   python -m bench load --loops open --open 500,1000,2000 --batch 1,100 --zipf 0.99 --write-share 0.1
   python -m bench load --engine grpcio --loops closed         the other engine, in a server of its own
+  python -m bench workers                                     serve --workers N beside one process
   python -m bench all --quick                                 shows in seconds that everything runs
   python -m bench grpc --from grpc.json --plot grpc.png       draws an earlier report again
 """

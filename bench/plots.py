@@ -25,7 +25,19 @@ COLORS = {
     "featurestore_client": "#0b6e4f",
     "featurestore_client_unix": "#084c37",
     "featurestore_client_grpcio": "#8ac6a9",
+    "one_process": "#8ac6a9",
+    "workers_1": "#4f9d7f",
+    "workers_2": "#0b6e4f",
+    "workers_4": "#084c37",
+    "featurestore_shm": "#0b6e4f",
+    "featurestore_unix": "#2f8f6b",
+    "featurestore_grpc": "#4f9d7f",
     "grpc_echo": "#8d99ae",
+    "memcached": "#3a6ea5",
+    "quorin": "#6d597a",
+    "feast_redis": "#b56576",
+    "feast_sqlite": "#c98b97",
+    "feast_http": "#dbb0b8",
     "redis_get": "#e09f3e",
     "redis_raw": "#e09f3e",
     "redis_py": "#f2cc8f",
@@ -37,7 +49,7 @@ COLORS = {
 }
 SEQUENCE = ("#0b6e4f", "#3a6ea5", "#e09f3e", "#d1495b", "#6d597a", "#8d99ae", "#2a9d8f", "#b56576")
 _FOOT_SETTINGS = (
-    *("rows", "rounds", "grpc_rounds", "seconds", "in_flight", "batch_rows"),
+    *("rows", "peers_rows", "rounds", "grpc_rounds", "peers_rounds", "seconds", "peers_seconds", "in_flight", "batch_rows"),
     *("server_cores", "client_cores", "duration_s", "processes", "zipf", "write_share", "ingest_rows"),
 )
 STYLE: Any = {
@@ -137,6 +149,66 @@ def _grpc(report: Report) -> Any:
     return _titled(figure, "GetFeatures beside a gRPC server that does nothing, and Redis: " + _rows(report))
 
 
+def _shared_memory(report: Report) -> Any:
+    figure, axes = plt.subplots(2, 3, figsize=(14, 6))
+    for case, panel in zip(report.cases(), axes.reshape(-1), strict=False):
+        results = [each for each in report.results if each.case == case]
+        if case.startswith("readers"):
+            _bars(panel, [(each.subject, each.ops_per_s) for each in results], lambda value: f"{value:,.0f}", log=False)
+            panel.set_title(f"{case}: calls/s together")
+        elif "beside" in case:
+            _bars(panel, [(each.subject, each.p99_us) for each in results], lambda value: f"{number(value)} us", log=False)
+            panel.set_title(f"{case}: p99")
+        else:
+            _bars(panel, [(each.subject, each.p50_us) for each in results], lambda value: f"{number(value)} us", log=False)
+            panel.set_title(f"{case}: p50 of a client's call")
+    for panel in axes.reshape(-1)[len(report.cases()) :]:
+        panel.set_visible(False)
+    return _titled(figure, "Reads through shared memory: " + _rows(report))
+
+
+def _workers(report: Report) -> Any:
+    cases = [case for case in report.cases() if not case.startswith("instructions")]
+    columns = 3
+    lines = -(-(len(cases) + 1) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(13, 2.4 * lines), squeeze=False)
+    panels = list(axes.flat)
+    for panel, case in zip(panels, cases, strict=False):
+        found = [(each.subject, each.ops_per_s) for each in report.results if each.case == case]
+        _bars(panel, found, number, log=False)
+        panel.set_title(f"{case}: requests/s")
+    counted = [(each.subject, each.extra["instructions"]) for each in report.details if "instructions" in each.extra]
+    if counted:
+        _bars(panels[len(cases)], counted, number, log=False)
+        panels[len(cases)].set_title("1x50: instructions a request, all readers together")
+    for panel in panels[len(cases) + bool(counted) :]:
+        panel.set_visible(False)
+    return _titled(figure, "serve --workers N: " + _rows(report), top=0.95)
+
+
+def _peers(report: Report) -> Any:
+    figure, axes = plt.subplots(2, 3, figsize=(14, 8.6))
+    panels = dict(zip(report.cases(), axes.reshape(-1), strict=False))
+    for case, panel in panels.items():
+        results = [each for each in report.results if each.case == case]
+        if case.startswith("read_"):
+            values = sorted(((each.subject, each.p50_us) for each in results), key=lambda each: each[1] or 0)
+            _bars(panel, values, lambda value: f"{number(value)} us")
+            panel.set_title(f"{case.removeprefix('read_').replace('x', ' x ')}: us a call, median")
+        elif case == "bulk_load":
+            rates = sorted(((each.subject, each.ops_per_s) for each in results), key=lambda each: -(each[1] or 0))
+            _bars(panel, rates, lambda value: f"{value:,.0f}")
+            panel.set_title("bulk load: rows/s, longer is better")
+        else:
+            taken = sorted(((each.subject, each.bytes_per_row) for each in results), key=lambda each: each[1] or 0)
+            _bars(panel, taken, lambda value: f"{value:,.0f}")
+            panel.set_title("memory: bytes a row")
+    for panel in axes.reshape(-1)[len(panels) :]:
+        panel.set_visible(False)
+    rows = f"{report.settings['peers_rows']:,} rows x 50 features"
+    return _titled(figure, f"From a Python caller to its features, one call in flight (log scales): {rows}")
+
+
 def _ingest(report: Report) -> Any:
     cases = report.cases()
     figure, panels = plt.subplots(1, len(cases), figsize=(6.5 * len(cases), 4), squeeze=False)
@@ -203,7 +275,10 @@ _DRAWINGS: dict[str, Callable[[Report], Any]] = {
     "memory": _memory,
     "scale": _scale,
     "grpc": _grpc,
+    "shared_memory": _shared_memory,
+    "peers": _peers,
     "ingest": _ingest,
+    "workers": _workers,
     "load": _load,
 }
 

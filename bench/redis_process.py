@@ -1,7 +1,6 @@
 """A real redis-server for the length of a run: on a unix socket, and over TCP if asked; in memory only, stopped at the end."""
 
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import redis
 
 from bench.cores import ANY, started_on
+from bench.ports import free_port
 
 START_S = 10.0
 STOP_S = 10.0
@@ -20,7 +20,7 @@ class RedisProcess:
 
     def __init__(self, directory: Path, *, tcp: bool = False, cores: frozenset[int] = ANY) -> None:
         self.socket = directory / "redis.sock"
-        self.port = _free_port() if tcp else 0
+        self.port = free_port() if tcp else 0
         self._log = directory / "redis.log"
         command = [
             *("redis-server", "--port", str(self.port), "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"),
@@ -36,7 +36,9 @@ class RedisProcess:
         return "" if shutil.which("redis-server") else "redis-server is not installed"
 
     def client(self) -> Any:
-        """A redis-py client with one connection (hiredis parses)."""
+        """A redis-py client with one connection (hiredis parses): over TCP where that was asked for."""
+        if self.port:
+            return redis.Redis("127.0.0.1", self.port, single_connection_client=True)
         return redis.Redis(unix_socket_path=str(self.socket), single_connection_client=True)
 
     def stop(self) -> None:
@@ -60,10 +62,3 @@ class RedisProcess:
                     self.stop()
                     raise RuntimeError(f"redis-server did not start within {START_S:g} s: {log[-2_000:]}") from None
                 time.sleep(0.01)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

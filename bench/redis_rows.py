@@ -14,7 +14,7 @@ from bench.cores import Cores
 from bench.dataset import FEATURES, Dataset, Indices
 from bench.load.redis_callers import get_command
 from bench.redis_process import RedisProcess
-from bench.subjects.lmdb_rows import split
+from bench.subjects.packed_rows import split
 
 LOAD_ROWS = 10_000
 

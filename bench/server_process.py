@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
@@ -40,8 +40,11 @@ class FeaturestoreServer:
         memory_directory: Path,
         *,
         engine: str = "auto",
+        workers: int = 0,
         certificate: Certificate | None = None,
         cores: frozenset[int] = ANY,
+        command: Sequence[str] = (COMMAND,),
+        start_s: float = START_S,
         busy_poll_us: int | None = None,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="featurestore-bench-server-", dir=memory_directory))
@@ -51,6 +54,7 @@ class FeaturestoreServer:
             "SEGMENTS": str(self.directory / "segments"),
             "LISTEN": "127.0.0.1:0",
             "GRPC_ENGINE": engine,
+            "WORKERS": str(workers),
             "UNIX_SOCKET": "off" if certificate else str(self.directory / "grpc.sock"),
             "LOG_FORMAT": "json",
         }
@@ -61,11 +65,10 @@ class FeaturestoreServer:
         others = {name: value for name, value in os.environ.items() if not name.startswith("FEATURESTORE_")}
         environment = {**others, **{f"FEATURESTORE_{name}": value for name, value in settings.items()}}
         self._log = self.directory / "serve.log"
-        command = [COMMAND, "serve"]
         with self._log.open("wb") as log, started_on(cores):
-            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen([*command, "serve"], env=environment, stdout=log, stderr=subprocess.STDOUT)
         try:
-            serving = self._await_serving()
+            serving = self._await_serving(start_s)
         except BaseException:
             self._stop()
             raise
@@ -88,8 +91,8 @@ class FeaturestoreServer:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
-    def _await_serving(self) -> dict[str, Any]:
-        deadline = time.monotonic() + START_S
+    def _await_serving(self, start_s: float) -> dict[str, Any]:
+        deadline = time.monotonic() + start_s
         while True:
             ended = self._process.poll() is not None
             text = self._log.read_text()
@@ -97,7 +100,7 @@ class FeaturestoreServer:
                 if line.startswith("{") and line.endswith("\n") and (event := json.loads(line))["event"] == "serving":
                     return cast(dict[str, Any], event)
             if ended or time.monotonic() > deadline:
-                raise RuntimeError(f"featurestore serve was not ready within {START_S:g} s: {text[-4_000:]}")
+                raise RuntimeError(f"featurestore serve was not ready within {start_s:g} s: {text[-4_000:]}")
             time.sleep(POLL_S)
 
     def _stop(self) -> None:

@@ -68,11 +68,11 @@ class Settings:
     quick: bool = False
 
     rows: int = _option(1_000_000, COUNT, "data", "rows of the table", quick=2_000)
-    seed: int = _option(1, COUNT, "data", "of keys, values and the order of turns")
+    seed: int = _option(1, COUNT, "run", "of keys, values and the order of turns")
     rows_max: int = _option(
         10_000_000, COUNT, "data", "the largest table of `scale`; lower it where memory is short", quick=3_000
     )
-    subjects: tuple[str, ...] = _option((), _names, "data", "only these subjects, separated by commas (default: all)")
+    subjects: tuple[str, ...] = _option((), _names, "run", "only these subjects, separated by commas (default: all)")
 
     rounds: int = _option(7, COUNT, "timing", "turns that each subject gets; figures are medians over them", quick=1)
     seconds: float = _option(0.3, SECONDS, "turns", "length of one turn", quick=0.01)
@@ -87,7 +87,7 @@ class Settings:
     pin: str = _option(
         "auto",
         str,
-        "grpc",
+        "cores",
         "auto: servers on the first core and load generators on the others, if any",
         choices=("auto", "off"),
     )
@@ -104,6 +104,10 @@ class Settings:
         "grpc",
         "the same of our client, for answers",
     )
+    peers_rows: int = _option(100_000, COUNT, "peers", "rows that each subject of `peers` holds", quick=1_000)
+    peers_seconds: float = _option(0.4, SECONDS, "peers", "length of one turn of `peers`", quick=0.02)
+    peers_rounds: int = _option(7, COUNT, "peers", "turns that each subject gets in each case of reads", quick=1)
+    peers_load_rounds: int = _option(3, COUNT, "peers", "parts that the rows are loaded in, a turn each", quick=2)
 
     engine: str = _option("auto", str, "server", "what speaks gRPC in servers of our own", choices=("auto", "native", "grpcio"))
 
@@ -151,7 +155,7 @@ class Settings:
 
     def as_json(self, groups: tuple[str, ...]) -> dict[str, Any]:
         """The settings of these groups as plain JSON values."""
-        names = ["quick", *(each.name for each in fields(self) if each.metadata.get("group") in groups)]
+        names = ["quick", *(each.name for each in fields(self) if each.metadata.get("group") in ("run", *groups))]
         values = {name: getattr(self, name) for name in names}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 

@@ -9,7 +9,7 @@ from featurestore_client import Client
 from featurestore_client.shared_reads import SharedMemory
 
 from featurestore.server.in_process import InProcessTransport
-from featurestore.server.run import open_service
+from featurestore.server.opening import open_service
 from featurestore.settings import load_settings
 
 

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     listen: Annotated[str, AfterValidator(_listen_address)] = Field(
         "127.0.0.1:7400", description="HOST:PORT of gRPC; port 0 takes a free one"
     )
+    workers: int = Field(
+        0, ge=0, le=256, description="processes that read, beside one that owns the store and writes; 0: one process does all"
+    )
     grpc_engine: Literal["auto", "native", "grpcio"] = Field(
         "auto", description="what speaks gRPC: native (libnghttp2), grpcio, or auto: native where it is built"
     )

@@ -8,7 +8,7 @@ from bench import peers
 from bench.dataset import Dataset
 from bench.report import Report
 from bench.settings import Settings
-from bench.worker import Work
+from bench.subject_runner import Work
 
 READ_ROWS = (1, 100, 1_000)
 OURS = "featurestore"

@@ -7,7 +7,7 @@ from bench import machine, peers
 from bench.dataset import Dataset
 from bench.report import Report
 from bench.settings import Settings
-from bench.worker import Work
+from bench.subject_runner import Work
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 QUICK_SIZES = (1_000, 3_000)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -16,7 +17,6 @@ from featurestore_client.wire import featurestore_raw_pb2 as raw
 
 from bench import wire
 from bench.certificate import Certificate
-from bench.cores import ANY
 from bench.dataset import Dataset, Indices, Strings
 from bench.load import keys
 from bench.server_process import FeaturestoreServer
@@ -150,16 +150,15 @@ def own_server(
     dataset: Dataset,
     memory_directory: Path,
     *,
-    engine: str = "auto",
     certificate: Certificate | None = None,
-    cores: frozenset[int] = ANY,
-    busy_poll_us: int | None = None,
+    **options: Any,
 ) -> Iterator[OwnServer]:
-    """Starts ``featurestore serve``, defines the dataset's view and a service of all its features, and writes all rows."""
+    """Starts ``featurestore serve``, defines the dataset's view and a service of all its features, and writes all rows.
+
+    ``options``: of ``FeaturestoreServer``.
+    """
     with (
-        FeaturestoreServer(
-            memory_directory, engine=engine, certificate=certificate, cores=cores, busy_poll_us=busy_poll_us
-        ) as server,
+        FeaturestoreServer(memory_directory, certificate=certificate, **options) as server,
         wire.Channel(server.address, certificate) as channel,
     ):
         project, view = define(channel, dataset)

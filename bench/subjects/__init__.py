@@ -9,32 +9,32 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from bench.cores import ANY
 from bench.dataset import Chunk, Dataset, Floats, Indices
 
 Read = Callable[[Any], Any]
 
 
+class UnavailableError(Exception):
+    """A subject cannot run here; the text says what is missing."""
+
+
 class Subject(ABC):
-    """One way to hold a dataset. ``directory`` is in memory (tmpfs) and the subject's own."""
+    """One way to hold a dataset. ``directory`` is in memory (tmpfs) and its own; its servers run on ``server_cores``."""
 
-    name: str
-    has_strings = True
-    """Whether it takes part where there are string keys and string features."""
+    in_process = True
+    """Whether rows are in the memory of its own process, rather than in what ``outside_bytes`` counts alone."""
 
-    def __init__(self, dataset: Dataset, directory: Path) -> None:
+    def __init__(self, dataset: Dataset, directory: Path, server_cores: frozenset[int] = ANY) -> None:
         self.dataset = dataset
         self.directory = directory
-
-    @classmethod
-    def missing(cls) -> str:
-        """What this machine lacks to run it; empty when nothing."""
-        return ""
+        self.server_cores = server_cores
 
     @abstractmethod
     def open(self) -> None:
-        """Makes it ready, without rows."""
+        """Makes it ready, without rows. Raises UnavailableError, having left nothing behind, where it cannot run here."""
 
     @abstractmethod
     def close(self) -> None:
@@ -61,7 +61,7 @@ class Subject(ABC):
         """Writes rows, new ones or over the old."""
 
     def load(self, chunk: Chunk) -> None:
-        """Writes rows when nothing is timed."""
+        """Writes the first rows, by the fastest way there is from a NumPy matrix."""
         self.write(self.batch(chunk))
 
     def settle(self) -> bool:
@@ -77,19 +77,46 @@ class Subject(ABC):
         """An answer as the matrix and, for each string feature, its strings: what answers are compared by."""
 
 
+class Listed(NamedTuple):
+    """Where a subject's class is, so that a process imports only the one that it runs, and by whose Python it is run."""
+
+    where: str
+    environment: str = ""
+    """One of ``bench.environments``; empty: the Python that runs the bench."""
+
+    strings: bool = True
+    """Whether it takes part where there are string keys and string features."""
+
+    def kind(self) -> type[Subject]:
+        """The class."""
+        module, _, name = self.where.partition(".")
+        found: type[Subject] = getattr(import_module(f"bench.subjects.{module}"), name)
+        return found
+
+
 SUBJECTS = {
-    "featurestore": "featurestore_table.FeaturestoreTable",
-    "lmdb": "lmdb_rows.LmdbRows",
-    "dict_numpy": "dictionaries.DictNumpy",
-    "dict_lists": "dictionaries.DictLists",
-    "redis_hash": "redis_rows.RedisHash",
-    "redis_packed": "redis_rows.RedisPacked",
+    "featurestore": Listed("featurestore_table.FeaturestoreTable"),
+    "lmdb": Listed("lmdb_rows.LmdbRows"),
+    "dict_numpy": Listed("dictionaries.DictNumpy"),
+    "dict_lists": Listed("dictionaries.DictLists"),
+    "redis_hash": Listed("redis_rows.RedisHash", strings=False),
+    "redis_packed": Listed("redis_rows.RedisPacked"),
 }
-"""Every subject, ours first: its name, and where its class is, so that a process imports only the one that it runs."""
+"""The kernel, called in the process, and what a model server might hold or ask on its own host instead."""
 
-
-def subject(name: str) -> type[Subject]:
-    """The class of a subject."""
-    module, _, kind = SUBJECTS[name].partition(".")
-    found: type[Subject] = getattr(import_module(f"bench.subjects.{module}"), kind)
-    return found
+PEERS = {
+    "featurestore_shm": Listed("featurestore_served.FeaturestoreShm"),
+    "featurestore_unix": Listed("featurestore_served.FeaturestoreUnix"),
+    "featurestore_grpc": Listed("featurestore_served.FeaturestoreGrpc"),
+    "featurestore_grpcio": Listed("featurestore_served.FeaturestoreGrpcio"),
+    "redis_raw": Listed("redis_rows.RedisRawTcp"),
+    "redis_packed": Listed("redis_rows.RedisPackedTcp"),
+    "redis_hash": Listed("redis_rows.RedisHashTcp"),
+    "memcached": Listed("memcached_rows.MemcachedRows", "memcached"),
+    "lmdb": Listed("lmdb_rows.LmdbRows"),
+    "quorin": Listed("quorin_segment.QuorinSegment", "quorin"),
+    "feast_redis": Listed("feast_online.FeastRedis", "feast"),
+    "feast_sqlite": Listed("feast_online.FeastSqlite", "feast"),
+    "feast_http": Listed("feast_online.FeastHttp", "feast"),
+}
+"""The feature store as a model server sees it, by each of its ways, and its peers as their own documentation tunes them."""

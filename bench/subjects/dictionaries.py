@@ -46,8 +46,6 @@ class _Dictionary(Subject):
 class DictNumpy(_Dictionary):
     """Key to a float32 array; with strings, to an array and a tuple of strings."""
 
-    name = "dict_numpy"
-
     def reader(self) -> Read:
         rows, width = self._rows, self._width
 
@@ -73,8 +71,6 @@ class DictNumpy(_Dictionary):
 
 class DictLists(_Dictionary):
     """Key to a list of the 50 values as Python objects."""
-
-    name = "dict_lists"
 
     def reader(self) -> Read:
         rows = self._rows

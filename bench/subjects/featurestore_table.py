@@ -16,8 +16,6 @@ FLOAT32 = np.dtype("<f4")
 
 
 class FeaturestoreTable(Subject):
-    name = "featurestore"
-
     def open(self) -> None:
         self._store = Store.open(self.directory / "data", segments=self.directory / "segments")
         self._table = self._store.create_table(self.dataset.view, self.dataset.entity)

@@ -1,30 +1,35 @@
-"""Redis as an online store, two ways, through redis-py with hiredis over a unix socket on the same host.
+"""Redis as an online store, through redis-py with hiredis: over a unix socket on the same host, or (``...Tcp``) over TCP.
 
-``redis_hash`` is the usual one: a hash an entity, a field a feature (float32 bytes). ``redis_packed`` is the best we know: one
-string an entity with the packed row, read by one MGET (strings follow the floats by msgpack).
+``redis_hash`` is the usual layout: a hash an entity, a field a feature (float32 bytes). ``redis_packed`` is the best we know: a
+string an entity with the packed row, read by one GET or MGET (strings follow the floats by msgpack). ``redis_raw`` asks for
+the same rows over a plain socket, commands made before and answers viewed where they came: no client can be faster.
 """
 
 import socket
+import struct
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.dataset import Chunk, Floats
+from bench.dataset import Chunk, Floats, Indices
 from bench.redis_process import RedisProcess
-from bench.subjects import Read
-from bench.subjects.lmdb_rows import PackedRows, split
+from bench.subjects import Read, UnavailableError
+from bench.subjects.packed_rows import PackedRows, split
+
+ANSWER_S = 10
 
 
 class _Redis(PackedRows):
-    @classmethod
-    def missing(cls) -> str:
-        return RedisProcess.missing()
+    in_process = False
+    tcp = False
 
     def open(self) -> None:
+        if reason := RedisProcess.missing():
+            raise UnavailableError(reason)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._process = RedisProcess(self.directory)
+        self._process = RedisProcess(self.directory, tcp=self.tcp, cores=self.server_cores)
         self._client = self._process.client()
         self._empty_bytes = self._used_bytes()
 
@@ -49,10 +54,8 @@ class _Redis(PackedRows):
 
 
 class RedisPacked(_Redis):
-    name = "redis_packed"
-
     def _read(self, client: Any, keys: Any) -> Any:
-        return self.matrix(client.mget(keys))
+        return self.matrix(client.mget(keys) if len(keys) > 1 else (client.get(keys[0]),))
 
     def batch(self, chunk: Chunk) -> Any:
         return dict(self.items(chunk))
@@ -62,9 +65,6 @@ class RedisPacked(_Redis):
 
 
 class RedisHash(_Redis):
-    name = "redis_hash"
-    has_strings = False
-
     def open(self) -> None:
         super().open()
         self._fields = [name.encode() for name in self.dataset.feature_names]
@@ -124,3 +124,52 @@ class RedisHash(_Redis):
 
     def decode(self, answer: Any) -> tuple[Floats, Sequence[Sequence[str]]]:
         return answer, []
+
+
+class RedisHashTcp(RedisHash):
+    tcp = True
+
+
+class RedisPackedTcp(RedisPacked):
+    tcp = True
+
+
+class RedisRawTcp(RedisPackedTcp):
+    def calls(self, indices: Indices) -> list[Any]:
+        return [(len(keys), _command(keys)) for keys in super().calls(indices)]
+
+    def reader(self) -> Read:
+        connection = socket.create_connection(("127.0.0.1", self._process.port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A row that is missing makes the answer shorter than what is waited for. (Python's own timeout polls before a recv.)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", ANSWER_S, 0))
+        send, receive, receive_into = connection.sendall, connection.recv, connection.recv_into
+        width, value_head = self._width, b"$%d\r\n" % self._float_bytes
+        stride = len(value_head) + self._float_bytes + len(b"\r\n")
+
+        def read(call: Any) -> Any:
+            rows, command = call
+            # Rows of one length make an answer of one length: nothing has to be parsed to know where its values are.
+            head = b"*%d\r\n" % rows + value_head
+            size = len(head) - len(value_head) + rows * stride
+            send(command)
+            answer: bytes | bytearray = receive(size)
+            if len(answer) < size:
+                whole = bytearray(size)
+                whole[: len(answer)] = answer
+                view, done = memoryview(whole), len(answer)
+                while done < size:
+                    if not (more := receive_into(view[done:])):
+                        raise ConnectionError(f"redis-server closed the connection after {done} bytes of {size}")
+                    done += more
+                answer = whole
+            if not answer.startswith(head):
+                raise ConnectionError(f"redis-server answers {bytes(answer[:80])!r}, expected {head!r}")
+            return np.ndarray((rows, width), np.float32, answer, len(head), (stride, 4))
+
+        return read
+
+
+def _command(keys: list[bytes]) -> bytes:
+    parts = [b"MGET", *keys]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)

@@ -19,6 +19,7 @@ _COMMANDS = {
     "get": "featurestore.cli.get:get",
     "ingest": "featurestore.cli.ingest:ingest",
     "serve": "featurestore.cli.serve:serve",
+    "status": "featurestore.cli.status:status",
     "config": "featurestore.cli.config:config",
 }
 

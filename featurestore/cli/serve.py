@@ -10,13 +10,15 @@ def serve(*, flags: dict[str, Any], config: ConfigOption = None) -> None:
     """Serve features over gRPC.
 
     Listens on this machine alone unless told otherwise. SIGTERM and Ctrl-C drain: calls in flight finish, and the process
-    exits 0. Each setting is also an environment variable, FEATURESTORE_LISTEN for --listen, and a line of --config FILE;
-    a flag wins over the environment, and that over the file.
+    exits 0. With --workers N, N processes answer reads beside one that owns the store and writes, and what dies is started
+    again; `featurestore status` shows them. Each setting is also an environment variable, FEATURESTORE_LISTEN for --listen,
+    and a line of --config FILE; a flag wins over the environment, and that over the file.
 
     \b
     featurestore serve
     featurestore serve --listen 127.0.0.1:7401 --directory /var/lib/featurestore
     featurestore serve --listen 0.0.0.0:7400 --tls-certificate server.pem --tls-key server.key --api-keys-file keys.txt
+    featurestore serve --workers 4
     featurestore serve --config featurestore.toml --log-format json
     """
     from featurestore.server.logs import configure_logs

@@ -17,6 +17,7 @@ from featurestore_client.tables.columns import Column, Values, VarColumn
 from featurestore.errors import InvalidArgumentError, nearest
 from featurestore.model import DataType, Scalar
 from featurestore.server.wire import featurestore_raw_pb2 as wire
+from featurestore.server.write_wire import BatchColumn
 
 NAME_CHARACTERS_MAX = 128
 
@@ -31,6 +32,9 @@ ARRAY_OF = {
     Scalar.BYTES: "data",
 }
 """The field of ``Column`` that holds the values of a type; ``data`` has ``offsets`` beside it."""
+
+WireColumn = wire.Column | BatchColumn
+"""As protobuf read it, or the walk over an ordinary write."""
 
 _ARRAYS = ("bools", "int32s", "int64s", "float32s", "float64s", "data", "offsets")
 _INT64, _INT32, _UINT8 = np.dtype("<i8"), np.dtype("<i4"), np.dtype(np.uint8)
@@ -64,7 +68,7 @@ class ColumnReader:
         self._length = data_type.length
         self._dtype = None if data_type.is_variable else np.dtype(data_type.numpy)
 
-    def key(self, column: wire.Column, field: str) -> Values:
+    def key(self, column: WireColumn, field: str) -> Values:
         """The values of a key column: no nulls among them."""
         if self._others_of_key(column) != self._no_others_of_key:
             if column.validity:
@@ -73,7 +77,7 @@ class ColumnReader:
             self._refuse_other_arrays(column, field)
         return self._read(column, field)
 
-    def feature(self, column: wire.Column, rows: int, field: str) -> Column:
+    def feature(self, column: WireColumn, rows: int, field: str) -> Column:
         """The values of a feature's column, which must be of so many rows, and which of them are there."""
         if self._others(column) != self._no_others:
             self._refuse_other_arrays(column, field)
@@ -89,10 +93,10 @@ class ColumnReader:
             raise InvalidArgumentError.of(f"{field}.{column.name}.validity", f"{len(validity)} bytes", expected)
         return Column(values, np.frombuffer(validity, _UINT8))
 
-    def _read(self, column: wire.Column, field: str) -> Values:
+    def _read(self, column: WireColumn, field: str) -> Values:
         if self._is_variable:
             return _variable(column.data, column.offsets, self._is_text, f"{field}.{column.name}")
-        raw: bytes = self._values(column)
+        raw: bytes | memoryview = self._values(column)
         if len(raw) % self._width_bytes:
             expected = f"a whole number of {self._type} values of {self._width_bytes} bytes"
             raise InvalidArgumentError.of(f"{field}.{column.name}.{self._array}", f"{len(raw)} bytes", expected)
@@ -101,7 +105,7 @@ class ColumnReader:
         values = np.frombuffer(raw, self._dtype)
         return values if self._length is None else values.reshape(-1, self._length)
 
-    def _refuse_other_arrays(self, column: wire.Column, field: str) -> NoReturn:
+    def _refuse_other_arrays(self, column: WireColumn, field: str) -> NoReturn:
         own = ("data", "offsets") if self._is_variable else (self._array,)
         wrong = [name for name in _ARRAYS if getattr(column, name) and name not in own]
         expected = f"{self._type} values, in {' and '.join(own)}"
@@ -116,7 +120,7 @@ def readers_of(columns: Mapping[str, DataType]) -> Readers:
     return {name: ColumnReader(data_type) for name, data_type in columns.items()}
 
 
-def read_keys(columns: Sequence[wire.Column], readers: Readers, field: str) -> list[Values]:
+def read_keys(columns: Sequence[WireColumn], readers: Readers, field: str) -> list[Values]:
     """The key columns, one for each reader in their order; their lengths may differ."""
     found: dict[str, Values] = {}
     for column in columns:
@@ -135,7 +139,7 @@ def read_keys(columns: Sequence[wire.Column], readers: Readers, field: str) -> l
     return [found[name] for name in readers]
 
 
-def read_features(columns: Sequence[wire.Column], readers: Readers, rows: int, field: str) -> dict[str, Column]:
+def read_features(columns: Sequence[WireColumn], readers: Readers, rows: int, field: str) -> dict[str, Column]:
     """The feature columns by name, each of ``rows`` values."""
     found: dict[str, Column] = {}
     for column in columns:

@@ -17,12 +17,21 @@ from featurestore_client.tables.columns import Column, Values
 
 from featurestore.errors import InvalidArgumentError, ResourceExhaustedError
 from featurestore.model import DEFAULT_PROJECT, FEATURES_MAX
-from featurestore.server.columns import ARRAY_OF, checked_name, read_event_timestamps, read_features, read_keys, readers_of
+from featurestore.server.columns import (
+    ARRAY_OF,
+    WireColumn,
+    checked_name,
+    read_event_timestamps,
+    read_features,
+    read_keys,
+    readers_of,
+)
 from featurestore.server.context import CallContext
 from featurestore.server.messages import parse
 from featurestore.server.read_wire import AnswerFormat, KeyFormat, read_request
 from featurestore.server.wire import featurestore_raw_pb2 as wire
-from featurestore.service import OnlineStore, ReadPlan, Selection, WritePlan
+from featurestore.server.write_wire import Batch, WriteRequest, read_ingest_request, read_write_request
+from featurestore.service import OnlineReader, OnlineStore, ReadPlan, Selection, WritePlan
 from featurestore.service.online_store import now_us
 from featurestore.service.plan_cache import PlanCache
 from featurestore.store import DeleteCounts, WriteCounts
@@ -76,7 +85,7 @@ class _IngestStream:
         self.project = self.view = ""
         self.sequence = 0
 
-    def go_on(self, request: wire.IngestFeaturesRequest) -> None:
+    def go_on(self, request: wire.IngestFeaturesRequest | WriteRequest) -> None:
         """Takes the next message's names and sequence, or refuses those that do not follow from the ones before it."""
         project, view = request.project or self.project or DEFAULT_PROJECT, request.view or self.view
         if self.view and (project, view) != (self.project, self.view):
@@ -89,15 +98,12 @@ class _IngestStream:
         self.project, self.view, self.sequence = project, view, request.sequence
 
 
-class FeatureMethods:
-    """The handlers of the four methods over one service."""
+class FeatureReads:
+    """The handler of GetFeatures, over any reader of the store."""
 
-    def __init__(self, service: OnlineStore) -> None:
+    def __init__(self, service: OnlineReader) -> None:
         self._service = service
         self._reads: PlanCache[bytes, PreparedRead] = PlanCache(self._prepare_read, service)
-        self._writes: PlanCache[tuple[str, str], PreparedWrite] = PlanCache(self._prepare_write, service)
-
-    # -------------------------------------------------------------------------------------------------------- GetFeatures
 
     def get(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """GetFeatures. Inline unless the answer is a large one."""
@@ -144,7 +150,13 @@ class FeatureMethods:
         )
         return PreparedRead(plan, self._service.quick_rows_max(plan))
 
-    # ------------------------------------------------------------------------------------------------------------- writes
+
+class FeatureWrites:
+    """The handlers of the other three, over the store's owner."""
+
+    def __init__(self, service: OnlineStore) -> None:
+        self._service = service
+        self._writes: PlanCache[tuple[str, str], PreparedWrite] = PlanCache(self._prepare_write, service)
 
     def write(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """WriteFeatures. Inline for few rows."""
@@ -161,7 +173,7 @@ class FeatureMethods:
         return _written(counts if isinstance(counts, WriteCounts) else await counts)
 
     def _decode_write(self, data: bytes) -> _Batch:
-        request = parse(wire.WriteFeaturesRequest, data)
+        request = read_write_request(data) or parse(wire.WriteFeaturesRequest, data)
         return _decode_batch(request.batch, self._prepared(request.project, request.view))
 
     def _write(self, batch: _Batch, context: CallContext) -> WriteCounts | Awaitable[WriteCounts]:
@@ -217,19 +229,19 @@ class FeatureMethods:
         return self._decode_ingest(data, stream)
 
     def _decode_ingest(self, data: bytes, stream: _IngestStream) -> tuple[int, _Batch]:
-        request = parse(wire.IngestFeaturesRequest, data)
+        request = read_ingest_request(data) or parse(wire.IngestFeaturesRequest, data)
         stream.go_on(request)
         return request.sequence, _decode_batch(request.batch, self._prepared(stream.project, stream.view))
 
 
-def _decode_batch(batch: wire.WriteBatch, prepared: PreparedWrite) -> _Batch:
+def _decode_batch(batch: wire.WriteBatch | Batch, prepared: PreparedWrite) -> _Batch:
     keys, rows = _keys_of_rows(batch.keys, prepared, "batch.keys")
     columns = read_features(batch.features, prepared.features, rows, "batch.features")
     times = read_event_timestamps(batch.event_timestamps_us, rows, now_us(), "batch.event_timestamps_us")
     return _Batch(prepared.plan, keys, times, columns, rows)
 
 
-def _keys_of_rows(columns: Sequence[wire.Column], prepared: PreparedWrite, field: str) -> tuple[list[Values], int]:
+def _keys_of_rows(columns: Sequence[WireColumn], prepared: PreparedWrite, field: str) -> tuple[list[Values], int]:
     """The key columns of rows to write or delete, all of one length."""
     keys = read_keys(columns, prepared.join_keys, field)
     rows = length_of(keys[0])

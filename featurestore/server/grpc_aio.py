@@ -17,7 +17,7 @@ from featurestore.address import UnixAddress
 from featurestore.errors import DeadlineExceededError, FailedPreconditionError
 from featurestore.server.context import TOO_LATE, CallContext, joined
 from featurestore.server.failure import failure_of
-from featurestore.server.listener import SOCKET_MODE, Listener
+from featurestore.server.listener import Listener
 from featurestore.server.methods import Method, StreamHandler, StreamMethod, UnaryHandler
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -62,8 +62,10 @@ class _GrpcCallContext(CallContext):
 class _Router(grpc.GenericRpcHandler):
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self._handlers = {path: _rpc_handler(method) for path, method in methods.items()}
+        self.calls = 0
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
+        self.calls += 1
         return self._handlers.get(handler_call_details.method)
 
 
@@ -83,7 +85,8 @@ class GrpcAioServer:
         self._listeners = listeners
         self._server = grpc.aio.server(
             options=[
-                ("grpc.so_reuseport", 0),  # else two servers share a port, and each has half of the requests
+                # Unless it is meant: else two servers share a port, and each has half of the requests.
+                ("grpc.so_reuseport", int(any(listener.is_shared for listener in listeners))),
                 ("grpc.max_receive_message_length", message_bytes_max),
                 ("grpc.max_send_message_length", -1),  # bounded by read_bytes_max
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients may keep idle connections alive
@@ -92,7 +95,8 @@ class GrpcAioServer:
             ],
             maximum_concurrent_rpcs=CALLS_IN_FLIGHT_MAX,
         )
-        self._server.add_generic_rpc_handlers((_Router(methods),))
+        self._router = _Router(methods)
+        self._server.add_generic_rpc_handlers((self._router,))
 
     async def start(self) -> list[str]:
         """Listens; returns the URLs, with the ports that were got. FailedPreconditionError, in a sentence, when it cannot."""
@@ -101,10 +105,10 @@ class GrpcAioServer:
         return urls
 
     def _add(self, listener: Listener) -> str:
-        listener.address.check_available()
+        listener.check_available()
         is_unix = isinstance(listener.address, UnixAddress)
         target = f"unix:{listener.address}" if is_unix else str(listener.address)
-        mask = os.umask(~SOCKET_MODE & 0o777)  # grpcio makes the file by itself
+        mask = os.umask(~listener.mode & 0o777)  # grpcio makes the file by itself
         try:
             if listener.tls is None:
                 return listener.url(self._server.add_insecure_port(target))
@@ -118,8 +122,11 @@ class GrpcAioServer:
         """Takes no more calls, lets those in flight end for so long, then cancels them."""
         await self._server.stop(drain_timeout_s)
         for listener in self._listeners:
-            if isinstance(listener.address, UnixAddress):
-                listener.address.remove()
+            listener.remove()
+
+    def counts(self) -> tuple[None, int]:
+        """(connections, of which grpcio does not tell; calls that were begun)."""
+        return None, self._router.calls
 
 
 def _rpc_handler(method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":

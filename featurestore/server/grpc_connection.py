@@ -80,6 +80,16 @@ class ConnectionLimits:
     """After which a connection is asked to make room for a new one (so that load balancers can move it); never when None."""
 
 
+INTERNAL_LIMITS = ConnectionLimits(
+    streams_max=100_000,
+    control_frames_max=1 << 30,
+    held_bytes_max=1 << 30,
+    unsent_bytes_max=1 << 30,
+    stall_timeout_s=float("inf"),
+)
+"""Between processes of one server: a connection is no stranger's, and carries the calls of many."""
+
+
 class Connections:
     """All that a server has, and what they hold together."""
 
@@ -89,6 +99,18 @@ class Connections:
         self.unsent_bytes_max = limits.unsent_bytes_max
         self._limits = limits
         self._unsent_bytes = 0
+        self._ended_calls = 0
+
+    @property
+    def calls(self) -> int:
+        """That were begun on all connections there ever were."""
+        return self._ended_calls + sum(connection.session.peer_streams for connection in self.opened)
+
+    def ended(self, connection: "GrpcConnection") -> None:
+        """A connection is no more."""
+        if connection in self.opened:
+            self.opened.discard(connection)
+            self._ended_calls += connection.session.peer_streams
 
     def owe(self, count: int) -> None:
         """Counts so many bytes more of answers that wait for their peers."""
@@ -191,8 +213,8 @@ class GrpcConnection(asyncio.Protocol):
             call.give_up()
         self._connections.owe(-self._owed_bytes)
         self._owed_bytes = 0
-        self._connections.opened.discard(self)
         del self._inline  # which has us: a connection that is gone must not count until the next collection
+        self._connections.ended(self)
         self._closed()
 
     # ---------------------------------------------------------------------------------------------------------------- calls

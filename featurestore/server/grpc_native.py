@@ -99,13 +99,16 @@ class GrpcNativeServer:
         if self._ticking is not None:
             self._ticking.cancel()
 
+    def counts(self) -> tuple[int, int]:
+        """(connections that are open, calls that were begun on all there ever were)."""
+        return len(self._connections.opened), self._connections.calls
+
     def _close_sockets(self) -> None:
         for server in self._servers:
             server.close()
         self._servers = []
         for listener in self._opened:  # not of one that another server has
-            if isinstance(listener.address, UnixAddress):
-                listener.address.remove()
+            listener.remove()
         self._opened = []
 
     def _connection(self) -> asyncio.Protocol:

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from featurestore.errors import DeadlineExceededError, FeatureStoreError, UnavailableError, UnimplementedError, error_of
 from featurestore.server.context import CallContext
 from featurestore.server.failure import failure_of
-from featurestore.server.methods import Method, Methods, StreamMethod, UnaryMethod
+from featurestore.server.methods import Method, Methods, StreamMethod, UnaryMethod, own_methods
+from featurestore.server.status import StatusBoard
 from featurestore.service import OnlineStore
 
 _Result = TypeVar("_Result")
@@ -26,7 +27,8 @@ class InProcessTransport:
 
     def __init__(self, service: OnlineStore, reclaim_rows_per_s: int) -> None:
         self._service = service
-        self._methods = Methods(service)
+        board = StatusBoard.of_this_process()
+        self._methods = Methods(own_methods(service, board, board.slots[0]))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="featurestore-in-process", daemon=True)
         self._thread.start()

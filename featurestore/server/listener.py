@@ -18,6 +18,11 @@ class Listener(NamedTuple):
 
     address: Address | UnixAddress
     tls: Tls | None = None
+    is_shared: bool = False
+    """Other processes of this server listen on the port too (SO_REUSEPORT): each connection is one's of them."""
+    inherited: socket.socket | None = None
+    """Listens already, for several processes, and stays when one of them closes it."""
+    mode: int = SOCKET_MODE
 
     def url(self, port: int = 0) -> str:
         """As clients write it, with the port that was got."""
@@ -27,21 +32,39 @@ class Listener(NamedTuple):
 
     def open(self) -> socket.socket:
         """A socket that listens. FailedPreconditionError, in a sentence, when there is none to be had."""
-        self.address.check_available()
+        if self.inherited is not None:
+            return self.inherited
+        opened = self.bind()
+        opened.listen(BACKLOG)
+        return opened
+
+    def bind(self) -> socket.socket:
+        """A socket that has the address and does not listen yet. Raises as ``open``."""
+        self.check_available()
         try:
             if isinstance(self.address, UnixAddress):
-                opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                opened.bind(str(self.address))
-                self.address.path.chmod(SOCKET_MODE)  # before it listens: nobody can have connected
-                opened.listen(BACKLOG)
-                return opened
+                bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                bound.bind(str(self.address))
+                self.address.path.chmod(self.mode)  # before it listens: nobody can have connected
+                return bound
             family, kind, _, _, target = socket.getaddrinfo(
                 self.address.host, self.address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            opened = socket.socket(family, kind)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            opened.bind(target)
-            opened.listen(BACKLOG)
+            bound = socket.socket(family, kind)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self.is_shared:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            bound.bind(target)
         except OSError as error:
             raise FailedPreconditionError(f"cannot listen on {self.address}: {error.strerror or error}") from None
-        return opened
+        return bound
+
+    def check_available(self) -> None:
+        """Raises FailedPreconditionError when this process could not listen; of a shared port nobody can tell."""
+        if not self.is_shared and self.inherited is None:
+            self.address.check_available()
+
+    def remove(self) -> None:
+        """Takes a socket that this process made out of the file system, once it has stopped listening."""
+        if isinstance(self.address, UnixAddress) and self.inherited is None:
+            self.address.remove()

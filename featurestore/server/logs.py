@@ -14,9 +14,11 @@ from typing import Any, Literal
 LogFormat = Literal["text", "json"]
 
 
-def configure_logs(log_format: LogFormat, level: str) -> None:
-    """Sends all of the process's logs to standard error in this format."""
+def configure_logs(log_format: LogFormat, level: str, process: str = "") -> None:
+    """Sends all of the process's logs to standard error in this format, each line with the process's name if it has one."""
     handler = logging.StreamHandler(sys.stderr)
+    if process:
+        handler.addFilter(lambda record: _add_field(record, "process", process))
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -29,6 +31,11 @@ def fields_of(record: logging.LogRecord) -> Mapping[str, Any]:
     """What belongs to the event."""
     fields: Mapping[str, Any] = getattr(record, "fields", {})
     return fields
+
+
+def _add_field(record: logging.LogRecord, name: str, value: str) -> bool:
+    record.fields = {name: value, **fields_of(record)}
+    return True
 
 
 def _time_text(record: logging.LogRecord) -> str:

@@ -9,17 +9,19 @@ server drains. Invariant: a handler raises FeatureStoreError for whatever a call
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 from featurestore.errors import UnavailableError
 from featurestore.server.api_keys import ApiKeys
 from featurestore.server.context import CallContext
 from featurestore.server.definition_methods import DefinitionMethods
-from featurestore.server.feature_methods import FeatureMethods
+from featurestore.server.feature_methods import FeatureReads, FeatureWrites
 from featurestore.server.health import Health
 from featurestore.server.reflection import Reflection
 from featurestore.server.shared_memory import SharedMemory
+from featurestore.server.status import ProcessSlot, StatusBoard
+from featurestore.server.status_methods import StatusMethods
 from featurestore.service import OnlineStore
 
 UnaryHandler = Callable[[bytes, CallContext], bytes | Awaitable[bytes]]
@@ -46,40 +48,45 @@ class StreamMethod(NamedTuple):
 Method = UnaryMethod | StreamMethod
 
 
+def own_methods(service: OnlineStore, board: StatusBoard, slot: ProcessSlot) -> list[Method]:
+    """All of FeatureStore's, over the store that this process owns; ``slot`` is its row of the board."""
+    reads, writes, definitions = FeatureReads(service), FeatureWrites(service), DefinitionMethods(service)
+    return [
+        UnaryMethod(PREFIX + "GetFeatures", reads.get, inline=True),
+        UnaryMethod(PREFIX + "WriteFeatures", writes.write, inline=True),
+        UnaryMethod(PREFIX + "DeleteFeatures", writes.delete, inline=True),
+        StreamMethod(PREFIX + "IngestFeatures", writes.ingest),
+        UnaryMethod(PREFIX + "Apply", definitions.apply, inline=False),
+        UnaryMethod(PREFIX + "ListProjects", definitions.list_projects, inline=True),
+        UnaryMethod(PREFIX + "ListEntities", definitions.list_entities, inline=True),
+        UnaryMethod(PREFIX + "ListFeatureViews", definitions.list_feature_views, inline=True),
+        UnaryMethod(PREFIX + "ListFeatureServices", definitions.list_feature_services, inline=True),
+        UnaryMethod(PREFIX + "ListTables", definitions.list_tables, inline=True),
+        UnaryMethod(PREFIX + "DescribeEntity", definitions.describe_entity, inline=True),
+        UnaryMethod(PREFIX + "DescribeFeatureView", definitions.describe_feature_view, inline=True),
+        UnaryMethod(PREFIX + "DescribeFeatureService", definitions.describe_feature_service, inline=True),
+        UnaryMethod(PREFIX + "GetSharedMemory", SharedMemory(service).get, inline=True),
+        UnaryMethod(PREFIX + "GetStatus", StatusMethods(board, slot).get_status, inline=True),
+    ]
+
+
 class Methods:
-    """The table over one service: ``by_path`` is what an engine serves, ``drain`` what it calls before it stops."""
+    """The table: FeatureStore's methods behind their guards, and those that every server has. ``by_path`` is what an engine
+    serves, ``drain`` what is called before it stops."""
 
-    def __init__(self, service: OnlineStore, api_keys: ApiKeys | None = None) -> None:
+    def __init__(self, feature_store: Iterable[Method], api_keys: ApiKeys | None = None) -> None:
         self._draining = asyncio.Event()
-        features, definitions = FeatureMethods(service), DefinitionMethods(service)
         health, reflection = Health(self._draining), Reflection()
-
-        def unary(name: str, handler: UnaryHandler, inline: bool = True) -> UnaryMethod:
-            return UnaryMethod(PREFIX + name, _guarded(handler, api_keys), inline)
-
-        def stream(path: str, handler: StreamHandler) -> StreamMethod:
-            return StreamMethod(path, self._guarded_stream(handler, api_keys))
-
+        guarded = [
+            *feature_store,
+            StreamMethod("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", reflection.info),
+            StreamMethod("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", reflection.info),
+        ]
         rows: tuple[Method, ...] = (
-            unary("GetFeatures", features.get),
-            unary("WriteFeatures", features.write),
-            unary("DeleteFeatures", features.delete),
-            stream(PREFIX + "IngestFeatures", features.ingest),
-            unary("Apply", definitions.apply, inline=False),
-            unary("ListProjects", definitions.list_projects),
-            unary("ListEntities", definitions.list_entities),
-            unary("ListFeatureViews", definitions.list_feature_views),
-            unary("ListFeatureServices", definitions.list_feature_services),
-            unary("ListTables", definitions.list_tables),
-            unary("DescribeEntity", definitions.describe_entity),
-            unary("DescribeFeatureView", definitions.describe_feature_view),
-            unary("DescribeFeatureService", definitions.describe_feature_service),
-            unary("GetSharedMemory", SharedMemory(service).get),
+            *(self._guarded(row, api_keys) for row in guarded),
             # An orchestrator's probe has no key, and what it learns is no secret.
             UnaryMethod("/grpc.health.v1.Health/Check", health.check, inline=True),
             StreamMethod("/grpc.health.v1.Health/Watch", health.watch),
-            stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", reflection.info),
-            stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", reflection.info),
         )
         self.by_path = {row.path: row for row in rows}
 
@@ -91,6 +98,11 @@ class Methods:
     def drain(self) -> None:
         """Health says NOT_SERVING from now on, and streams end after the message they are at."""
         self._draining.set()
+
+    def _guarded(self, method: Method, api_keys: ApiKeys | None) -> Method:
+        if isinstance(method, StreamMethod):
+            return StreamMethod(method.path, self._guarded_stream(method.handler, api_keys))
+        return UnaryMethod(method.path, _guarded(method.handler, api_keys), method.inline)
 
     def _guarded_stream(self, handler: StreamHandler, api_keys: ApiKeys | None) -> StreamHandler:
         def guarded(requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:

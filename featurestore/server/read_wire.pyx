@@ -20,23 +20,16 @@ from numpy cimport NPY_INT32, NPY_INT64, NPY_UINT8, PyArray_BYTES, PyArray_Simpl
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore_client.tables.columns import VarColumn
 
+from featurestore.server.spans cimport FIXED64, VARINT, Span, is_ascii, tag_of, take_span
+
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
     PyObject *_new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
 
 cdef enum:
     COLUMNS_MAX = 8     # key columns of an ordinary request
-    VARINT = 0          # wire types
-    FIXED64 = 1
-    LENGTH_DELIMITED = 2
 
 import_array()
-
-
-cdef int tag_of(message, str field, int kind=LENGTH_DELIMITED) except -1:
-    cdef int tag = message.DESCRIPTOR.fields_by_name[field].number << 3 | kind
-    assert tag < 0x80, "a tag of one byte"
-    return tag
 
 
 cdef uint8_t REQUEST_SELECTION = tag_of(wire.GetFeaturesRequest, "selection")
@@ -61,36 +54,11 @@ cdef uint8_t ANSWER_EVENT_TIMESTAMPS = tag_of(wire.GetFeaturesResponse, "event_t
 # --------------------------------------------------------------------------------------------------------------- requests
 
 
-cdef struct Span:              # a field's bytes within the request; at == NULL: the field is not there
-    const uint8_t *at
-    Py_ssize_t length
-
-
 cdef struct KeyColumn:
     Span name
     Span int64s
     Span data
     Span offsets
-
-
-cdef bint take_span(const uint8_t **at, const uint8_t *end, Span *span) noexcept nogil:
-    # A length and that many bytes, which must be there and the first of their field.
-    cdef uint64_t length = 0
-    cdef int shift = 0
-    cdef uint8_t byte = 0x80
-    while byte & 0x80:
-        if at[0] == end or shift > 21:  # four bytes: 256 MB
-            return False
-        byte = at[0][0]
-        at[0] += 1
-        length |= <uint64_t>(byte & 0x7F) << shift
-        shift += 7
-    if span.at != NULL or length > <uint64_t>(end - at[0]):
-        return False
-    span.at = at[0]
-    span.length = <Py_ssize_t>length
-    at[0] += length
-    return True
 
 
 cdef bint take_column(Span *whole, KeyColumn *column) noexcept nogil:
@@ -114,14 +82,6 @@ cdef bint take_column(Span *whole, KeyColumn *column) noexcept nogil:
         if not take_span(&at, end, field):
             return False
     return is_ascii(&column.name)
-
-
-cdef bint is_ascii(Span *text) noexcept nogil:
-    cdef uint8_t seen = 0
-    cdef Py_ssize_t i
-    for i in range(text.length):
-        seen |= text.at[i]
-    return seen < 0x80
 
 
 cdef bint are_texts(Span *offsets, Span *data) noexcept nogil:

@@ -3,8 +3,10 @@
 Nothing here knows a network or a message format; nothing below here knows names across views.
 """
 
-from featurestore.service.online_store import OnlineStore, ServiceLimits
+from featurestore.service.mapped_store import MappedStore
+from featurestore.service.online_reader import OnlineReader, ServiceLimits
+from featurestore.service.online_store import OnlineStore
 from featurestore.service.read_plan import ReadPlan, Selection
 from featurestore.service.write_plan import WritePlan
 
-__all__ = ["OnlineStore", "ReadPlan", "Selection", "ServiceLimits", "WritePlan"]
+__all__ = ["MappedStore", "OnlineReader", "OnlineStore", "ReadPlan", "Selection", "ServiceLimits", "WritePlan"]

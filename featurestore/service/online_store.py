@@ -15,19 +15,17 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from featurestore_client.tables.alignment import align
 from featurestore_client.tables.catalog import Catalog
 from featurestore_client.tables.columns import Column, Values
 
-from featurestore.errors import ResourceExhaustedError
 from featurestore.registry import Definitions, Plan, Registry
 from featurestore.service import table_changes
+from featurestore.service.online_reader import OnlineReader, ServiceLimits
 from featurestore.service.read_plan import ReadPlan, Selection
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import DeleteCounts, Limits, Store, Table, WriteCounts
@@ -40,27 +38,18 @@ RECLAIM_STEPS_PER_S = 4
 BEATS_PER_S = 4
 
 
-@dataclass(frozen=True)
-class ServiceLimits:
-    """What one request may ask for. Passing one is answered with RESOURCE_EXHAUSTED and its name."""
-
-    read_rows_max: int = 10_000
-    read_bytes_max: int = 256 << 20
-
-
-class OnlineStore:
+class OnlineStore(OnlineReader):
     """Reads, writes and changes features; see the module. ``open`` one on a directory, ``close`` it at the end."""
 
     def __init__(
         self, registry: Registry, store: Store, limits: ServiceLimits | None = None, *, shares_memory: bool = True
     ) -> None:
+        super().__init__(limits)
         self.store = store
         self.shares_memory = shares_memory
         """Whether clients of this machine are told where the tables lie."""
-        self.limits = limits or ServiceLimits()
         self._registry = registry
         self.version = 1
-        """Rises with each change of the definitions or of a table's layout: plans of an earlier one are to be made again."""
         self.catalog = Catalog.create(
             str(store.segments),
             secrets.randbits(64),
@@ -72,7 +61,6 @@ class OnlineStore:
         self._gates: dict[int, asyncio.Lock] = {}
         self._apply_gate = asyncio.Lock()
         self._writers = ThreadPoolExecutor(4, "featurestore-write")
-        self._workers = ThreadPoolExecutor(2, "featurestore-work")
         self._under_way: set[asyncio.Task[Any]] = set()
         self._unsettled = False
         self._memory_bytes_seen = 0
@@ -122,33 +110,15 @@ class OnlineStore:
         while self._under_way:
             await asyncio.wait(self._under_way)
         self._writers.shutdown()
-        self._workers.shutdown()
+        await super().close()
         self.catalog.close()
         self.store.close()
 
     # ------------------------------------------------------------------------------------------------------------ reading
 
     def read_plan(self, selection: Selection) -> ReadPlan:
-        """Resolves a selection. The caller keeps the plan while ``version`` stands."""
+        """Resolves a selection by the definitions that are in force."""
         return ReadPlan(selection, self._registry.current, self.store.table)
-
-    def quick_rows_max(self, plan: ReadPlan) -> int:
-        """So many rows pass every limit of ``align``, and their answer is made so fast that the event loop may do it."""
-        return min(plan.quick_rows_max, self.limits.read_rows_max, self.limits.read_bytes_max // max(1, plan.row_bytes))
-
-    def align(self, plan: ReadPlan, keys: Sequence[Values]) -> tuple[Sequence[Values], int]:
-        """The key columns of a request, all of one length, and that length; refuses what passes a limit."""
-        keys, rows = align(plan.key_names, keys, self.limits.read_rows_max)
-        answer_bytes = rows * plan.row_bytes
-        if answer_bytes > self.limits.read_bytes_max:
-            raise ResourceExhaustedError.of(
-                "read_bytes_max", answer_bytes, self.limits.read_bytes_max, "read fewer rows or features in a request"
-            )
-        return keys, rows
-
-    async def beside_the_loop(self, call: Callable[[], _Result]) -> _Result:
-        """Runs something long that writes nothing, in a worker thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._workers, call)
 
     # ------------------------------------------------------------------------------------------------------------ writing
 

@@ -4,12 +4,14 @@ Invariant: memory is committed (backed by pages) before anything is stored in it
 call that needed room, never a SIGBUS.
 """
 
-import errno
 import os
 
 from featurestore.errors import ResourceExhaustedError
 
+from libc cimport errno
 from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc
+from posix.unistd cimport pwrite
 
 from featurestore_client.tables.segment cimport (
     ARENA_MAGIC, COMMIT_SHARE, CONTROL_MAGIC, ENTRY_FIRST_ROW, HEADER_BYTES, HUGE_PAGE, INDEX_MAGIC, LINE_ENTRIES, SEGMENT_FORMAT,
@@ -25,30 +27,44 @@ cdef enum:
 
 cdef uint64_t REGION_BYTES_MIN = 1 << 30             # of address space and of a sparse file; memory is committed as needed
 cdef uint64_t ROWS_MAX = (1 << 32) - ENTRY_FIRST_ROW - 1
+cdef uint64_t ZEROS_BYTES = 256 << 10
+cdef char *ZEROS = <char *>calloc(1, ZEROS_BYTES)     # never written to: the system's one page of zeros, all of it
+if ZEROS == NULL:
+    raise MemoryError
 # Rows are committed this far ahead: a share of what is used (COMMIT_SHARE), within bounds, so that slack stays near 3 % of a table.
-cdef object ZEROS = memoryview(bytes(256 << 10))      # stays in the second-level cache while pages are filled from it
 cdef uint64_t COMMIT_STEP_MIN = 16 << 10
 cdef uint64_t COMMIT_STEP_MAX = 8 << 20
 
 
+cdef int commit_pages(int fd, char *base, uint64_t offset, uint64_t length, uint64_t *done) noexcept nogil:
+    """Backs a range of a file with memory, and maps it. Returns 0, or the errno of what stood in the way behind ``done`` bytes."""
+    cdef ssize_t written
+    done[0] = 0
+    while done[0] < length:
+        # Written, not fallocated: the pages are zeroed on the way in, not once more at a fault each.
+        written = pwrite(fd, ZEROS, min(length - done[0], ZEROS_BYTES), offset + done[0])
+        if written < 0 and errno.errno != errno.EINTR:
+            return errno.errno
+        done[0] += max(written, 0)
+    madvise(base + offset, length, ADVICE_POPULATE_READ)  # spares faults; older kernels do not know it
+    return 0
+
+
 cdef int commit(int fd, char *base, uint64_t offset, uint64_t length, str path) except -1:
-    """Backs a range of a file with memory, and maps it. Raises ResourceExhaustedError that says what is full and what to do."""
-    cdef uint64_t done = 0
-    try:
-        while done < length:
-            # Written, not fallocated: the pages are zeroed on the way in, not once more at a fault each.
-            done += os.pwrite(fd, ZEROS[: length - done], offset + done)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT):
-            raise
+    """The same. Raises ResourceExhaustedError that says what is full and what to do."""
+    cdef uint64_t done
+    cdef int failed
+    with nogil:
+        failed = commit_pages(fd, base, offset, length, &done)
+    if failed in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT):
         directory = os.path.dirname(path)
         space = os.statvfs(directory)
         raise ResourceExhaustedError(
             f"memory for segments is full: {directory} has {space.f_bavail * space.f_frsize} bytes left, {length - done} more were "
             "needed; enlarge it (docker run --shm-size, mount -o remount,size=...) or put segments elsewhere (--segments)"
-        ) from error
-    with nogil:
-        madvise(base + offset, length, ADVICE_POPULATE_READ)  # spares faults; older kernels do not know it
+        )
+    if failed:
+        raise OSError(failed, os.strerror(failed), path)
     return 0
 
 

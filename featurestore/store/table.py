@@ -219,8 +219,8 @@ class Table(TableReader):
                 if batch.rows == 0:
                     return WriteCounts(0, 0, 0, 0, 0)
                 source = Source(layout, columns)
-                self._make_room(batch, source)
-                return WriteCounts(batch.rows, *write_rows(self._snapshot, batch, events, source, now_us))
+                wanted = self._make_room(batch, source)
+                return WriteCounts(batch.rows, *write_rows(self._snapshot, batch, events, source, wanted, now_us))
 
     def delete(self, keys: Sequence[Values], event_timestamps_us: npt.NDArray[np.int64], *, now_us: int) -> DeleteCounts:
         """Deletes rows whose event time is not newer. Keys are remembered for the delete window, so that an older event which
@@ -275,7 +275,7 @@ class Table(TableReader):
                     f"{name}.validity", f"{len(validity)} bytes of {validity.dtype}", f"{(rows + 7) // 8} bytes of bits"
                 )
 
-    def _make_room(self, batch: KeyBatch, source: Source, *, deleting: bool = False) -> None:
+    def _make_room(self, batch: KeyBatch, source: Source, *, deleting: bool = False) -> Room:
         if self._limits.rows_max < sum(sum(segment.counts[:2]) for segment in self._snapshot.segments) + batch.rows:
             stats = self.stats()
             total = stats.rows + stats.deleted_rows + count_new(self._snapshot, batch, source)
@@ -289,6 +289,7 @@ class Table(TableReader):
         while wanting := wanted.wanting(self._snapshot):
             self._grow(wanting)
         wanted.commit(self._snapshot)
+        return wanted
 
     def _check_memory(self, batch: KeyBatch, source: Source) -> None:
         assert self._limits.bytes_max is not None

@@ -18,5 +18,5 @@ class Room:
 
 def count_new(snapshot: Snapshot, keys: KeyBatch, source: Source) -> int: ...
 def write_rows(
-    snapshot: Snapshot, keys: KeyBatch, event_timestamps_us: npt.NDArray[np.int64], source: Source, now: int
+    snapshot: Snapshot, keys: KeyBatch, event_timestamps_us: npt.NDArray[np.int64], source: Source, room: Room, now: int
 ) -> tuple[int, int, int, int]: ...

@@ -3,25 +3,37 @@
 A write has two steps. ``Room`` finds out what room the batch may take in each shard, names the shards that must grow first, and
 commits it: whatever can fail, fails there. ``write_rows`` then cannot fail. Block by block, column after column is laid into row
 images in the cache; the rows are found in a pipeline, so that cache misses overlap, and each takes its image under its sequence
-lock. Invariant: an older event never changes a row; a row's bytes change only between begin_change and end_change.
+lock. Meanwhile a thread commits memory for a batch that may follow, since pages are half the time of a first load; it has ended
+when ``write_rows`` does. Invariant: an older event never changes a row; a row's bytes change only between begin_change and
+end_change.
 """
+
+import os
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
+from posix.fcntl cimport O_CLOEXEC, O_RDWR, open
+from posix.unistd cimport close
 
 from featurestore_client.tables.columns import VarColumn
 
 from featurestore_client.tables.keys cimport KeyBatch, address_of, key_at, shard_of
-from featurestore.store.memory cimport commit_heap, commit_rows
+from featurestore.store.memory cimport commit_heap, commit_pages, commit_rows
 from featurestore.store.mutation cimport find_row, give_block, insert_entry, take_block, take_row
 from featurestore_client.tables.reader cimport CopyRun, Snapshot, next_candidate
 from featurestore_client.tables.segment cimport (
     COMMIT_SHARE, ENTRY_FIRST_ROW, ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, RowShape, Segment, SegmentHeader, Shard, begin_change,
-    block_units, end_change, first_slot, heap_at, load_i64, load_u32, prefetch_read, prefetch_write, row_at, rows_room,
+    block_units, end_change, first_slot, heap_at, load_i64, load_u32, page_up, prefetch_read, prefetch_write, row_at, rows_room,
     store_i64, store_u32,
 )
+
+cdef extern from "pthread.h" nogil:
+    ctypedef struct pthread_t:
+        pass
+    int pthread_create(pthread_t *thread, void *attributes, void *(*start)(void *) noexcept nogil, void *argument)
+    int pthread_join(pthread_t thread, void **returned)
 
 cdef enum:
     DISTANCE = 12                 # rows between the stages of the pipeline, as in reader.pyx
@@ -29,6 +41,8 @@ cdef enum:
     COLUMNS_AHEAD = 4             # a column's part of a block is a few lines: too short for the processor to foresee
     UNMEASURED_BYTES = 256 << 10  # of rows that a batch may bring to a shard: committed without a look at which are new
     IMAGE_BYTES_MAX = 128 << 10   # of a block; wider rows make smaller blocks
+    AHEAD_BYTES_MIN = 512 << 10   # of new rows, for which a thread is worth its start
+    AHEAD_BYTES_MAX = 256 << 10   # of a shard, or a COMMIT_SHARE of it: what is left over when no batch follows
 
 cdef struct SourceColumn:
     const char *data
@@ -183,10 +197,42 @@ cdef int measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint dele
     return 0
 
 
+cdef struct Ahead:             # memory to commit in one shard; the last of several has no path
+    const char *path
+    SegmentHeader *header
+    uint64_t length
+    bint is_done
+
+
+cdef void *commit_ahead(void *several) noexcept nogil:
+    # A thread of its own. Where memory is full, the write that needs it will say so.
+    cdef Ahead *ahead = <Ahead *>several
+    cdef SegmentHeader *header
+    cdef uint64_t done
+    cdef int fd
+    while ahead.path != NULL:
+        header = ahead.header
+        fd = open(ahead.path, O_RDWR | O_CLOEXEC)
+        if fd < 0:
+            return NULL
+        ahead.is_done = 0 == commit_pages(
+            fd, <char *>header, header.rows_offset + header.rows_committed_bytes, ahead.length, &done
+        )
+        close(fd)
+        if not ahead.is_done:
+            return NULL
+        ahead += 1
+    return NULL
+
+
 cdef class Room:
     """The room that a batch may take in each shard. Measured once: growing a shard changes nothing of it."""
 
     cdef Need *needs
+    cdef Ahead *ahead
+    cdef list paths               # what those of ahead point to
+    cdef pthread_t thread
+    cdef bint is_committing
 
     def __init__(self, Snapshot snapshot, KeyBatch keys, Source source, bint deleting):
         cdef Py_ssize_t i
@@ -215,6 +261,7 @@ cdef class Room:
 
     def __dealloc__(self):
         free(self.needs)
+        free(self.ahead)
 
     def wanting(self, Snapshot snapshot):
         """(shard, rows, heap units) of each shard that must grow before the batch fits. Empty when it fits.
@@ -255,6 +302,46 @@ cdef class Room:
                 )
             if need.heap_units:
                 commit_heap((<Segment>snapshot.segments[shard]).arena, header.heap_used + need.heap_units)
+        self._plan_ahead(snapshot)
+
+    cdef int _plan_ahead(self, Snapshot snapshot) except -1:
+        # As much again as a large batch may take.
+        cdef int shard, shards = 1 << snapshot.shard_bits
+        cdef uint64_t new_rows = 0, used, wanted
+        cdef SegmentHeader *header
+        cdef Ahead *ahead
+        for shard in range(shards):
+            new_rows += self.needs[shard].new_rows
+        if new_rows * snapshot.shape.row_bytes < AHEAD_BYTES_MIN:
+            return 0
+        ahead = self.ahead = <Ahead *>calloc(shards + 1, sizeof(Ahead))
+        if ahead == NULL:
+            raise MemoryError
+        self.paths = []
+        for shard in range(shards):
+            header = <SegmentHeader *>snapshot.shards[shard].base
+            used = header.rows_used * header.row_bytes
+            wanted = (header.rows_used + 2 * self.needs[shard].new_rows) * header.row_bytes
+            wanted = min(page_up(wanted), header.heap_offset - header.rows_offset)
+            if wanted > header.rows_committed_bytes and header.rows_free < self.needs[shard].new_rows:
+                self.paths.append(os.fsencode((<Segment>snapshot.segments[shard]).arena.path))
+                ahead.path = PyBytes_AS_STRING(self.paths[-1])
+                ahead.header = header
+                ahead.length = min(wanted - header.rows_committed_bytes, page_up(max(used // COMMIT_SHARE, AHEAD_BYTES_MAX)))
+                ahead += 1
+        return 0
+
+    cdef void begin_ahead(self) noexcept nogil:
+        if self.ahead != NULL and self.ahead.path != NULL:
+            self.is_committing = pthread_create(&self.thread, NULL, commit_ahead, self.ahead) == 0
+
+    cdef void end_ahead(self) noexcept nogil:
+        cdef Ahead *ahead = self.ahead
+        if self.is_committing:
+            pthread_join(self.thread, NULL)
+            while ahead.is_done:
+                ahead.header.rows_committed_bytes += ahead.length
+                ahead += 1
 
 
 cdef int measure(Snapshot snapshot, KeyBatch keys, Source source, bint deleting, Need *needs) except -1:
@@ -444,8 +531,8 @@ cdef inline void prefetch_row(Snapshot snapshot, KeyBatch keys, Py_ssize_t i, ui
             prefetch_write(row + row_bytes - 1)
 
 
-def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source source, int64_t now):
-    """Writes a prepared batch. Returns (inserted, updated, equal, older)."""
+def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source source, Room room, int64_t now):
+    """Writes a prepared batch, for which room was committed. Returns (inserted, updated, equal, older)."""
     cdef uint64_t counts[4]
     cdef RowShape *shape = &snapshot.shape
     cdef uint64_t image_bytes = 4 * shape.bitmap_words + shape.values_bytes
@@ -471,6 +558,7 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
             if ends == NULL or block == NULL:
                 raise MemoryError
         with nogil:
+            room.begin_ahead()
             for i in range(-2 * DISTANCE, keys.rows):
                 prefetch_entry(snapshot, keys, i + 2 * DISTANCE)
                 prefetch_row(snapshot, keys, i + DISTANCE, shape.row_bytes)
@@ -486,6 +574,7 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
                     snapshot, source, shard, images + j * image_bytes, i, <uint32_t>key_hash, key, key_bytes,
                     events[i * event_step], now, block, ends, counts,
                 )
+            room.end_ahead()
         return counts[0], counts[1], counts[2], counts[3]
     finally:
         free(images)

@@ -20,8 +20,10 @@ PEERS = {"featurestore", "lmdb", "dict_numpy", "dict_lists", "redis_hash", "redi
 OURS = "featurestore_grpcio" if native_missing() else "featurestore_native"
 SERVERS = {"grpc_echo", "featurestore_grpcio", "featurestore_native"}
 HTTP2 = SERVERS | {"featurestore_native_tls", "redis_get"}
+WORKERS = {"one_process", "workers_1", "workers_2"}
 CLIENTS = {"featurestore_client", "featurestore_client_unix", "featurestore_client_grpcio"}
 PARTS = {"featurestore", "decode alone", "encode alone", "stream alone", "kernel alone"}
+SERVED = {"featurestore_grpc", "redis_raw", "redis_packed"}
 LOOPS = ("closed_1", "closed_2", "open_50")
 TURNS = {f"{kind}_{rows}x50" for kind in ("read", "throughput") for rows in (1, 100)}
 
@@ -39,17 +41,29 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         **dict.fromkeys(("client_1x50", "client_100x50"), CLIENTS | {"redis_raw", "redis_py"}),
         **dict.fromkeys(("client_async_1x50", "client_async_throughput_1x50", "client_open_1x50"), CLIENTS),
     },
+    "workers": {
+        **dict.fromkeys(
+            [f"{part}_1x50" for part in ("one_core", "all_cores", "write_one_core", "write_all_cores")]
+            + ["one_core_100x50", "all_cores_100x50"],
+            WORKERS,
+        ),
+    },
+    "peers": dict.fromkeys(("bulk_load", *(f"read_{rows}x50" for rows in (1, 10, 100, 1_000)), "memory"), SERVED),
     "ingest": {"ingest_parquet": PARTS, "ingest_csv": PARTS},
     "load": {f"{kind}_1x50_{loop}": {OURS} for kind in ("read", "write") for loop in LOOPS},
 }
 NEEDED = {
+    "workers": H2load.missing() or native_missing(),
     "kernel": RedisBenchmark.missing(),
+    "peers": RedisBenchmark.missing(),
     "grpc": H2load.missing() or RedisBenchmark.missing() or Certificate.missing() or native_missing(),
 }
 OPTIONS = {
     "load": ["--write-share", "0.5", "--zipf", "0.9"],
     # All peers take part in `kernel`; a process for each of them again would only take time.
     "memory": ["--subjects", "featurestore,dict_lists"],
+    # Each of the others is a process and a server more, and shows nothing more of the command.
+    "peers": ["--subjects", ",".join(sorted(SERVED))],
     "scale": ["--subjects", "featurestore,dict_numpy"],
 }
 
@@ -68,7 +82,7 @@ def test_a_case_reports_each_subject_in_the_published_shape(case: str, tmp_path:
         found.setdefault(result["case"], set()).add(result["subject"])
         for figure in ("p50_us", "p99_us", "ops_per_s", "bytes_per_row"):
             assert result[figure] is None or result[figure] >= 0
-        measured = result["bytes_per_row"] if case == "memory" else result["p50_us"]
+        measured = result["bytes_per_row"] if result["case"].startswith("memory") else result["p50_us"]
         assert measured > 0
     assert found == EXPECTED[case]
 

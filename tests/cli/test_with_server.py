@@ -9,6 +9,8 @@ from typing import Protocol
 
 import pytest
 
+from tests.conftest import StartServer
+
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 
 
@@ -19,8 +21,8 @@ class Server(Protocol):
     def url(self) -> str: ...
 
 
-def featurestore(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "FEATURESTORE_SERVER": server.url}
+def featurestore(server: Server, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "FEATURESTORE_SERVER": server.url, **variables}
     command = [sys.executable, "-m", "featurestore", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
@@ -56,3 +58,28 @@ def test_a_refusal_of_the_server_comes_back_with_file_and_line(applied: Server, 
         f"error: {path}:3: feature service default.wrong: features[0].view: got 'carier_stats', "
         "expected one like 'carrier_stats', 'dest_stats'\n"
     )
+
+
+def test_status_shows_the_one_process_of_a_server(server: Server) -> None:
+    outcome = featurestore(server, "status")
+    head, _, row = outcome.stdout.splitlines()
+    assert head.split() == ["process", "pid", "state", "up", "restarts", "connections", "requests", "memory", "shared"]
+    assert row.split()[0::2][:2] == ["server", "serving"]
+    found = json.loads(featurestore(server, "status", "--json").stdout)
+    (process,) = found["processes"]
+    assert (process["role"], process["state"], process["restarts"]) == ("server", "serving", 0)
+    assert (process["connections"], process["requests"]) == (1, process["requests"])
+    assert process["requests"] >= 2
+    assert process["resident_bytes"] > process["shared_bytes"] > 0
+
+
+def test_status_of_a_directory_needs_no_answer_of_the_server(start_server: StartServer) -> None:
+    running = start_server("--workers", "2")
+    environment = {"FEATURESTORE_SEGMENTS": str(running.directory / "segments")}
+    by_directory = featurestore(running, "status", "--directory", str(running.directory), "--json", **environment)
+    names = [(process["role"], process["number"], process["state"]) for process in json.loads(by_directory.stdout)["processes"]]
+    assert names == [("supervisor", 0, "serving"), ("owner", 0, "serving"), ("reader", 1, "serving"), ("reader", 2, "serving")]
+    assert running.stop() == 0
+    outcome = featurestore(running, "status", "--directory", str(running.directory), **environment)
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+    assert outcome.stderr.endswith("status is not there: no server has these segments, or it does not serve yet\n")

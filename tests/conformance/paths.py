@@ -21,7 +21,7 @@ class Path(NamedTuple):
     engine: str
     """Of the server: native or grpcio; empty in this process."""
     transport: str
-    """tcp, tls, unix or shm; empty in this process."""
+    """tcp, tls, unix or shm; workers: tcp to a server of several processes; empty in this process."""
     library: str
     """Of the client: native or grpcio."""
     client: str
@@ -40,6 +40,7 @@ PATHS = [
         for client in ("blocking", "asyncio")
         if library == engine or transport == "tcp"  # what they say to each other is the same on every transport
     ),
+    *(Path(engine, "workers", engine, client) for engine in ENGINES for client in ("blocking", "asyncio")),
     *(Path("native", "shm", "native", client) for client in ("blocking", "asyncio")),
     Path("", "", "", "blocking"),
 ]
@@ -96,6 +97,8 @@ class Paths:
             files = (("--tls-certificate", "server.pem"), ("--tls-key", "server.key"))
             tls = [part for flag, name in files for part in (flag, str(self._certificates / name))]
             return self._start(engine, *tls)
+        if transport == "workers":
+            return self._start(engine, "--workers", "2")
         socket = self._folder / f"{engine}.sock"
         if transport == "unix":
             self.url(engine, "tcp")

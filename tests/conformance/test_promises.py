@@ -367,3 +367,18 @@ def test_reads_go_on_while_the_schema_changes(store: Project, beside: Project):
         reader.join()
     assert not failures
     assert all(seen)
+
+
+# ------------------------------------------------------------------------------------------------------------------ status
+
+
+def test_status_tells_of_each_process(client: Any) -> None:
+    found = client.status()
+    assert found["version"]
+    for process in found["processes"]:
+        assert process["role"] in ("server", "supervisor", "owner", "reader")
+        assert process["state"] == "serving"
+        assert process["pid"] > 0
+        assert process["uptime_s"] >= 0
+        assert process["resident_bytes"] > 0
+    assert any(process["role"] in ("server", "owner") for process in found["processes"])

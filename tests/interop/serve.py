@@ -12,7 +12,7 @@ import uvloop
 
 from featurestore.address import Address, UnixAddress
 from featurestore.server.listener import Listener
-from featurestore.server.run import Engine
+from featurestore.server.serving import Engine
 from featurestore.server.tls import Tls
 from tests.interop.service import methods
 

@@ -22,7 +22,7 @@ def test_every_block_is_of_a_language_that_is_tested_here():
 
 
 def test_python_prints_what_the_page_shows(
-    target: str, secured_target: str, certificates: Path, monkeypatch: pytest.MonkeyPatch
+    target: str, secured_target: str, certificates: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv("FEATURESTORE_API_KEY", "secret")
     here = {  # what stands on the page, and what stands for it here
@@ -30,6 +30,8 @@ def test_python_prints_what_the_page_shows(
         "grpcs://features.example.com:7400": f"grpcs://{secured_target}",
         "grpc://10.0.0.1:7400": f"grpc://{target}",
         "grpc://10.0.0.2:7400": f"grpc://{target.replace('127.0.0.1', 'localhost')}",
+        "shm://127.0.0.1": f"shm://{target}",
+        'open("features")': f'open("{tmp_path}", segments="{tmp_path / "segments"}")',
         "ca.pem": str(certificates / "ca.pem"),
         "timeout_s=0.05": "timeout_s=5",  # machines that test have other things to do
         "timeout_s=0.25": "timeout_s=5",

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from featurestore.server.context import CallContext
-from featurestore.server.methods import PREFIX, Methods
+from featurestore.server.methods import PREFIX, Methods, own_methods
+from featurestore.server.status import StatusBoard
 from featurestore.server.wire import featurestore_pb2 as public
 from featurestore.service import OnlineStore, ServiceLimits
 from featurestore.store import Limits
@@ -26,7 +27,8 @@ class LocalMethods:
     def __init__(self, directory: Path, **limits: Any) -> None:
         store_limits = Limits(**{name: limits.pop(name) for name in list(limits) if name in Limits.__slots__})
         self.service = OnlineStore.open(directory, store_limits=store_limits, limits=ServiceLimits(**limits), shards=4)
-        self.methods = Methods(self.service)
+        board = StatusBoard.of_this_process()
+        self.methods = Methods(own_methods(self.service, board, board.slots[0]))
         self.runner = asyncio.Runner()
 
     def raw(self, path: str, data: bytes, context: CallContext | None = None) -> bytes:

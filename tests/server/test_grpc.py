@@ -42,11 +42,14 @@ def batch(*keys: int) -> public.WriteBatch:
     )
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(
+    scope="module", params=[(engine, workers) for engine in ENGINES for workers in (0, 2)], ids="{0[0]}-{0[1]}".format
+)
 def start(request, start_server):
-    """Starts servers of each engine."""
-    require_engine(request.param)
-    return partial(start_server, "--grpc-engine", request.param)
+    """Starts servers of each engine, of one process and of several."""
+    engine, workers = request.param
+    require_engine(engine)
+    return partial(start_server, "--grpc-engine", engine, "--workers", str(workers))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from featurestore_client import errors
 
 from featurestore.server.in_process import InProcessTransport
 from featurestore.server.methods import PREFIX
-from featurestore.server.run import open_service
+from featurestore.server.opening import open_service
 from featurestore.server.wire import featurestore_pb2 as public
 from featurestore.settings import load_settings
 

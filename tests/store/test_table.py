@@ -250,7 +250,20 @@ def test_rows_and_bytes_over_the_limit_are_refused_before_anything_is_written(di
         assert table.write([np.arange(100)], NOW, {}, now_us=0).inserted == 100
 
 
-def test_full_memory_is_an_error_and_reads_go_on(directory: Path) -> None:
+def test_large_batch_leaves_committed_memory_for_another(directory: Path) -> None:
+    with Store.open(directory, shards=16) as store:
+        table = store.create_table(view("float32[50]"), USER)
+        values = Column(np.zeros((20_000, 50), np.float32))
+        batch_bytes = 20_000 * table._snapshot.layout.row_bytes
+        for written in range(1, 5):
+            table.write([np.arange((written - 1) * 20_000, written * 20_000)], NOW, {"f0": values}, now_us=0)
+            arenas = (directory / "segments" / "default.v").glob("a*-*")
+            committed_bytes = sum(path.stat().st_blocks * 512 for path in arenas)
+            assert 0.8 < committed_bytes / batch_bytes - written < 1.2, "of a batch"
+
+
+@pytest.mark.parametrize("at_once", [500, 1_000], ids=["small batches", "large ones, with memory committed ahead"])
+def test_full_memory_is_an_error_and_reads_go_on(directory: Path, at_once: int) -> None:
     mount = directory / "small"
     mount.mkdir()
     if subprocess.run(
@@ -262,8 +275,8 @@ def test_full_memory_is_an_error_and_reads_go_on(directory: Path) -> None:
             table = store.create_table(view("float32[200]"), USER)
 
             def fill() -> None:
-                for first in range(0, 100_000, 500):
-                    keys = np.arange(first, first + 500)
+                for first in range(0, 100_000, at_once):
+                    keys = np.arange(first, first + at_once)
                     values = np.repeat(keys, 200).reshape(-1, 200).astype(np.float32)
                     table.write([keys], NOW, {"f0": Column(values)}, now_us=0)
 
@@ -271,7 +284,7 @@ def test_full_memory_is_an_error_and_reads_go_on(directory: Path) -> None:
                 fill()
             rows = table.stats().rows
             assert rows > 0
-            assert rows % 500 == 0
+            assert rows % at_once == 0
             got = np.frombuffer(read(table, np.arange(rows), ["f0"]).values, np.float32).reshape(rows, 200)
             assert (got == np.arange(rows)[:, None]).all()
             assert table.write([np.arange(rows)], NOW, {}, now_us=0).equal == rows

@@ -68,9 +68,7 @@ class Address:
 
 
 def is_beside(address: Address) -> bool:
-    """Whether the server's unix socket is on this machine, and its host is this machine."""
-    if not address.prefers_unix or not local_socket.find(address.port):
-        return False
+    """Whether a server's host is this machine."""
     try:
         resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError:

@@ -15,7 +15,7 @@ from featurestore_client import direct_write
 from featurestore_client.blocking_connection import tune
 from featurestore_client.busy_polling import BusyPolling
 from featurestore_client.errors import FeatureStoreError, UnavailableError
-from featurestore_client.grpc_framing import FramingError, MessageReader, frame
+from featurestore_client.grpc_framing import FramingError, MessageReader, prefix_of
 from featurestore_client.http2 import CANCEL, NEVER, Headers, ProtocolError, StreamEvent
 from featurestore_client.http2_calls import MESSAGE_BYTES_MAX, STREAM_ID_LAST, Calls, Reply, new_session, too_late
 
@@ -296,7 +296,8 @@ class _StreamCall:
         """Draws the requests, no faster than the server takes them."""
         try:
             async for request in requests:
-                self._connection.send(self.stream_id, frame(request))
+                self._connection.send(self.stream_id, prefix_of(request))
+                self._connection.send(self.stream_id, request)
                 while self._connection.unsent(self.stream_id) >= UNSENT_BYTES_MAX:
                     self.drained.clear()
                     await self.drained.wait()

@@ -19,7 +19,7 @@ from typing import Final
 
 from featurestore_client.blocking_connection import RECEIVE_BYTES, dial
 from featurestore_client.errors import CancelledError
-from featurestore_client.grpc_framing import FramingError, MessageReader, frame
+from featurestore_client.grpc_framing import FramingError, MessageReader, prefix_of
 from featurestore_client.http2 import NEVER, ProtocolError, Session, StreamEvent
 from featurestore_client.http2_calls import MESSAGE_BYTES_MAX, Calls, new_session, too_late
 
@@ -113,7 +113,7 @@ class BlockingStream:
         last: BaseException | None = _END
         try:
             for request in requests:
-                if not self._put(frame(request)):
+                if not self._put(request):
                     return
         except BaseException as error:
             last = error
@@ -163,6 +163,7 @@ class BlockingStream:
             except queue.Empty:
                 return
             if isinstance(item, bytes):
+                self._session.send(self._stream_id, prefix_of(item))
                 self._session.send(self._stream_id, item)
             elif item is _END:
                 self._all_drawn = True

@@ -123,6 +123,12 @@ def description(method: str, project: str, name: str) -> Call[dict[str, Any]]:
     )
 
 
+def status() -> Call[dict[str, Any]]:
+    """GetStatus."""
+    request = wire.GetStatusRequest().SerializeToString()
+    return Call(SERVICE + "GetStatus", request, lambda encoded: as_mapping(wire.GetStatusResponse.FromString(encoded)), True)
+
+
 def view_schema(view: Mapping[str, Any], entity: Mapping[str, Any]) -> ViewSchema:
     """The schema of a view from the descriptions of it and its entity."""
     return ViewSchema(

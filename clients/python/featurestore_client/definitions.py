@@ -145,6 +145,8 @@ def as_mapping(message: Message) -> Document:
             mapping[field.name] = [as_mapping(each) if isinstance(each, Message) else each for each in value]
         elif isinstance(value, Message):
             mapping[field.name] = as_mapping(value) if message.HasField(field.name) else None
+        elif field.has_presence and not message.HasField(field.name):
+            mapping[field.name] = None
         else:
             mapping[field.name] = None if value == "" and field.name in _OPTIONAL_TEXTS else value
     return mapping

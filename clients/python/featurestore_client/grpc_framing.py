@@ -13,6 +13,9 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 PREFIX_BYTES: Final = 5
 """Before each message: whether it is compressed (one byte), and its length (four, big-endian)."""
 
+PIECE_BYTES_MIN: Final = 32 << 10
+"""Smaller pieces of a message are put together as they come: each would take more than its bytes."""
+
 STATUS_NAMES: Final = (
     "OK",
     "CANCELLED",
@@ -75,7 +78,12 @@ def frame(message: bytes, *, compress: bool = False) -> bytes:
         packer = zlib.compressobj(wbits=_GZIP)
         message = packer.compress(message) + packer.flush()
         return b"\1" + len(message).to_bytes(4, "big") + message
-    return b"\0" + len(message).to_bytes(4, "big") + message
+    return prefix_of(message) + message
+
+
+def prefix_of(message: bytes) -> bytes:
+    """What goes before a message that is not compressed: for a long one, which is sent without a copy."""
+    return b"\0" + len(message).to_bytes(4, "big")
 
 
 def unframe(data: bytes, message_bytes_max: int) -> bytes | None:
@@ -92,45 +100,53 @@ class MessageReader:
     def __init__(self, message_bytes_max: int, encoding: str = "identity") -> None:
         self._message_bytes_max = message_bytes_max
         self._encoding = encoding
-        self._held = bytearray()  # of one message; and not its pieces, each of which would take more than its bytes
-        self._need = PREFIX_BYTES
+        self._prefix = b""  # of one message, as far as it has come
+        self._pieces: list[bytes | bytearray] = []  # of its body; joined once
+        self._size = self._missing = 0  # of the body
         self.compressed: list[bool] = []
+        self.held_bytes = 0
+        """Of a message that has begun."""
 
     @property
     def is_between(self) -> bool:
         """Whether a message has just ended, or none begun."""
-        return not self._held
-
-    @property
-    def held_bytes(self) -> int:
-        """Of a message that has begun."""
-        return len(self._held)
+        return not self._prefix
 
     def read(self, data: bytes) -> list[bytes]:
         """The messages that end in ``data``. Raises FramingError."""
         messages: list[bytes] = []
         self.compressed = []
-        held = self._held
-        if held:
-            held += data
-            if len(held) < self._need:
-                return messages
-        position = 0
-        with memoryview(held or data) as view:
-            while len(view) - position >= PREFIX_BYTES:
-                size = int.from_bytes(view[position + 1 : position + PREFIX_BYTES], "big")
-                if size > self._message_bytes_max:
-                    raise too_large(size, self._message_bytes_max)
-                end = position + PREFIX_BYTES + size
-                if end > len(view):
+        rest = memoryview(data)
+        while rest:
+            if len(self._prefix) < PREFIX_BYTES:
+                taken = PREFIX_BYTES - len(self._prefix)
+                self._prefix += rest[:taken]
+                rest = rest[taken:]
+                if len(self._prefix) < PREFIX_BYTES:
                     break
-                messages.append(self._message(view[position], bytes(view[position + PREFIX_BYTES : end])))
-                position = end
-            self._held = bytearray(view[position:])
-        self._need = PREFIX_BYTES
-        if len(self._held) >= PREFIX_BYTES:
-            self._need += int.from_bytes(self._held[1:PREFIX_BYTES], "big")
+                self._size = self._missing = int.from_bytes(self._prefix[1:], "big")
+                if self._size > self._message_bytes_max:
+                    raise too_large(self._size, self._message_bytes_max)
+            piece = rest[: self._missing]
+            rest = rest[len(piece) :]
+            self._missing -= len(piece)
+            if self._missing:
+                self._keep(data if len(piece) == len(data) else piece)
+                break
+            messages.append(self._message(self._prefix[0], b"".join((*self._pieces, piece))))
+            self._prefix = b""
+            self._pieces.clear()
+            self._size = 0
+        self.held_bytes = len(self._prefix) + self._size - self._missing
         return messages
+
+    def _keep(self, piece: bytes | memoryview) -> None:
+        if len(piece) >= PIECE_BYTES_MIN:
+            self._pieces.append(bytes(piece))  # which copies only a part of something
+        elif self._pieces and len(self._pieces[-1]) < PIECE_BYTES_MIN:
+            self._pieces[-1] += piece
+        else:
+            self._pieces.append(bytearray(piece))
 
     def _message(self, flag: int, body: bytes) -> bytes:
         self.compressed.append(flag == 1)

@@ -23,6 +23,7 @@ from featurestore_client.addresses import Address
 from featurestore_client.errors import (
     CancelledError,
     FeatureStoreError,
+    NotSentError,
     Violation,
     error_of,
     violations_in,
@@ -31,6 +32,7 @@ from featurestore_client.tls import Tls
 
 MESSAGE_BYTES_MAX = 256 << 20
 _STATUS_DETAILS = "grpc-status-details-bin"
+_NO_CONNECTION = "failed to connect to all addresses"  # grpc's words where it had none to send a call on
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
@@ -97,6 +99,8 @@ class Target:
             message = f"{method_path.rpartition('/')[2]} did not end within {timeout_s:.3g} s"
         elif code == "UNAVAILABLE":
             message = f"{message} (server {self.address.text})"
+            if message.startswith(_NO_CONNECTION):
+                return NotSentError(message)
         violations: tuple[Violation, ...] = ()
         for key, value in failure.trailing_metadata() or ():
             if key == _STATUS_DETAILS and isinstance(value, bytes):

@@ -6,7 +6,7 @@ are swapped as one, so that a thread never reads an answer by a schema that its 
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from featurestore_client.answers import AnswerSchema, FeatureBatch, matrix_of
@@ -26,7 +26,7 @@ SELECTIONS_MAX = 1_024
 class Selection:
     """What to read, as one request after another says it."""
 
-    __slots__ = ("_current", "_encoded", "event_timestamps", "expired_values", "local", "project")
+    __slots__ = ("_current", "_encoded", "event_timestamps", "expired_values", "local", "project", "quick")
 
     def __init__(self, encoded: bytes, project: str, *, event_timestamps: bool, expired_values: bool) -> None:
         self._encoded = encoded
@@ -35,6 +35,8 @@ class Selection:
         self.expired_values = expired_values
         self.local: LocalRead | None = None
         """How to read it without a call, once that is known."""
+        self.quick: Callable[[Any], FeatureBatch | None] | None = None
+        """The shortest way of ``local``, where it has one."""
         self._current: tuple[bytes, AnswerSchema | None] = get_request_prefix(encoded, None), None
 
     @property
@@ -78,14 +80,15 @@ class Selections:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._selections: dict[tuple[object, ...], Selection] = {}
+        self.known: dict[tuple[object, ...], Selection] = {}
+        """By features, project, event_timestamps, expired_values."""
 
     def find(self, features: str | Sequence[str], project: str, event_timestamps: bool, expired_values: bool) -> Selection:
         """The selection of a service by name, or of a list of ``view:feature``."""
         try:
             wanted = features if isinstance(features, str) else tuple(features)
             identity = (wanted, project, event_timestamps, expired_values)
-            return self._selections[identity]
+            return self.known[identity]
         except KeyError:
             return self._add(identity, wanted, project, event_timestamps, expired_values)
         except TypeError:
@@ -115,6 +118,6 @@ class Selections:
             expired_values=bool(expired_values),
         )
         with self._lock:
-            while len(self._selections) >= SELECTIONS_MAX:
-                del self._selections[next(iter(self._selections))]
-            return self._selections.setdefault(identity, selection)
+            while len(self.known) >= SELECTIONS_MAX:
+                del self.known[next(iter(self.known))]
+            return self.known.setdefault(identity, selection)

@@ -24,8 +24,9 @@ from featurestore_client.tables.alignment import align
 from featurestore_client.tables.catalog import Catalog
 from featurestore_client.tables.columns import Values, VarColumn
 from featurestore_client.tables.lookups import LookupFeature, Lookups, LookupTable
+from featurestore_client.tables.mapped_tables import MappedTables
 from featurestore_client.tables.quick_read import MatrixRead
-from featurestore_client.tables.table import ReadLimits, TableReader
+from featurestore_client.tables.table import TableReader
 from featurestore_client.types import DataType
 from featurestore_client.wire import featurestore_raw_pb2 as wire
 
@@ -39,7 +40,15 @@ Tables = Callable[[str, str], TableReader]
 class LocalRead:
     """One selection, compiled from the schema of an answer. ``read`` gives None for what the server must answer."""
 
-    __slots__ = ("_answer_of", "_catalog", "_expired_values", "_lookups", "_quick", "_rows_max", "_schema", "_version")
+    __slots__ = (
+        "_catalog",
+        "_expired_values",
+        "_lookups",
+        "_rows_max",
+        "_schema",
+        "_version",
+        "quick",
+    )
 
     def __init__(self, selection: Selection, schema: AnswerSchema, catalog: Catalog, version: int, tables: Tables) -> None:
         self._schema, self._catalog, self._version = schema, catalog, version
@@ -60,7 +69,7 @@ class LocalRead:
             expired_values=selection.expired_values,
         )
         self._rows_max = min(catalog.read_rows_max, catalog.read_bytes_max // max(1, lookups.row_bytes))
-        self._quick: MatrixRead[FeatureBatch] | None = None
+        self.quick: Callable[[Any], FeatureBatch | None] | None = None
         key_types = [each.text for each in schema.join_keys.values()]
         if (
             lookups.is_matrix
@@ -70,7 +79,7 @@ class LocalRead:
         ):
             projection = found[0].table.projection(schema.features, null_row_bytes=(len(features) + 7) // 8)
             key_name = next(iter(schema.join_keys))
-            self._quick = MatrixRead(
+            quick: MatrixRead[FeatureBatch] = MatrixRead(
                 catalog,
                 version,
                 found[0].table,
@@ -82,10 +91,11 @@ class LocalRead:
                 _message,
                 _NOTHING_ELSE,
             )
+            self.quick = quick.read
 
     def read(self, keys: Mapping[str, Any]) -> FeatureBatch | None:
         """The rows of these keys."""
-        if self._quick is not None and (batch := self._quick.read(keys)) is not None:
+        if self.quick is not None and (batch := self.quick(keys)) is not None:
             return batch
         if not self._catalog.is_served or self._catalog.version != self._version:
             return None
@@ -170,9 +180,11 @@ class LocalReads:
         if schema is None or not schema.view_keys or self._catalog.version != version:
             return
         try:
-            selection.local = LocalRead(selection, schema, self._catalog, version, self._tables)
+            local = LocalRead(selection, schema, self._catalog, version, self._tables)
         except (FeatureStoreError, OSError):
-            selection.local = None  # a table that goes at this moment: the next answer says more
+            selection.local = selection.quick = None  # a table that goes at this moment: the next answer says more
+        else:
+            selection.local, selection.quick = local, local.quick
 
 
 class SharedMemory:
@@ -239,7 +251,7 @@ class SharedMemory:
             )
         else:
             self._catalog = catalog
-            self._local = LocalReads(catalog, _MappedTables(directory, catalog).table)
+            self._local = LocalReads(catalog, MappedTables(directory, catalog).table)
 
     def refuse(self, error: FeatureStoreError) -> None:
         """The server did not let its memory be mapped. Raises the reason where it is required."""
@@ -247,26 +259,3 @@ class SharedMemory:
         self._again_at = time.monotonic() + ATTACH_AGAIN_S
         if self._required:
             raise error
-
-
-class _MappedTables:
-    """Tables of a directory, mapped when they are first read, and again after the definitions have moved."""
-
-    def __init__(self, directory: Path, catalog: Catalog) -> None:
-        self._directory, self._catalog = directory, catalog
-        self._limits = ReadLimits(
-            key_bytes_max=catalog.key_bytes_max,
-            batch_rows_max=catalog.read_rows_max,
-            read_string_bytes_max=catalog.read_bytes_max,
-        )
-        self._version = 0
-        self._tables: dict[tuple[str, str], TableReader] = {}
-
-    def table(self, project: str, view: str) -> TableReader:
-        if self._catalog.version != self._version:
-            self._version = self._catalog.version
-            self._tables = {}
-        table = self._tables.get((project, view))
-        if table is None:
-            table = self._tables[project, view] = TableReader.attach(self._directory / f"{project}.{view}", limits=self._limits)
-        return table

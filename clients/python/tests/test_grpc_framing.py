@@ -145,6 +145,22 @@ def test_pieces_of_a_message_take_no_more_memory_than_its_bytes():
     assert peak < 300_000
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 150_000), min_size=1, max_size=4), st.lists(st.integers(1, 70_000), min_size=1, max_size=8))
+def test_messages_are_the_same_however_large_the_pieces_are_that_they_come_in(sizes, pieces):
+    messages = [bytes([index]) * size for index, size in enumerate(sizes)]
+    sent = b"".join(map(frame, messages))
+    reader, found, position = MessageReader(1 << 20), [], 0
+    while position < len(sent):
+        piece = pieces[position % len(pieces)]
+        found += reader.read(sent[position : position + piece])
+        position = min(position + piece, len(sent))
+        read_whole = sum(len(message) + 5 for message in found)
+        assert reader.held_bytes == position - read_whole
+        assert reader.is_between == (reader.held_bytes == 0)
+    assert found == messages
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=10), st.sampled_from(["identity", "gzip"]))
 def test_whatever_comes_is_read_or_refused(pieces, encoding):

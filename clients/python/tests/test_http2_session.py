@@ -155,6 +155,14 @@ def test_a_request_and_its_answer_arrive_as_one_event_each(pair):
     assert pair.client.session.open_streams == pair.server.session.open_streams == 0
 
 
+def test_a_server_counts_the_streams_that_its_peer_began(pair):
+    for begun in range(3):
+        assert (pair.server.session.peer_streams, pair.client.session.peer_streams) == (begun, 0)
+        pair.client.session.request(HEAD, b"question")
+        (event,) = pair.server.receive(pair.client.take())
+        pair.server.session.reset(event.stream_id, CANCEL)
+
+
 def test_equal_heads_are_the_same_object(pair):
     for _ in range(2):
         pair.client.session.request(HEAD, b"x")

@@ -88,33 +88,40 @@ DESCRIPTOR = _default_pool().AddSerializedFile(
     b'tureServiceResponse\x128\n\x0ffeature_service\x18\x01 \x01(\x0b2\x1f.featurestore.v1.F'
     b'eatureService\x12-\n\x06schema\x18\x02 \x01(\x0b2\x1d.featurestore.v1.AnswerSchema"\x18\n\x16'
     b'GetSharedMemoryRequest">\n\x17GetSharedMemoryResponse\x12\x11\n\tdirectory\x18\x01'
-    b' \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\x06"N\n\x06Status\x12\x0c\n\x04code\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12'
-    b'%\n\x07details\x18\x03 \x03(\x0b2\x14.google.protobuf.Any">\n\x0cErrorDetails\x12.\n\nviolat'
-    b'ions\x18\x01 \x03(\x0b2\x1a.featurestore.v1.Violation"K\n\tViolation\x12\r\n\x05field\x18\x01 \x01'
-    b'(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x10\n\x08expected\x18\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t*@\n\x0bValueStat'
-    b'us\x12\x0b\n\x07PRESENT\x10\x00\x12\x08\n\x04NULL\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0b\n\x07EXPIRED\x10\x032\xfc\n\n\x0cFeatur'
-    b'eStore\x12X\n\x0bGetFeatures\x12#.featurestore.v1.GetFeaturesRequest\x1a$.fea'
-    b'turestore.v1.GetFeaturesResponse\x12^\n\rWriteFeatures\x12%.featurestore'
-    b'.v1.WriteFeaturesRequest\x1a&.featurestore.v1.WriteFeaturesResponse'
-    b"\x12e\n\x0eIngestFeatures\x12&.featurestore.v1.IngestFeaturesRequest\x1a'.fea"
-    b'turestore.v1.IngestFeaturesResponse(\x010\x01\x12a\n\x0eDeleteFeatures\x12&.feat'
-    b"urestore.v1.DeleteFeaturesRequest\x1a'.featurestore.v1.DeleteFeatur"
-    b'esResponse\x12F\n\x05Apply\x12\x1d.featurestore.v1.ApplyRequest\x1a\x1e.featurestor'
-    b'e.v1.ApplyResponse\x12[\n\x0cListProjects\x12$.featurestore.v1.ListProject'
-    b'sRequest\x1a%.featurestore.v1.ListProjectsResponse\x12[\n\x0cListEntities\x12'
-    b'$.featurestore.v1.ListEntitiesRequest\x1a%.featurestore.v1.ListEnti'
-    b'tiesResponse\x12g\n\x10ListFeatureViews\x12(.featurestore.v1.ListFeatureVi'
-    b'ewsRequest\x1a).featurestore.v1.ListFeatureViewsResponse\x12p\n\x13ListFea'
-    b'tureServices\x12+.featurestore.v1.ListFeatureServicesRequest\x1a,.feat'
-    b'urestore.v1.ListFeatureServicesResponse\x12U\n\nListTables\x12".features'
-    b'tore.v1.ListTablesRequest\x1a#.featurestore.v1.ListTablesResponse\x12a'
-    b"\n\x0eDescribeEntity\x12&.featurestore.v1.DescribeEntityRequest\x1a'.featu"
-    b'restore.v1.DescribeEntityResponse\x12p\n\x13DescribeFeatureView\x12+.featu'
-    b'restore.v1.DescribeFeatureViewRequest\x1a,.featurestore.v1.Describe'
-    b'FeatureViewResponse\x12y\n\x16DescribeFeatureService\x12..featurestore.v1.'
-    b'DescribeFeatureServiceRequest\x1a/.featurestore.v1.DescribeFeatureS'
-    b"erviceResponse\x12d\n\x0fGetSharedMemory\x12'.featurestore.v1.GetSharedMem"
-    b'oryRequest\x1a(.featurestore.v1.GetSharedMemoryResponseb\x06proto3'
+    b' \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\x06"\x12\n\x10GetStatusRequest"Q\n\x11GetStatusResponse\x12'
+    b'\x0f\n\x07version\x18\x01 \x01(\t\x12+\n\tprocesses\x18\x02 \x03(\x0b2\x18.featurestore.v1.Process"\xd1\x01'
+    b'\n\x07Process\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 '
+    b'\x01(\x04\x12\x10\n\x08uptime_s\x18\x05 \x01(\x01\x12\x10\n\x08restarts\x18\x06 \x01(\x04\x12\x18\n\x0bconnections\x18\x07 \x01(\x04H\x00\x88\x01'
+    b'\x01\x12\x10\n\x08requests\x18\x08 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\t \x01(\x04\x12\x14\n\x0cshared_bytes\x18\n \x01('
+    b'\x04B\x0e\n\x0c_connections"N\n\x06Status\x12\x0c\n\x04code\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07de'
+    b'tails\x18\x03 \x03(\x0b2\x14.google.protobuf.Any">\n\x0cErrorDetails\x12.\n\nviolations\x18'
+    b'\x01 \x03(\x0b2\x1a.featurestore.v1.Violation"K\n\tViolation\x12\r\n\x05field\x18\x01 \x01(\t\x12\r\n'
+    b'\x05value\x18\x02 \x01(\t\x12\x10\n\x08expected\x18\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t*@\n\x0bValueStatus\x12\x0b\n'
+    b'\x07PRESENT\x10\x00\x12\x08\n\x04NULL\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0b\n\x07EXPIRED\x10\x032\xd0\x0b\n\x0cFeatureStor'
+    b'e\x12X\n\x0bGetFeatures\x12#.featurestore.v1.GetFeaturesRequest\x1a$.features'
+    b'tore.v1.GetFeaturesResponse\x12^\n\rWriteFeatures\x12%.featurestore.v1.W'
+    b'riteFeaturesRequest\x1a&.featurestore.v1.WriteFeaturesResponse\x12e\n\x0eI'
+    b"ngestFeatures\x12&.featurestore.v1.IngestFeaturesRequest\x1a'.features"
+    b'tore.v1.IngestFeaturesResponse(\x010\x01\x12a\n\x0eDeleteFeatures\x12&.featurest'
+    b"ore.v1.DeleteFeaturesRequest\x1a'.featurestore.v1.DeleteFeaturesRes"
+    b'ponse\x12F\n\x05Apply\x12\x1d.featurestore.v1.ApplyRequest\x1a\x1e.featurestore.v1.'
+    b'ApplyResponse\x12[\n\x0cListProjects\x12$.featurestore.v1.ListProjectsRequ'
+    b'est\x1a%.featurestore.v1.ListProjectsResponse\x12[\n\x0cListEntities\x12$.fea'
+    b'turestore.v1.ListEntitiesRequest\x1a%.featurestore.v1.ListEntitiesR'
+    b'esponse\x12g\n\x10ListFeatureViews\x12(.featurestore.v1.ListFeatureViewsRe'
+    b'quest\x1a).featurestore.v1.ListFeatureViewsResponse\x12p\n\x13ListFeatureS'
+    b'ervices\x12+.featurestore.v1.ListFeatureServicesRequest\x1a,.featurest'
+    b'ore.v1.ListFeatureServicesResponse\x12U\n\nListTables\x12".featurestore.'
+    b'v1.ListTablesRequest\x1a#.featurestore.v1.ListTablesResponse\x12a\n\x0eDes'
+    b"cribeEntity\x12&.featurestore.v1.DescribeEntityRequest\x1a'.featuresto"
+    b're.v1.DescribeEntityResponse\x12p\n\x13DescribeFeatureView\x12+.featuresto'
+    b're.v1.DescribeFeatureViewRequest\x1a,.featurestore.v1.DescribeFeatu'
+    b'reViewResponse\x12y\n\x16DescribeFeatureService\x12..featurestore.v1.Descr'
+    b'ibeFeatureServiceRequest\x1a/.featurestore.v1.DescribeFeatureServic'
+    b"eResponse\x12d\n\x0fGetSharedMemory\x12'.featurestore.v1.GetSharedMemoryRe"
+    b'quest\x1a(.featurestore.v1.GetSharedMemoryResponse\x12R\n\tGetStatus\x12!.f'
+    b'eaturestore.v1.GetStatusRequest\x1a".featurestore.v1.GetStatusRespo'
+    b'nseb\x06proto3'
 )
 _messages = DESCRIPTOR.message_types_by_name
 _enums = DESCRIPTOR.enum_types_by_name
@@ -170,6 +177,9 @@ DescribeFeatureServiceRequest = _message_class(_messages["DescribeFeatureService
 DescribeFeatureServiceResponse = _message_class(_messages["DescribeFeatureServiceResponse"])
 GetSharedMemoryRequest = _message_class(_messages["GetSharedMemoryRequest"])
 GetSharedMemoryResponse = _message_class(_messages["GetSharedMemoryResponse"])
+GetStatusRequest = _message_class(_messages["GetStatusRequest"])
+GetStatusResponse = _message_class(_messages["GetStatusResponse"])
+Process = _message_class(_messages["Process"])
 Status = _message_class(_messages["Status"])
 ErrorDetails = _message_class(_messages["ErrorDetails"])
 Violation = _message_class(_messages["Violation"])

@@ -361,6 +361,28 @@ class GetSharedMemoryResponse(Message):
     instance: int
     def __init__(self, *, directory: str | None = ..., instance: int | None = ...) -> None: ...
 
+class GetStatusRequest(Message):
+    def __init__(self) -> None: ...
+
+class GetStatusResponse(Message):
+    version: str
+    @property
+    def processes(self) -> RepeatedCompositeFieldContainer[Process]: ...
+    def __init__(self, *, version: str | None = ..., processes: Iterable[Process | Mapping[str, Any]] | None = ...) -> None: ...
+
+class Process(Message):
+    role: str
+    number: int
+    state: str
+    pid: int
+    uptime_s: float
+    restarts: int
+    connections: int
+    requests: int
+    resident_bytes: int
+    shared_bytes: int
+    def __init__(self, *, role: str | None = ..., number: int | None = ..., state: str | None = ..., pid: int | None = ..., uptime_s: float | None = ..., restarts: int | None = ..., connections: int | None = ..., requests: int | None = ..., resident_bytes: int | None = ..., shared_bytes: int | None = ...) -> None: ...
+
 class Status(Message):
     code: int
     message: str

@@ -90,11 +90,16 @@ DESCRIPTOR = _default_pool().AddSerializedFile(
     b'_service\x18\x01 \x01(\x0b2#.featurestore.v1.raw.FeatureService\x121\n\x06schema\x18\x02 '
     b'\x01(\x0b2!.featurestore.v1.raw.AnswerSchema"\x18\n\x16GetSharedMemoryRequest'
     b'">\n\x17GetSharedMemoryResponse\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\x06'
-    b'"N\n\x06Status\x12\x0c\n\x04code\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07details\x18\x03 \x03(\x0b2\x14.goo'
-    b'gle.protobuf.Any"B\n\x0cErrorDetails\x122\n\nviolations\x18\x01 \x03(\x0b2\x1e.featurest'
-    b'ore.v1.raw.Violation"K\n\tViolation\x12\r\n\x05field\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12'
-    b'\x10\n\x08expected\x18\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t*@\n\x0bValueStatus\x12\x0b\n\x07PRESENT\x10\x00\x12\x08\n'
-    b'\x04NULL\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0b\n\x07EXPIRED\x10\x03b\x06proto3'
+    b'"\x12\n\x10GetStatusRequest"U\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12/\n\tpr'
+    b'ocesses\x18\x02 \x03(\x0b2\x1c.featurestore.v1.raw.Process"\xd1\x01\n\x07Process\x12\x0c\n\x04role\x18'
+    b'\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x04\x12\x10\n\x08uptime_s\x18\x05 '
+    b'\x01(\x01\x12\x10\n\x08restarts\x18\x06 \x01(\x04\x12\x18\n\x0bconnections\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x10\n\x08requests\x18\x08 \x01('
+    b'\x04\x12\x16\n\x0eresident_bytes\x18\t \x01(\x04\x12\x14\n\x0cshared_bytes\x18\n \x01(\x04B\x0e\n\x0c_connections"'
+    b'N\n\x06Status\x12\x0c\n\x04code\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07details\x18\x03 \x03(\x0b2\x14.goog'
+    b'le.protobuf.Any"B\n\x0cErrorDetails\x122\n\nviolations\x18\x01 \x03(\x0b2\x1e.featuresto'
+    b're.v1.raw.Violation"K\n\tViolation\x12\r\n\x05field\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x10'
+    b'\n\x08expected\x18\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t*@\n\x0bValueStatus\x12\x0b\n\x07PRESENT\x10\x00\x12\x08\n\x04'
+    b'NULL\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0b\n\x07EXPIRED\x10\x03b\x06proto3'
 )
 _messages = DESCRIPTOR.message_types_by_name
 _enums = DESCRIPTOR.enum_types_by_name
@@ -150,6 +155,9 @@ DescribeFeatureServiceRequest = _message_class(_messages["DescribeFeatureService
 DescribeFeatureServiceResponse = _message_class(_messages["DescribeFeatureServiceResponse"])
 GetSharedMemoryRequest = _message_class(_messages["GetSharedMemoryRequest"])
 GetSharedMemoryResponse = _message_class(_messages["GetSharedMemoryResponse"])
+GetStatusRequest = _message_class(_messages["GetStatusRequest"])
+GetStatusResponse = _message_class(_messages["GetStatusResponse"])
+Process = _message_class(_messages["Process"])
 Status = _message_class(_messages["Status"])
 ErrorDetails = _message_class(_messages["ErrorDetails"])
 Violation = _message_class(_messages["Violation"])

@@ -14,7 +14,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_XDECREF
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy
@@ -59,6 +59,7 @@ cdef enum:
     PAUSE = -526  # NGHTTP2_ERR_PAUSE
     HEADER_OVERHEAD_BYTES = 32  # of each header, as SETTINGS_MAX_HEADER_LIST_SIZE counts: RFC 9113, section 6.5.2
     HARD_HEADER_FACTOR = 16  # a block so many times over the limit is no mistake
+    DATA_GROWTH = 4  # of what is there, for DATA in several frames of one receive
     TAKE_BYTES = 512  # room for the frames around what is queued
 
 
@@ -116,7 +117,7 @@ cdef class StreamEvent:
     cdef readonly bytes trailers
     cdef readonly bint ended
     cdef readonly int error_code
-    cdef list _more  # DATA after the first, until the end of the receive
+    cdef Py_ssize_t _length  # of data; what it has beyond that is room for more DATA, until the end of the receive
 
 
 @cython.final
@@ -165,6 +166,7 @@ cdef class Session:
     cdef bytes _block_apart
     cdef bytes _last_head
     cdef size_t _header_bytes_max
+    cdef Py_ssize_t _input_bytes  # of the receive under way
 
     cdef int _control_frames, _control_frames_max
     cdef double _control_period_s, _counted_from_s
@@ -261,6 +263,7 @@ cdef class Session:
         cdef Py_buffer view
         cdef ssize_t taken
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        self._input_bytes = view.len
         try:
             taken = nghttp2_session_mem_recv(self._session, <const uint8_t *>view.buf, view.len)
         finally:
@@ -278,9 +281,8 @@ cdef class Session:
         cdef _Stream stream
         self._events = []
         for event in events:
-            if event._more is not None:
-                event.data = b"".join(event._more)
-                event._more = None
+            if event._length < PyBytes_GET_SIZE(event.data):
+                _cut(event)
             stream = self._streams.get(event.stream_id)
             if stream is not None:
                 stream.event = None
@@ -468,6 +470,11 @@ cdef class Session:
         return len(self._streams)
 
     @property
+    def peer_streams(self):
+        """How many streams the peer has begun, by the number of the last one."""
+        return (nghttp2_session_get_last_proc_stream_id(self._session) + 1) // 2
+
+    @property
     def streams_max(self):
         """How many streams the peer takes at a time."""
         return nghttp2_session_get_remote_settings(self._session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
@@ -565,13 +572,17 @@ cdef class Session:
 
     cdef int _add_data(self, _Stream stream, const uint8_t *data, size_t length) except -1:
         cdef StreamEvent event = self._event(stream)
-        cdef bytes chunk = PyBytes_FromStringAndSize(<const char *>data, length)
-        if event._more is not None:
-            event._more.append(chunk)
-        elif PyBytes_GET_SIZE(event.data) == 0:
-            event.data = chunk
+        cdef Py_ssize_t needed = event._length + length
+        cdef bytes grown
+        if event._length == 0:  # the only DATA of this receive, most often
+            event.data = PyBytes_FromStringAndSize(<const char *>data, length)
         else:
-            event._more = [event.data, chunk]
+            if needed > PyBytes_GET_SIZE(event.data):
+                grown = PyBytes_FromStringAndSize(NULL, max(needed, min(DATA_GROWTH * needed, self._input_bytes)))
+                memcpy(PyBytes_AS_STRING(grown), PyBytes_AS_STRING(event.data), event._length)
+                event.data = grown
+            memcpy(PyBytes_AS_STRING(event.data) + event._length, data, length)
+        event._length = needed
         return 0
 
     cdef int _frame(self, const nghttp2_frame *frame) except -1:
@@ -672,6 +683,17 @@ cdef class Session:
         if stream.unsent == 0 and not stream.finished:
             self._drained[stream.stream_id] = None
         return PAUSE if self._out_length >= self._out_max else 0
+
+
+cdef int _cut(StreamEvent event) except -1:
+    """Gives back the room behind an event's data, which nobody has seen yet."""
+    cdef PyObject *data = <PyObject *>event.data
+    Py_INCREF(<object>data)
+    event.data = b""  # and so the reference is the only one
+    _PyBytes_Resize(&data, event._length)
+    event.data = <bytes>data
+    Py_XDECREF(data)
+    return 0
 
 
 cdef double _now_s() noexcept:

@@ -107,6 +107,8 @@ class TableReader(SnapshotReader):
                 document = json.loads(schema_path(self._directory, schema_id).read_text())
                 view = _view_in(document)
                 layout = RowLayout.of(view)
+                if self._arenas and layout == self._snapshot.layout:
+                    layout = self._snapshot.layout  # the very one: what was compiled for it stands
                 segments = [
                     Segment(
                         Arena.attach(arena_path(self._directory, shard, arena), layout, writable),

@@ -1,0 +1,67 @@
+"""``featurestore status``: the processes of a server, and what each is at."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from featurestore.cli.connection import Connection, Json, with_connection
+from featurestore.cli.tables import bytes_text, print_json, print_table
+
+
+@with_connection
+def status(*, connection: Connection, as_json: Json = False) -> None:
+    """Show each process of a server.
+
+    With its state, how long it has run and how often it was started again, connections, requests and memory ("shared": of it,
+    rows and libraries that the others have mapped too). The server is asked; with --directory the answer comes from the memory
+    that the server's processes share, so that a server which answers nobody can be looked at as well.
+
+    \b
+    Examples:
+      featurestore status
+      featurestore status --server grpcs://features.internal:7400 --json
+      featurestore status --directory /var/lib/featurestore
+    """
+    if connection.directory is None:
+        with connection.open() as client:
+            found: Mapping[str, Any] = client.status()
+    else:
+        found = _of_directory(connection.directory)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            f"{process['role']} {process['number'] or ''}".rstrip(),
+            process["pid"],
+            process["state"],
+            _duration(process["uptime_s"]),
+            process["restarts"],
+            "-" if process["connections"] is None else f"{process['connections']:,}",
+            f"{process['requests']:,}",
+            bytes_text(process["resident_bytes"]),
+            bytes_text(process["shared_bytes"]),
+        ]
+        for process in found["processes"]
+    ]
+    numbers = ["pid", "up", "restarts", "connections", "requests", "memory", "shared"]
+    headers = ["process", "pid", "state", "up", "restarts", "connections", "requests", "memory", "shared"]
+    print_table(headers, rows, numbers=numbers)
+
+
+def _of_directory(directory: Path) -> Mapping[str, Any]:
+    from featurestore import __version__
+    from featurestore.server.status import StatusBoard
+    from featurestore.settings import load_settings
+
+    settings, _ = load_settings({"directory": directory})
+    processes = StatusBoard.attach(settings.segments_directory).read()
+    return {"version": __version__, "processes": [process._asdict() for process in processes]}
+
+
+def _duration(seconds: float) -> str:
+    """``3d 04:05:06``."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    return f"{days}d {hour:02}:{minute:02}:{second:02}" if days else f"{hour:02}:{minute:02}:{second:02}"

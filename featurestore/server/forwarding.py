@@ -1,0 +1,159 @@
+"""A reader's table of methods: it reads by itself, and hands everything else to the owner as bytes, over a unix socket.
+
+What comes back is passed on as it came: the answer, or the error with its code, sentence and violations. The API key is checked
+here, before; no method of the owner reads metadata, and none answers with any, so none travels. While the owner is away calls
+wait for it. Invariant: a call is handed over again only where no owner can have seen it.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+from featurestore_client.errors import NotSentError
+from featurestore_client.tls import Tls
+from featurestore_client.transports import Kind, open_async_transport
+
+from featurestore.errors import FeatureStoreError, UnavailableError
+from featurestore.server.context import CallContext
+from featurestore.server.feature_methods import FeatureReads
+from featurestore.server.methods import PREFIX, Method, StreamMethod, UnaryMethod
+from featurestore.server.status import ProcessSlot, StatusBoard
+from featurestore.server.status_methods import StatusMethods
+from featurestore.server.wire import featurestore_pb2 as public
+from featurestore.service import OnlineReader
+
+OWNER_WAIT_S = 30.0
+"""How long a call waits for an owner that is not there, where its deadline allows it."""
+PROBE_S = 0.02
+"""Between two looks whether the owner is back."""
+NO_DEADLINE_S = 86_400.0
+"""What the owner is given for a call whose caller waits forever."""
+
+
+class Owner:
+    """The owner as a reader sees it: a socket to hand calls to. Used in one event loop."""
+
+    def __init__(self, path: Path, kind: Kind = "auto", wait_s: float = OWNER_WAIT_S) -> None:
+        address = f"unix://{path}"
+        self._path = str(path)
+        self._suffix = f" (server {address})"
+        self._wait_s = wait_s
+        self._transport = open_async_transport(
+            address, Tls(), None, kind=kind, balancing="round_robin", hedge_after_s=None, coalesce_us=0
+        )
+        self._return: asyncio.Task[None] | None = None
+
+    async def unary(self, path: str, request: bytes, context: CallContext) -> bytes:
+        """One request, one answer. Raises the owner's error, and UnavailableError when no owner comes."""
+        wait_ends = time.monotonic() + self._wait_s
+        while True:
+            try:
+                return await self._transport.unary(path, request, timeout_s=_left_s(context))
+            except NotSentError:
+                await self._await_return(context, wait_ends)
+            except FeatureStoreError as error:
+                raise self._as_it_was(error) from None
+
+    async def stream(self, path: str, requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
+        """Requests and answers. What the caller's own requests end with is raised once the owner has answered those before."""
+        source = _Source(requests)
+        wait_ends = time.monotonic() + self._wait_s
+        while True:
+            while not self._listens():  # looked at first: grpcio draws requests before it has a connection
+                await self._await_return(context, wait_ends)
+            timeout_s = None if context.deadline is None else _left_s(context)
+            answers = self._transport.stream(path, source.read(), timeout_s=timeout_s)
+            try:
+                async with aclosing(answers):  # type: ignore[type-var]  # a generator, as both transports have it
+                    async for answer in answers:
+                        yield answer
+                if source.error is not None:
+                    raise source.error
+                return
+            except NotSentError as error:
+                if source.drawn:  # that request is gone with the connection
+                    raise self._as_it_was(error) from None
+                await self._await_return(context, wait_ends)
+            except FeatureStoreError as error:
+                raise self._as_it_was(error) from None
+
+    async def close(self) -> None:
+        """Ends the calls under way."""
+        if self._return is not None:
+            self._return.cancel()
+        await self._transport.close()
+
+    def _as_it_was(self, error: FeatureStoreError) -> FeatureStoreError:
+        """An error without the address that the transport has put behind it, which means nothing to the caller."""
+        error.message = error.message.removesuffix(self._suffix)
+        return error
+
+    async def _await_return(self, context: CallContext, wait_ends: float) -> None:
+        """Until the owner listens. All calls share the looking."""
+        if self._return is None or self._return.done():
+            self._return = asyncio.ensure_future(self._look())
+        context.check_deadline()
+        ends = wait_ends if context.deadline is None else min(wait_ends, context.deadline)
+        await asyncio.wait((self._return,), timeout=ends - time.monotonic())
+        context.check_deadline()
+        if time.monotonic() >= wait_ends:
+            raise UnavailableError(
+                f"the process that writes has been away for {self._wait_s:g} s, while reads go on: try again later; the "
+                "server's log has the reason"
+            )
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_S)
+            if self._listens():
+                return
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(self._path) == 0
+
+
+class _Source:
+    """A caller's requests; remembers what they ended with, so that the owner's answers to those before it are not lost."""
+
+    def __init__(self, requests: AsyncIterator[bytes]) -> None:
+        self._requests = requests
+        self.drawn = False
+        self.error: Exception | None = None
+
+    async def read(self) -> AsyncIterator[bytes]:
+        try:
+            async for request in self._requests:
+                self.drawn = True
+                yield request
+        except Exception as error:
+            self.error = error
+
+
+def _left_s(context: CallContext) -> float:
+    if context.deadline is None:
+        return NO_DEADLINE_S
+    context.check_deadline()
+    return max(context.deadline - time.monotonic(), 1e-6)
+
+
+def reader_methods(reader: OnlineReader, owner: Owner, board: StatusBoard, slot: ProcessSlot) -> list[Method]:
+    """All of FeatureStore's, in a process that reads; ``slot`` is its row of the board."""
+    own = {
+        "GetFeatures": FeatureReads(reader).get,
+        "GetStatus": StatusMethods(board, slot).get_status,
+    }
+    methods: list[Method] = [UnaryMethod(PREFIX + name, handler, inline=True) for name, handler in own.items()]
+    for method in public.DESCRIPTOR.services_by_name["FeatureStore"].methods:
+        if method.name not in own:
+            methods.append(_forwarded(PREFIX + method.name, owner, is_stream=method.client_streaming))
+    return methods
+
+
+def _forwarded(path: str, owner: Owner, *, is_stream: bool) -> Method:
+    if is_stream:
+        return StreamMethod(path, lambda requests, context: owner.stream(path, requests, context))
+    return UnaryMethod(path, lambda request, context: owner.unary(path, request, context), inline=True)

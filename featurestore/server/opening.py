@@ -1,0 +1,124 @@
+"""From the settings to what a process is made of: the store or a reader of it, the API keys, the engine."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from featurestore.errors import FailedPreconditionError, InvalidArgumentError
+from featurestore.server.api_keys import ApiKeys
+from featurestore.server.grpc_aio import GrpcAioServer
+from featurestore.server.listener import Listener
+from featurestore.server.methods import Methods
+from featurestore.server.serving import Engine
+from featurestore.service import MappedStore, OnlineStore, ServiceLimits
+from featurestore.settings import Settings, read_secret_file
+from featurestore.store import Limits
+
+_log = logging.getLogger(__name__)
+
+_SEGMENTS_MODES = {"off": 0o700, "owner": 0o700, "group": 0o750, "all": 0o755}
+
+MakeEngine = Callable[[Methods, Sequence[Listener]], Engine]
+
+
+class Engines(NamedTuple):
+    """What makes engines: for callers, and for what a server's own processes have to say to each other."""
+
+    public: MakeEngine
+    internal: MakeEngine
+    inherits: bool
+    """Whether they can serve a socket that listens already."""
+
+
+def service_limits(settings: Settings) -> ServiceLimits:
+    """What one request may ask for."""
+    return ServiceLimits(read_rows_max=settings.read_rows_max, read_bytes_max=settings.read_bytes_max)
+
+
+def open_service(settings: Settings) -> OnlineStore:
+    """The online store of the settings' directory, with their limits."""
+    try:
+        settings.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidArgumentError.of(
+            "directory", str(settings.directory), f"a directory that can be written ({error.strerror})"
+        ) from None
+    return OnlineStore.open(
+        settings.directory,
+        segments=settings.segments_directory,
+        store_limits=Limits(
+            rows_max=settings.rows_max,
+            bytes_max=settings.bytes_max,
+            key_bytes_max=settings.key_bytes_max,
+            value_bytes_max=settings.value_bytes_max,
+            batch_rows_max=settings.batch_rows_max,
+            read_string_bytes_max=settings.read_bytes_max,
+        ),
+        limits=service_limits(settings),
+        shards=settings.shards,
+        delete_window_us=int(settings.delete_window_s * 1_000_000),
+        mode=_SEGMENTS_MODES[settings.shared_memory],
+        shares_memory=settings.shared_memory != "off",
+    )
+
+
+def open_service_logged(settings: Settings) -> OnlineStore:
+    """As ``open_service``, for a server: its log says what was opened."""
+    started = time.monotonic()
+    service = open_service(settings)
+    tables = service.store.tables()
+    rows = sum(table.stats().rows for table in tables)
+    fields = {"directory": settings.directory, "segments": settings.segments_directory, "tables": len(tables), "rows": rows}
+    _log.info("opened", extra={"fields": {**fields, "seconds": round(time.monotonic() - started, 3)}})
+    return service
+
+
+def open_reader(settings: Settings) -> MappedStore:
+    """A reader of the store that another process opened."""
+    return MappedStore(settings.directory, settings.segments_directory, service_limits(settings))
+
+
+def choose_engines(settings: Settings) -> Engines:
+    """Those that the settings want. FailedPreconditionError where they are not there."""
+    if settings.grpc_engine != "grpcio":
+        try:
+            from featurestore.server.grpc_connection import INTERNAL_LIMITS, ConnectionLimits  # noqa: PLC0415
+            from featurestore.server.grpc_native import GrpcNativeServer  # noqa: PLC0415
+        except ImportError as error:
+            reason = "featurestore-client was built without libnghttp2's headers"
+            if not isinstance(error, ModuleNotFoundError):  # it is built, and cannot be loaded
+                reason = f"the HTTP/2 session of featurestore-client cannot be loaded ({error})"
+            if settings.grpc_engine == "native":
+                raise FailedPreconditionError(
+                    f"grpc_engine native is not there: {reason}; install them and build it again"
+                ) from None
+            _log.warning("grpcio serves gRPC", extra={"fields": {"reason": reason}})
+        else:
+            limits = ConnectionLimits(message_bytes_max=settings.message_bytes_max, age_max_s=settings.connection_age_max_s)
+            polling_us = settings.busy_poll_us
+            internal = replace(INTERNAL_LIMITS, message_bytes_max=settings.message_bytes_max)
+            return Engines(
+                lambda methods, listeners: GrpcNativeServer(methods.by_path, listeners, limits, busy_poll_us=polling_us),
+                lambda methods, listeners: GrpcNativeServer(methods.by_path, listeners, internal, busy_poll_us=0),
+                inherits=True,
+            )
+
+    def grpcio(methods: Methods, listeners: Sequence[Listener], age_max_s: float | None = None) -> Engine:
+        bytes_max = settings.message_bytes_max
+        return GrpcAioServer(methods.by_path, listeners, message_bytes_max=bytes_max, connection_age_max_s=age_max_s)
+
+    return Engines(lambda methods, listeners: grpcio(methods, listeners, settings.connection_age_max_s), grpcio, inherits=False)
+
+
+def api_keys_of(settings: Settings) -> ApiKeys | None:
+    """The keys that open the server; None where it asks for none."""
+    keys = [key.get_secret_value() for key in settings.api_keys]
+    if settings.api_keys_file is not None:
+        text = read_secret_file(settings.api_keys_file, "api_keys_file").decode("utf-8", "replace")
+        lines = (line.partition("#")[0].strip() for line in text.splitlines())
+        keys += [line for line in lines if line]
+        if not keys:
+            raise InvalidArgumentError.of("api_keys_file", str(settings.api_keys_file), "a file with an API key a line")
+    return ApiKeys(keys) if keys else None

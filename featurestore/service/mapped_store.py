@@ -1,0 +1,56 @@
+"""The online store as a process sees it that does not own it: definitions from the registry's file, rows from mapped segments.
+
+Invariant: what is resolved here follows the owner by the catalog's version, which the owner moves before it answers ``apply``;
+nothing is asked of the owner, so that reads go on while it is away.
+"""
+
+from pathlib import Path
+
+from featurestore_client.tables.catalog import Catalog
+from featurestore_client.tables.mapped_tables import MappedTables
+
+from featurestore.errors import FeatureStoreError
+from featurestore.registry import Definitions, Registry
+from featurestore.service.online_reader import OnlineReader, ServiceLimits
+from featurestore.service.read_plan import ReadPlan, Selection
+
+
+class MappedStore(OnlineReader):
+    """Reads the store of ``directory``, whose rows are in ``segments``. FileNotFoundError where no owner has opened it yet."""
+
+    def __init__(self, directory: Path, segments: Path, limits: ServiceLimits | None = None) -> None:
+        super().__init__(limits)
+        self._directory = directory
+        self._segments = segments
+        self._version = 0
+        self._state = (0, 0)
+        """Whose catalog it is, and its version."""
+        self._follow()
+
+    @property
+    def version(self) -> int:  # type: ignore[override]
+        """Of the definitions that hold now, which have been taken up when it returns."""
+        if self._catalog.version != self._seen or self._catalog.closed:
+            self._follow()
+        return self._version
+
+    def _follow(self) -> None:
+        catalog = Catalog.attach(str(self._segments))  # each owner makes one of its own
+        state = (catalog.instance, catalog.version)
+        if state == self._state:
+            return  # the owner is gone, and there is no other yet: nothing can have changed
+        # The version was read before the file: a change between the two is taken up once more, and never missed.
+        self._definitions: Definitions = Registry.open(self._directory).current
+        self._catalog, self._tables = catalog, MappedTables(self._segments, catalog)
+        self._state, self._seen = state, state[1]
+        self._version += 1
+
+    def read_plan(self, selection: Selection) -> ReadPlan:
+        """Resolves a selection by the definitions that hold now."""
+        while True:
+            version = self.version
+            try:
+                return ReadPlan(selection, self._definitions, self._tables.table)
+            except (FeatureStoreError, FileNotFoundError):
+                if self.version == version:
+                    raise  # else a table may have been dropped between its definition and its mapping
