@@ -65,7 +65,10 @@ def _run(case: str, settings: options.Settings, json_path: Path | None, plot_pat
 
 def _print(report: Report) -> None:
     print(
-        "settings: " + ", ".join(f"{name}={value}" for name, value in report.settings.items() if value not in ("", [], False))
+        "settings: "
+        + ", ".join(
+            f"{name}={value}" for name, value in report.settings.items() if value is not False and value not in ("", [])
+        )
     )
     print("\n" + text(report))
     if report.goals:

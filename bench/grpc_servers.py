@@ -34,7 +34,9 @@ class Servers(NamedTuple):
 
 
 @contextmanager
-def started(dataset: Dataset, reads: Mapping[int, Indices], cores: Cores, report: Report) -> Iterator[Servers]:
+def started(
+    dataset: Dataset, reads: Mapping[int, Indices], cores: Cores, report: Report, *, busy_poll_us: int
+) -> Iterator[Servers]:
     """Starts and loads all of them; what cannot run here is left out, with a note. ``reads``: requests by their rows."""
     memory_directory = peers.memory_directory()
     with ExitStack() as stack:
@@ -45,7 +47,14 @@ def started(dataset: Dataset, reads: Mapping[int, Indices], cores: Cores, report
                 report.note(f"{name} is left out: {reason}")
                 continue
             certificate = Certificate.make(directory) if name == TLS else None
-            server = own_server(dataset, memory_directory, engine=ENGINES[name], certificate=certificate, cores=cores.servers)
+            server = own_server(
+                dataset,
+                memory_directory,
+                engine=ENGINES[name],
+                certificate=certificate,
+                cores=cores.servers,
+                busy_poll_us=busy_poll_us,
+            )
             ours[name] = stack.enter_context(server)
             print(f"{name}: {dataset.rows:,} rows loaded", flush=True)
         redis = None

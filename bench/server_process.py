@@ -45,6 +45,7 @@ class FeaturestoreServer:
         cores: frozenset[int] = ANY,
         command: Sequence[str] = (COMMAND,),
         start_s: float = START_S,
+        busy_poll_us: int | None = None,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="featurestore-bench-server-", dir=memory_directory))
         self.certificate = certificate
@@ -57,6 +58,8 @@ class FeaturestoreServer:
             "UNIX_SOCKET": "off" if certificate else str(self.directory / "grpc.sock"),
             "LOG_FORMAT": "json",
         }
+        if busy_poll_us is not None:
+            settings["BUSY_POLL_US"] = str(busy_poll_us)
         if certificate is not None:
             settings |= {"TLS_CERTIFICATE": str(certificate.path), "TLS_KEY": str(certificate.key)}
         others = {name: value for name, value in os.environ.items() if not name.startswith("FEATURESTORE_")}

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
+from featurestore_client.busy_polling import BUSY_POLL_US, BUSY_POLL_US_MAX
+
 
 def _numbers(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     def parse(text: str) -> tuple[Any, ...]:
@@ -41,6 +43,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 COUNT = _number(int, 1, 1_000_000_000)
+MICROSECONDS = _number(int, 0, BUSY_POLL_US_MAX)
 SECONDS = _number(float, 0.001, 86_400)
 SHARE = _number(float, 0, 1)
 INTEGERS = _numbers(int)
@@ -89,6 +92,18 @@ class Settings:
         choices=("auto", "off"),
     )
 
+    server_busy_poll_us: int = _option(
+        BUSY_POLL_US,
+        MICROSECONDS,
+        "grpc",
+        "how long our native engine looks for the next request before it sleeps; said, since it has one core alone",
+    )
+    client_busy_poll_us: int = _option(
+        BUSY_POLL_US,
+        MICROSECONDS,
+        "grpc",
+        "the same of our client, for answers",
+    )
     peers_rows: int = _option(100_000, COUNT, "peers", "rows that each subject of `peers` holds", quick=1_000)
     peers_seconds: float = _option(0.4, SECONDS, "peers", "length of one turn of `peers`", quick=0.02)
     peers_rounds: int = _option(7, COUNT, "peers", "turns that each subject gets in each case of reads", quick=1)

@@ -62,6 +62,13 @@ class Settings(BaseSettings):
     connection_age_max_s: float | None = Field(
         None, gt=0, description="after which clients are asked to connect anew, as load balancers need; never when not set"
     )
+    busy_poll_us: int | None = Field(
+        None,
+        ge=0,
+        le=10_000,
+        description="how long the native engine looks for the next request before it sleeps, while they follow one another so "
+        "closely; 0: not at all; 200 when not set, or 0 where the process may use one core alone",
+    )
     insecure: bool = Field(False, description="listen beyond this machine without both TLS and API keys")
     tls_certificate: Path | None = Field(None, description="PEM file of the server's certificate chain; turns TLS on")
     tls_key: Path | None = Field(None, description="PEM file of the certificate's private key")

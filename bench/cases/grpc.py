@@ -1,7 +1,9 @@
 """GetFeatures of both engines, and our client, beside a gRPC server that does nothing and beside Redis.
 
 All hold the same rows, and have answered with them before anything is timed; the empty server, grpc.aio's, sends the bytes of
-such an answer. Servers have one core, whoever asks them the others. Three parts, in each of which subjects take turns:
+such an answer. Servers have one core, whoever asks them the others. Our native engine and our client look for what
+comes next before they sleep (``*_busy_poll_us``), as they do by default; Redis has no such option, nor has grpcio. Three parts,
+in each of which subjects take turns:
 
     h2load_*              load generators in C (h2load; redis-benchmark for Redis): what a server can do
     read_*, throughput_*  grpcio clients, bytes to bytes, one in flight and many: what callers that exist feel
@@ -64,7 +66,9 @@ class _Run:
 
     def all(self) -> None:
         """The parts, one after the other."""
-        with grpc_servers.started(self._dataset, self._reads, self._cores, self._report) as servers:
+        with grpc_servers.started(
+            self._dataset, self._reads, self._cores, self._report, busy_poll_us=self._settings.server_busy_poll_us
+        ) as servers:
             if reason := H2load.missing():
                 self._report.note(f"the cases of h2load are left out: {reason}")
             else:
@@ -122,9 +126,9 @@ class _Run:
     def _python_clients(self, servers: Servers, clients: Sequence[Remote]) -> None:
         ours: dict[str, Caller] = {}
         if NATIVE in servers.ours:
-            server = servers.ours[NATIVE].server
-            ours[CLIENT] = FeaturestoreClient(server.url, "native")
-            ours[CLIENT_UNIX] = FeaturestoreClient(server.unix_url, "native")
+            server, busy_poll_us = servers.ours[NATIVE].server, self._settings.client_busy_poll_us
+            ours[CLIENT] = FeaturestoreClient(server.url, "native", busy_poll_us)
+            ours[CLIENT_UNIX] = FeaturestoreClient(server.unix_url, "native", busy_poll_us)
             ours[CLIENT_GRPCIO] = FeaturestoreClient(server.url, "grpcio")
         redis = servers.redis
         others: dict[str, Caller] = {REDIS_RAW: RedisRaw(redis.port), REDIS_PY: RedisPy(redis.port)} if redis else {}

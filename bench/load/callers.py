@@ -81,16 +81,21 @@ class FeaturestoreClient:
 
     url: str
     transport: Literal["native", "grpcio"]
+    busy_poll_us: int | None = None
     failures = (featurestore_client.FeatureStoreError,)
 
     @contextmanager
     def blocking(self, timeout_s: float) -> Iterator[Bind]:
-        with featurestore_client.connect(self.url, transport=self.transport, timeout_s=timeout_s) as client:
+        with featurestore_client.connect(
+            self.url, transport=self.transport, timeout_s=timeout_s, busy_poll_us=self.busy_poll_us
+        ) as client:
             yield lambda service: partial(client.get, service)
 
     @asynccontextmanager
     async def concurrent(self, timeout_s: float) -> AsyncIterator[BindAsync]:
-        async with featurestore_client.connect_async(self.url, transport=self.transport, timeout_s=timeout_s) as client:
+        async with featurestore_client.connect_async(
+            self.url, transport=self.transport, timeout_s=timeout_s, busy_poll_us=self.busy_poll_us
+        ) as client:
             yield lambda service: partial(client.get, service)
 
     def code(self, error: featurestore_client.FeatureStoreError) -> str:

@@ -56,11 +56,12 @@ def _http2() -> list[Extension]:
     sanitize = SANITIZE if IS_SANITIZED else []
     return [
         Extension(
-            "featurestore_client.http2.session",
-            ["featurestore_client/http2/session.pyx"],
+            f"featurestore_client.http2.{name}",
+            [f"featurestore_client/http2/{name}.pyx"],
             extra_compile_args=FLAGS + flags + sanitize,
-            extra_link_args=(_found("--libs") or ["-lnghttp2"]) + sanitize,
+            extra_link_args=libraries + sanitize,
         )
+        for name, libraries in (("session", _found("--libs") or ["-lnghttp2"]), ("busy_receive", []))
     ]
 
 

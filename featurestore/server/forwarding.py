@@ -42,7 +42,7 @@ class Owner:
         self._suffix = f" (server {address})"
         self._wait_s = wait_s
         self._transport = open_async_transport(
-            address, Tls(), None, kind=kind, balancing="round_robin", hedge_after_s=None, coalesce_us=0
+            address, Tls(), None, kind=kind, balancing="round_robin", hedge_after_s=None, coalesce_us=0, busy_poll_us=0
         )
         self._return: asyncio.Task[None] | None = None
 

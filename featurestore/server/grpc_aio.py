@@ -144,8 +144,10 @@ def _unary_behavior(path: str, handler: UnaryHandler) -> Any:
                 answer = await answer
         except Exception as error:
             await _abort(call_context, context, error, path)
-        await _begin(call_context, context)
-        call_context.set_trailing_metadata(context.trailing_metadata)
+        if context.compress or context.initial_metadata:
+            await _begin(call_context, context)
+        if context.trailing_metadata:
+            call_context.set_trailing_metadata(context.trailing_metadata)
         return answer
 
     return call

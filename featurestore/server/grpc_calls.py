@@ -114,43 +114,28 @@ class RequestHeads:
     def __init__(self, methods: Mapping[str, Method], header_bytes_max: int) -> None:
         self._methods = methods
         self._header_bytes_max = header_bytes_max
-        self._heads: dict[bytes, RequestHead] = {}
-        self.known = self._heads.get
-        self._timeouts: dict[bytes, float] = {}
+        self.known: dict[bytes, RequestHead] = {}
+        self.timeouts_s: dict[bytes, float] = {}
+        """Those of ``grpc-timeout``, as well."""
 
     def read(self, block: bytes) -> RequestHead:
         """A head that was not known."""
         head = RequestHead(block, self._methods, self._header_bytes_max)
         if len(block) <= HEAD_BYTES_MAX:
-            if len(self._heads) >= HEADS_MAX:
-                self._heads.clear()  # a flood of others costs the regular ones one reading
-            self._heads[block] = head
+            if len(self.known) >= HEADS_MAX:
+                self.known.clear()  # a flood of others costs the regular ones one reading
+            self.known[block] = head
         return head
 
     def timeout_s(self, text: bytes) -> float:
         """What ``grpc-timeout`` says. Raises FramingError."""
-        timeout_s = self._timeouts.get(text)
+        timeout_s = self.timeouts_s.get(text)
         if timeout_s is None:
             timeout_s = decode_timeout(text)
-            if len(self._timeouts) >= HEADS_MAX:
-                self._timeouts.clear()
-            self._timeouts[text] = timeout_s
+            if len(self.timeouts_s) >= HEADS_MAX:
+                self.timeouts_s.clear()
+            self.timeouts_s[text] = timeout_s
         return timeout_s
-
-
-class NativeCallContext(CallContext):
-    """Made for each call from what the head's reading left."""
-
-    __slots__ = ()
-
-    def __init__(self, head: RequestHead, deadline: float | None, peer: str) -> None:
-        self.peer = peer
-        self.metadata = head.metadata
-        self.deadline = deadline
-        self.request_compressed = False
-        self.initial_metadata = ()
-        self.trailing_metadata = ()
-        self.compress = False
 
 
 class Carrier(Protocol):
@@ -174,7 +159,7 @@ class Carrier(Protocol):
 class Call:
     """A call that is not answered at once."""
 
-    def __init__(self, carrier: Carrier, event: StreamEvent, head: RequestHead, context: NativeCallContext) -> None:
+    def __init__(self, carrier: Carrier, event: StreamEvent, head: RequestHead, context: CallContext) -> None:
         assert head.method is not None
         self.context = context
         self._carrier = carrier
@@ -285,7 +270,7 @@ class Call:
 class UnaryCall(Call):
     """One request, one answer, of which one or the other takes its time."""
 
-    def __init__(self, carrier: Carrier, event: StreamEvent, head: RequestHead, context: NativeCallContext) -> None:
+    def __init__(self, carrier: Carrier, event: StreamEvent, head: RequestHead, context: CallContext) -> None:
         super().__init__(carrier, event, head, context)
         self._messages: list[bytes] = []
         self._body_timer: asyncio.TimerHandle | None = None
@@ -310,24 +295,29 @@ class UnaryCall(Call):
             self.context.request_compressed = self._reader.compressed[-1]
             self._answer()
 
-    def await_answer(self, answer: Awaitable[bytes]) -> None:
-        """The handler has given back something to await."""
-        self._start(answer, self._finish)
+    def settle(self, outcome: bytes | Awaitable[bytes] | Exception) -> None:
+        """What an inline handler came to: the answer, something to await, or what it raised."""
+        if isinstance(outcome, Exception):
+            self.fail(outcome)
+        elif isinstance(outcome, bytes):
+            try:
+                self._finish(outcome)
+            except Exception as error:  # its metadata is nothing that HTTP/2 could carry
+                self.fail(error)
+        else:
+            self._start(outcome, self._finish)
 
     def _answer(self) -> None:
         method = cast(UnaryMethod, self._head.method)
         if not method.inline:
             self._start(self._call(method.handler), self._finish)
             return
+        outcome: bytes | Awaitable[bytes] | Exception
         try:
-            answer = method.handler(self._messages[0], self.context)
+            outcome = method.handler(self._messages[0], self.context)
         except Exception as error:
-            self.fail(error)
-            return
-        if isinstance(answer, bytes):
-            self._finish(answer)
-        else:
-            self.await_answer(answer)
+            outcome = error
+        self.settle(outcome)
 
     async def _call(self, handler: UnaryHandler) -> bytes:
         answer = handler(self._messages[0], self.context)
@@ -352,7 +342,7 @@ class UnaryCall(Call):
 class StreamCall(Call):
     """Requests and answers, each in its own time, and neither faster than the other side takes them."""
 
-    def __init__(self, carrier: Carrier, event: StreamEvent, head: RequestHead, context: NativeCallContext) -> None:
+    def __init__(self, carrier: Carrier, event: StreamEvent, head: RequestHead, context: CallContext) -> None:
         super().__init__(carrier, event, head, context)
         self._messages: deque[tuple[bytes, bool]] = deque()
         self._uncredited_bytes = 0
@@ -426,7 +416,7 @@ class StreamCall(Call):
             await self._arrival
 
 
-def call_of(carrier: Carrier, event: StreamEvent, head: RequestHead, context: NativeCallContext) -> Call:
+def call_of(carrier: Carrier, event: StreamEvent, head: RequestHead, context: CallContext) -> Call:
     """A call of the method that the head names."""
     kind = StreamCall if isinstance(head.method, StreamMethod) else UnaryCall
     return kind(carrier, event, head, context)
@@ -458,13 +448,6 @@ def answer_trailers(status: str, message: str, details: bytes, metadata: Metadat
     if status == "OK" and not metadata:
         return OK_TRAILERS
     return Headers(_status_pairs(status, message, details, metadata), _UNINDEXED)
-
-
-def failure_headers(error: Exception, path: str, metadata: Metadata) -> Headers:
-    """The head, and all, of an answer that is an error."""
-    failure = failure_of(error, path)
-    beside = metadata if isinstance(error, FeatureStoreError) else ()  # a defect may be in the metadata itself
-    return refusal(failure.code.value, failure.message, failure.details, beside)
 
 
 def refusal(status: str, message: str, details: bytes = b"", metadata: Metadata = (), http_status: bytes = b"200") -> Headers:

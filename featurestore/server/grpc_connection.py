@@ -6,31 +6,28 @@ rest become calls (``grpc_calls.py``). Invariant: what a peer can make this proc
 
 import asyncio
 import logging
-import os
 import random
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from featurestore_client.grpc_framing import FramingError, frame, unframe
+from featurestore_client import direct_write
+from featurestore_client.busy_polling import BusyPolling
+from featurestore_client.grpc_framing import FramingError
 from featurestore_client.http2 import ENHANCE_YOUR_CALM, NEVER, NO_ERROR, REFUSED_STREAM, ProtocolError, Session, StreamEvent
 
+from featurestore.server.context import CallContext
 from featurestore.server.grpc_calls import (
-    OK_HEAD,
-    OK_TRAILERS,
     Call,
-    NativeCallContext,
     RequestHead,
     RequestHeads,
     UnaryCall,
     call_of,
-    failure_headers,
     refusal,
-    respond,
 )
-from featurestore.server.methods import UnaryHandler
+from featurestore.server.inline_calls import InlineCalls
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +123,12 @@ class GrpcConnection(asyncio.Protocol):
     """A connection, from ``connection_made`` to ``connection_lost``."""
 
     def __init__(
-        self, heads: RequestHeads, limits: ConnectionLimits, connections: Connections, closed: Callable[[], None]
+        self,
+        heads: RequestHeads,
+        limits: ConnectionLimits,
+        connections: Connections,
+        polling: BusyPolling,
+        closed: Callable[[], None],
     ) -> None:
         self.session = Session(
             client=False,
@@ -142,6 +144,7 @@ class GrpcConnection(asyncio.Protocol):
         self._heads = heads
         self._limits = limits
         self._connections = connections
+        self._polling = polling
         self._closed = closed
         self._held_bytes = 0  # of requests
         self._owed_bytes = 0  # of answers, when it was last counted
@@ -167,31 +170,33 @@ class GrpcConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=TAKE_BYTES)
         self.peer = _peer_of(transport)
+        self._inline = InlineCalls(
+            self.session, self._heads, self._connections, self.peer, self.message_bytes_max, self._settle
+        )
         secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if secured is not None and secured.selected_alpn_protocol() != "h2":
             _log.info("refused", extra={"fields": {"peer": self.peer, "reason": "TLS without ALPN h2"}})
             self._transport.abort()
             return
-        opened = transport.get_extra_info("socket")
-        if secured is None and opened is not None:
-            self._file = opened.fileno()
+        self._file = direct_write.plain_file(transport)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
         """Takes in what the peer sent, and sends what can be answered."""
+        self._polling.heard()
         try:
-            events = self.session.receive(data)
+            events = self._inline.receive(data, self._is_refusing)
         except ProtocolError as error:
             self._break(error)
             return
-        known = self._heads.known
         for event in events:
             block = event.head
             if block is None:
                 self._go_on(event)
             elif event.error_code == NEVER:
-                self._take_in(event, known(block) or self._heads.read(block))
+                self._take_in(event, self._heads.known.get(block) or self._heads.read(block))
         self._flush()
+        self._polling.wait()
 
     def pause_writing(self) -> None:
         """The peer reads slower than it asks."""
@@ -208,6 +213,7 @@ class GrpcConnection(asyncio.Protocol):
             call.give_up()
         self._connections.owe(-self._owed_bytes)
         self._owed_bytes = 0
+        del self._inline  # which has us: a connection that is gone must not count until the next collection
         self._connections.ended(self)
         self._closed()
 
@@ -225,37 +231,17 @@ class GrpcConnection(asyncio.Protocol):
         except FramingError as error:
             self.session.respond(event.stream_id, refusal(error.status, error.message), b"", None)
             return
-        context = NativeCallContext(head, deadline, self.peer)
-        if event.ended and head.inline is not None:
-            message = unframe(event.data, self.message_bytes_max)
-            if message is not None:
-                self._answer(event, head, head.inline, message, context)
-                return
-        self._begin(event, head, context).receive(event)
+        self._begin(event, head, CallContext(self.peer, head.metadata, deadline, False)).receive(event)
 
-    def _answer(
-        self, event: StreamEvent, head: RequestHead, handler: UnaryHandler, message: bytes, context: NativeCallContext
+    def _settle(
+        self, event: StreamEvent, head: RequestHead, context: CallContext, outcome: bytes | Awaitable[bytes] | Exception
     ) -> None:
-        """The fast path: a whole request of a method that answers at once."""
-        session = self.session
-        try:
-            answer = handler(message, context)
-            if isinstance(answer, bytes):
-                if context.initial_metadata or context.trailing_metadata or context.compress:
-                    respond(session, event.stream_id, context, head, answer)
-                else:
-                    session.respond(event.stream_id, OK_HEAD, frame(answer), OK_TRAILERS)
-                return
-        except Exception as error:
-            assert head.method is not None
-            failure = failure_headers(error, head.method.path, context.trailing_metadata)
-            session.respond(event.stream_id, failure, b"", None)
-            return
+        """What an inline handler came to, where that is not an answer alone."""
         call = self._begin(event, head, context)
         assert isinstance(call, UnaryCall)
-        call.await_answer(answer)
+        call.settle(outcome)
 
-    def _begin(self, event: StreamEvent, head: RequestHead, context: NativeCallContext) -> Call:
+    def _begin(self, event: StreamEvent, head: RequestHead, context: CallContext) -> Call:
         call = self._calls[event.stream_id] = call_of(self, event, head, context)
         return call
 
@@ -297,7 +283,7 @@ class GrpcConnection(asyncio.Protocol):
         while not self._is_paused:
             data = session.take(TAKE_BYTES)
             if data:
-                self._write(data)
+                direct_write.write(transport, self._file, data)
             if self._calls:
                 for stream_id in session.drained():
                     call = self._calls.get(stream_id)
@@ -315,19 +301,6 @@ class GrpcConnection(asyncio.Protocol):
             self._drain_further()
         if not session.wants_read and not session.wants_write:
             transport.close()
-
-    def _write(self, data: bytes) -> None:
-        # Past the transport's queue while that is empty: it is looked at only after all that the loop has read, and the peer
-        # could meanwhile be at work on its answers.
-        if self._file >= 0 and not self._transport.get_write_buffer_size():
-            try:
-                sent = os.write(self._file, data)
-            except OSError:  # full, or broken, which the transport will find too
-                sent = 0
-            if sent == len(data):
-                return
-            data = data[sent:]
-        self._transport.write(data)
 
     def _break(self, error: ProtocolError) -> None:
         _log.info("connection ended", extra={"fields": {"peer": self.peer, "reason": str(error)}})

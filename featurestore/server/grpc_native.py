@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from featurestore_client.busy_polling import BusyPolling, bound_us
+
 from featurestore.address import UnixAddress
 from featurestore.server.grpc_calls import RequestHeads
 from featurestore.server.grpc_connection import ConnectionLimits, Connections, GrpcConnection
@@ -33,7 +35,12 @@ class GrpcNativeServer:
     name = "native"
 
     def __init__(
-        self, methods: Mapping[str, Method], listeners: Sequence[Listener], limits: ConnectionLimits | None = None
+        self,
+        methods: Mapping[str, Method],
+        listeners: Sequence[Listener],
+        limits: ConnectionLimits | None = None,
+        *,
+        busy_poll_us: int | None = None,
     ) -> None:
         self._limits = limits or ConnectionLimits()
         self._heads = RequestHeads(methods, self._limits.header_bytes_max)
@@ -41,6 +48,7 @@ class GrpcNativeServer:
         self._opened: list[Listener] = []
         self._servers: list[asyncio.Server] = []
         self._connections = Connections(self._limits)
+        self._polling = BusyPolling(asyncio.get_running_loop(), bound_us(busy_poll_us))
         self._made: weakref.WeakSet[GrpcConnection] = weakref.WeakSet()
         self._connections_max = self._limits.connections_max
         self._all_closed = asyncio.Event()
@@ -106,7 +114,7 @@ class GrpcNativeServer:
     def _connection(self) -> asyncio.Protocol:
         if len(self._made) >= self._connections_max:
             return _Refused()
-        connection = GrpcConnection(self._heads, self._limits, self._connections, self._lost)
+        connection = GrpcConnection(self._heads, self._limits, self._connections, self._polling, self._lost)
         self._made.add(connection)  # those that are at TLS's handshake count too
         return connection
 

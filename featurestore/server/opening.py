@@ -97,10 +97,11 @@ def choose_engines(settings: Settings) -> Engines:
             _log.warning("grpcio serves gRPC", extra={"fields": {"reason": reason}})
         else:
             limits = ConnectionLimits(message_bytes_max=settings.message_bytes_max, age_max_s=settings.connection_age_max_s)
+            polling_us = settings.busy_poll_us
             internal = replace(INTERNAL_LIMITS, message_bytes_max=settings.message_bytes_max)
             return Engines(
-                lambda methods, listeners: GrpcNativeServer(methods.by_path, listeners, limits),
-                lambda methods, listeners: GrpcNativeServer(methods.by_path, listeners, internal),
+                lambda methods, listeners: GrpcNativeServer(methods.by_path, listeners, limits, busy_poll_us=polling_us),
+                lambda methods, listeners: GrpcNativeServer(methods.by_path, listeners, internal, busy_poll_us=0),
                 inherits=True,
             )
 

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
+from featurestore_client.busy_polling import BusyPolling
 from featurestore_client.grpc_framing import frame as message
 from featurestore_client.http2 import CANCEL, INTERNAL_ERROR, Headers, ProtocolError, Session
 
@@ -422,7 +423,8 @@ class NoTransport:
 async def feed_connection(chance: random.Random, sequence: list[bytes]) -> str:
     """A connection of the native engine, from its first byte to the last call's end."""
     connections = Connections(_LIMITS)
-    connection = GrpcConnection(RequestHeads(METHODS, 2_000), _LIMITS, connections, lambda: None)
+    polling = BusyPolling(asyncio.get_running_loop(), 0)
+    connection = GrpcConnection(RequestHeads(METHODS, 2_000), _LIMITS, connections, polling, lambda: None)
     transport = NoTransport(chance)
     connection.connection_made(cast(asyncio.Transport, transport))
     transport.protocol = connection

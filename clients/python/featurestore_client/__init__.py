@@ -80,6 +80,7 @@ def connect(
     server_name: str | None = None,
     balancing: Balancing = "round_robin",
     transport: Kind = "auto",
+    busy_poll_us: int | None = None,
 ) -> Client:
     """A client of the server at ``featurestore://host[:port]`` (port 7400 where none is given).
 
@@ -94,9 +95,12 @@ def connect(
     the system's, ``client_certificate`` and ``client_key`` to show (mTLS), ``server_name`` to expect instead of the host.
     ``transport`` is ``"native"`` (the package's own HTTP/2), ``"grpcio"``, or ``"auto"``: what the environment variable
     FEATURESTORE_CLIENT_TRANSPORT says, else native where it is built.
+
+    While answers come within ``busy_poll_us`` (200; 0 where the process may use one core alone), a native call looks for its
+    answer for so long before its thread sleeps, which spares a wake-up (not over TLS); 0 turns that off.
     """
     tls = Tls(ca_certificate, client_certificate, client_key, server_name)
-    opened = open_transport(address, tls, api_key, kind=transport, balancing=balancing)
+    opened = open_transport(address, tls, api_key, kind=transport, balancing=balancing, busy_poll_us=busy_poll_us)
     return Client(opened, timeout_s=timeout_s, retry=retry, shared=shared_memory(address, tls))
 
 
@@ -114,15 +118,24 @@ def connect_async(
     transport: Kind = "auto",
     hedge_after_s: float | None = None,
     coalesce_us: float = 0,
+    busy_poll_us: int | None = None,
 ) -> AsyncClient:
     """The same for asyncio: ``async with connect_async("featurestore://host") as client: await client.get(...)``.
 
     With several addresses and ``hedge_after_s``, a call that does no harm when done twice and has no answer after so many
     seconds is made once more, to another address; the first answer is taken. With ``coalesce_us``, reads of one selection that
-    begin within so many microseconds are sent as one.
+    begin within so many microseconds are sent as one. With ``busy_poll_us`` the loop does not sleep for so long while calls are
+    under way.
     """
     tls = Tls(ca_certificate, client_certificate, client_key, server_name)
     opened = open_async_transport(
-        address, tls, api_key, kind=transport, balancing=balancing, hedge_after_s=hedge_after_s, coalesce_us=coalesce_us
+        address,
+        tls,
+        api_key,
+        kind=transport,
+        balancing=balancing,
+        hedge_after_s=hedge_after_s,
+        coalesce_us=coalesce_us,
+        busy_poll_us=busy_poll_us,
     )
     return AsyncClient(opened, timeout_s=timeout_s, retry=retry, shared=shared_memory(address, tls))

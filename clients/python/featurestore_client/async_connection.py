@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final
 
+from featurestore_client import direct_write
 from featurestore_client.blocking_connection import tune
+from featurestore_client.busy_polling import BusyPolling
 from featurestore_client.errors import FeatureStoreError, UnavailableError
 from featurestore_client.grpc_framing import FramingError, MessageReader, prefix_of
 from featurestore_client.http2 import CANCEL, NEVER, Headers, ProtocolError, StreamEvent
@@ -24,12 +26,14 @@ UNSENT_BYTES_MAX: Final = 1 << 20
 class AsyncConnection(asyncio.Protocol):
     """See the module. Made by ``create_connection``; used once ``connection_made`` has run."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, busy_poll_us: int) -> None:
         self.calls = calls
         self.loop = asyncio.get_running_loop()
+        self._polling = BusyPolling(self.loop, busy_poll_us)
         self._session = new_session()
         self._open: dict[int, _UnaryCall | _StreamCall] = {}
         self._transport: Any = None
+        self._file = -1
         self._flush_is_due = False
         self._is_paused = False
         self._is_retired = False
@@ -48,9 +52,11 @@ class AsyncConnection(asyncio.Protocol):
         connected = transport.get_extra_info("socket")
         tune(connected)
         self._poll.register(connected.fileno(), select.POLLIN)
+        self._file = direct_write.plain_file(transport)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
+        self._polling.heard()
         try:
             events = self._session.receive(data)
         except ProtocolError as error:
@@ -62,6 +68,8 @@ class AsyncConnection(asyncio.Protocol):
         self._tell(events)
         if self._session.wants_write:
             self._plan_flush()
+        if self._open:
+            self._polling.wait()
         self._close_if_done()
 
     def _tell(self, events: list[StreamEvent]) -> None:
@@ -211,12 +219,14 @@ class AsyncConnection(asyncio.Protocol):
             return
         self._fresh.clear()
         while not self._is_paused and (data := self._session.take()):
-            self._transport.write(data)
+            direct_write.write(self._transport, self._file, data)
         self._tell(self._session.events())  # of streams that broke a rule, or came too late to begin
         for stream_id in self._session.drained():
             call = self._open.get(stream_id)
             if isinstance(call, _StreamCall):
                 call.drained.set()
+        if self._open:
+            self._polling.wait()
 
 
 class _UnaryCall:

@@ -15,6 +15,7 @@ from typing import Final
 
 from featurestore_client.addresses import Address, Place
 from featurestore_client.async_connection import AsyncConnection
+from featurestore_client.busy_polling import bound_us
 from featurestore_client.errors import FailedPreconditionError, NotSentError
 from featurestore_client.grpc_framing import frame
 from featurestore_client.http2_calls import Calls
@@ -30,8 +31,11 @@ _RECONNECT = RetryPolicy(backoff_s=0.02, backoff_max_s=0.5)
 class AsyncNativeTransport:
     """Calls to one address, in the loop of the first."""
 
-    def __init__(self, address: Address, tls: Tls, metadata: tuple[tuple[str, str], ...]) -> None:
+    def __init__(
+        self, address: Address, tls: Tls, metadata: tuple[tuple[str, str], ...], busy_poll_us: int | None = None
+    ) -> None:
         self._calls = Calls(address, metadata)
+        self._busy_poll_us = bound_us(busy_poll_us)
         self._tls = tls.context() if address.secure else None
         self._server_name = (tls.server_name or address.host) if address.secure else None
         self._closed = False
@@ -99,6 +103,9 @@ class AsyncNativeTransport:
 
     # ------------------------------------------------------------------------------------------------------- connecting
 
+    def _new_connection(self) -> AsyncConnection:
+        return AsyncConnection(self._calls, self._busy_poll_us)
+
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
@@ -163,10 +170,13 @@ class AsyncNativeTransport:
             connecting.setblocking(False)
             await loop.sock_connect(connecting, sockaddr)
             if family == socket.AF_UNIX:
-                _, connection = await loop.create_unix_connection(lambda: AsyncConnection(self._calls), sock=connecting)
+                _, connection = await loop.create_unix_connection(self._new_connection, sock=connecting)
                 return connection
             transport, connection = await loop.create_connection(
-                lambda: AsyncConnection(self._calls), sock=connecting, ssl=self._tls, server_hostname=self._server_name
+                self._new_connection,
+                sock=connecting,
+                ssl=self._tls,
+                server_hostname=self._server_name,
             )
         except BaseException:
             connecting.close()

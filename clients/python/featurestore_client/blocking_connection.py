@@ -16,6 +16,7 @@ from typing import Final
 
 from featurestore_client.addresses import Address, Place
 from featurestore_client.http2 import CANCEL, NEVER, Headers, ProtocolError, StreamEvent
+from featurestore_client.http2.busy_receive import busy_receive
 from featurestore_client.http2_calls import MESSAGE_BYTES_MAX, STREAM_ID_LAST, Calls, Reply, new_session, too_late
 
 RECEIVE_BYTES: Final = 128 << 10
@@ -82,8 +83,11 @@ class BlockingConnection:
     """See the module. ``reusable`` tells, after a call, whether there may be another."""
 
     __slots__ = (
+        "_bound_s",
         "_buffer",
         "_calls",
+        "_file",
+        "_is_prompt",
         "_poll",
         "_secure",
         "_set_timeout",
@@ -94,7 +98,7 @@ class BlockingConnection:
         "socket",
     )
 
-    def __init__(self, calls: Calls, connected: socket.socket) -> None:
+    def __init__(self, calls: Calls, connected: socket.socket, busy_poll_us: int) -> None:
         self._calls = calls
         self.socket = connected
         self.session = new_session()
@@ -105,6 +109,9 @@ class BlockingConnection:
         self._secure = isinstance(connected, ssl.SSLSocket)
         self._set_timeout: Callable[[float], None] = connected.settimeout if self._secure else self._set_kernel_timeout
         connected.settimeout(None)
+        self._file = connected.fileno()
+        self._bound_s = 0.0 if self._secure else busy_poll_us / 1e6
+        self._is_prompt = False  # whether the last answer came within that
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
 
@@ -163,7 +170,7 @@ class BlockingConnection:
         try:
             if sent < len(data) or sent >= _TAKEN_WHOLE_BYTES:
                 self._send_rest(data[sent:], ends_s)
-            count = self.socket.recv_into(self._buffer)
+            count = self._receive_first(ends_s)
             events = session.receive(self._view[:count]) if count else ()
             if len(events) == 1:
                 event = events[0]
@@ -176,6 +183,21 @@ class BlockingConnection:
                 self._give_up(stream_id)
                 raise too_late(method_path, timeout_s) from None
             raise self._calls.lost(error) from None
+
+    def _receive_first(self, ends_s: float) -> int:
+        bound_s = self._bound_s
+        if not bound_s:
+            return self.socket.recv_into(self._buffer)
+        began = time.monotonic()
+        count = -1
+        if self._is_prompt:
+            count = busy_receive(self._file, self._buffer, min(bound_s, ends_s - began))
+            if count < 0:
+                self._fit_timeout(ends_s)
+        if count < 0:
+            count = self.socket.recv_into(self._buffer)
+        self._is_prompt = time.monotonic() - began <= bound_s
+        return count
 
     def settle(self) -> None:
         """After the first call: acknowledges the server's settings, for which some servers wait."""

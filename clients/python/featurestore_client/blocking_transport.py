@@ -15,6 +15,7 @@ from typing import Final
 from featurestore_client.addresses import Address
 from featurestore_client.blocking_connection import BlockingConnection, dial
 from featurestore_client.blocking_stream import BlockingStream
+from featurestore_client.busy_polling import bound_us
 from featurestore_client.errors import FeatureStoreError, NotSentError
 from featurestore_client.grpc_framing import frame
 from featurestore_client.http2_calls import Calls
@@ -29,8 +30,11 @@ REFUSALS_MAX: Final = 3
 class NativeTransport:
     """Calls to one address. Thread-safe and fork-safe."""
 
-    def __init__(self, address: Address, tls: Tls, metadata: tuple[tuple[str, str], ...]) -> None:
+    def __init__(
+        self, address: Address, tls: Tls, metadata: tuple[tuple[str, str], ...], busy_poll_us: int | None = None
+    ) -> None:
         self._calls = Calls(address, metadata)
+        self._busy_poll_us = bound_us(busy_poll_us)
         self._tls = tls.context() if address.secure else None
         self._server_name = tls.server_name
         self._closed = False
@@ -86,7 +90,8 @@ class NativeTransport:
     def _open(self, ends_s: float) -> BlockingConnection:
         if self._closed:
             raise self._calls.closed()
-        connection = BlockingConnection(self._calls, dial(self._calls, self._tls, self._server_name, ends_s))
+        connected = dial(self._calls, self._tls, self._server_name, ends_s)
+        connection = BlockingConnection(self._calls, connected, self._busy_poll_us)
         self._connections.add(connection)
         return connection
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from featurestore_client.addresses import Address, parse_addresses
 from featurestore_client.balancing import POLICIES, AsyncBalancedTransport, BalancedTransport, Balancing
+from featurestore_client.busy_polling import BUSY_POLL_US_MAX
 from featurestore_client.errors import FailedPreconditionError, InvalidArgumentError
 from featurestore_client.tls import Tls
 from featurestore_client.transport import AsyncTransport, Transport
@@ -24,16 +25,23 @@ ENVIRONMENT_VARIABLE: Final = "FEATURESTORE_CLIENT_TRANSPORT"
 
 
 def open_transport(
-    address: str | Sequence[str], tls: Tls, api_key: str | None, *, kind: Kind, balancing: Balancing
+    address: str | Sequence[str],
+    tls: Tls,
+    api_key: str | None,
+    *,
+    kind: Kind,
+    balancing: Balancing,
+    busy_poll_us: int | None,
 ) -> Transport:
     """The blocking transport of these addresses. Raises InvalidArgumentError."""
     addresses, metadata = parse_addresses(address, tls), _metadata(api_key)
     _check("balancing", balancing, POLICIES)
+    _check_busy_poll(busy_poll_us)
     made: list[Transport] = []
     if _is_native(kind):
         from featurestore_client.blocking_transport import NativeTransport
 
-        made.extend(NativeTransport(each, tls, metadata) for each in addresses)
+        made.extend(NativeTransport(each, tls, metadata, busy_poll_us) for each in addresses)
     else:
         from featurestore_client.grpc_transport import GrpcTransport
 
@@ -50,18 +58,20 @@ def open_async_transport(
     balancing: Balancing,
     hedge_after_s: float | None,
     coalesce_us: float,
+    busy_poll_us: int | None,
 ) -> AsyncTransport:
     """The asyncio transport of these addresses. Raises InvalidArgumentError."""
     addresses, metadata = parse_addresses(address, tls), _metadata(api_key)
     _check("balancing", balancing, POLICIES)
     _check_hedge(hedge_after_s, addresses)
+    _check_busy_poll(busy_poll_us)
     if not isinstance(coalesce_us, (int, float)) or not 0 <= coalesce_us <= 1_000_000:
         raise InvalidArgumentError.of("coalesce_us", coalesce_us, "microseconds, at most 1000000; 0 turns it off")
     made: list[AsyncTransport] = []
     if _is_native(kind):
         from featurestore_client.async_transport import AsyncNativeTransport
 
-        made.extend(AsyncNativeTransport(each, tls, metadata) for each in addresses)
+        made.extend(AsyncNativeTransport(each, tls, metadata, busy_poll_us) for each in addresses)
     else:
         from featurestore_client.grpc_transport import AsyncGrpcTransport
 
@@ -139,6 +149,12 @@ def _metadata(api_key: str | None) -> tuple[tuple[str, str], ...]:
 def _check(field: str, value: object, known: tuple[str, ...]) -> None:
     if value not in known:
         raise InvalidArgumentError.of(field, value, f"one of {', '.join(known)}")
+
+
+def _check_busy_poll(busy_poll_us: int | None) -> None:
+    if busy_poll_us is not None and (not isinstance(busy_poll_us, int) or not 0 <= busy_poll_us <= BUSY_POLL_US_MAX):
+        expected = f"microseconds, at most {BUSY_POLL_US_MAX}; 0 turns it off"
+        raise InvalidArgumentError.of("busy_poll_us", busy_poll_us, expected)
 
 
 def _check_hedge(hedge_after_s: float | None, addresses: tuple[Address, ...]) -> None:

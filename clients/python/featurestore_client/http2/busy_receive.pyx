@@ -1,0 +1,65 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""A receive that looks for a bounded time, without the GIL, before its caller blocks in the kernel.
+
+A thread that blocks lets its core halt, and is woken by an interrupt, with cold caches: on a fast network that takes longer than
+the answer did. Knows a plain socket's file descriptor and nothing of what is received. Invariant: of all cores that the process
+may use, one is left to those threads that have something to do, unless there is one alone.
+"""
+
+import os
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.errno cimport EAGAIN, EINTR, errno
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void *buffer, size_t length, int flags)
+    int MSG_DONTWAIT
+
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
+
+cdef int _looking = 0  # threads; changed with the GIL alone
+cdef int _looking_max = max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+def _forget():
+    global _looking
+    _looking = 0  # those threads are the parent's
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def busy_receive(int fd, buffer, double bound_s):
+    """Receives into ``buffer``: how many bytes, 0 where the peer has ended; -1 where nothing came within ``bound_s``.
+
+    -1 also where too many threads are looking already, and where receiving failed: a receive that blocks says why.
+    """
+    global _looking
+    cdef Py_buffer view
+    cdef ssize_t count
+    cdef double ends_s
+    if _looking >= _looking_max:
+        return -1
+    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    _looking += 1
+    try:
+        with nogil:
+            ends_s = _now_s() + bound_s
+            while True:
+                count = recv(fd, view.buf, view.len, MSG_DONTWAIT)
+                if count >= 0 or (errno != EAGAIN and errno != EINTR) or _now_s() >= ends_s:
+                    break
+                sched_yield()  # the server may be waiting for this very core
+    finally:
+        _looking -= 1
+        PyBuffer_Release(&view)
+    return count
+
+
+cdef double _now_s() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9

@@ -1,0 +1,24 @@
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from featurestore_client.http2 import Session, StreamEvent
+
+from featurestore.server.context import CallContext
+from featurestore.server.grpc_calls import RequestHead, RequestHeads
+
+Settle = Callable[[StreamEvent, RequestHead, CallContext, bytes | Awaitable[bytes] | Exception], None]
+
+class Owed(Protocol):
+    unsent_bytes_max: int
+
+class InlineCalls:
+    def __init__(
+        self,
+        session: Session,
+        heads: RequestHeads,
+        connections: Owed,
+        peer: str,
+        message_bytes_max: int,
+        settle: Settle,
+    ) -> None: ...
+    def receive(self, data: bytes, is_refusing: bool) -> list[StreamEvent]: ...

@@ -1,0 +1,112 @@
+"""The ordinary call of the native engine: a whole request of a method that answers at once, answered as it is read.
+
+Compiled, because it is all there is between HTTP/2 and the handler, a hundred thousand times a second. Whatever is in any way out
+of the ordinary (a head or timeout not seen before, a request in pieces, compressed or too large, a connection that refuses calls)
+is given back, for ``grpc_connection.py`` and ``grpc_calls.py``, where the rules are. Invariant: an event is either answered here
+or given back, and of what is given back nothing was changed.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.string cimport memcpy
+
+from featurestore.server.context cimport CallContext, monotonic_s
+
+from featurestore_client.http2 import NEVER
+
+from featurestore.server.grpc_calls import OK_HEAD, OK_TRAILERS
+
+cdef enum:
+    PREFIX_BYTES = 5  # of gRPC, before each message: compressed or not, and its length, big-endian
+
+cdef object _NEVER = NEVER, _HEAD = OK_HEAD, _TRAILERS = OK_TRAILERS
+
+
+cdef class InlineCalls:
+    """Of one connection. ``settle`` is told what a handler came to where that is not bytes alone: event, head, context, outcome."""
+
+    cdef object _session, _connections, _receive, _respond, _settle
+    cdef dict _known, _timeouts_s
+    cdef str _peer
+    cdef Py_ssize_t _message_bytes_max
+
+    def __init__(self, session, heads, connections, str peer, Py_ssize_t message_bytes_max, settle):
+        self._session = session
+        self._connections = connections
+        self._receive = session.receive
+        self._respond = session.respond
+        self._known = heads.known
+        self._timeouts_s = heads.timeouts_s
+        self._peer = peer
+        self._message_bytes_max = message_bytes_max
+        self._settle = settle
+
+    def receive(self, data, bint is_refusing):
+        """Takes in what the peer sent. Returns the events that are not answered: all of them if ``is_refusing``.
+
+        Raises ProtocolError where the connection cannot go on.
+        """
+        cdef list events = self._receive(data)
+        cdef list others = []
+        if is_refusing:
+            return events
+        for event in events:
+            if not self._answer(event):
+                others.append(event)
+        return others
+
+    cdef bint _answer(self, event) except -1:
+        cdef bytes message, data
+        cdef CallContext context
+        cdef object deadline = None, timeout_s
+        block = event.head
+        if block is None or not event.ended or event.error_code != _NEVER:
+            return False
+        head = self._known.get(block)
+        if head is None or head.inline is None:
+            return False
+        timeout = event.apart
+        if timeout is not None:
+            timeout_s = self._timeouts_s.get(timeout)
+            if timeout_s is None:
+                return False
+            deadline = monotonic_s() + <double>timeout_s
+        if self._session.unsent_bytes > self._connections.unsent_bytes_max:
+            return False
+        data = event.data
+        if not _is_one_message(data, self._message_bytes_max):
+            return False
+        message = PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + PREFIX_BYTES, PyBytes_GET_SIZE(data) - PREFIX_BYTES)
+        context = CallContext.__new__(CallContext)
+        context.peer = self._peer
+        context.metadata = head.metadata
+        context.deadline = deadline
+        context.request_compressed = False
+        context.initial_metadata = context.trailing_metadata = ()
+        try:
+            outcome = head.inline(message, context)
+        except Exception as error:
+            outcome = error
+        if type(outcome) is bytes and not (context.compress or context.initial_metadata or context.trailing_metadata):
+            self._respond(event.stream_id, _HEAD, _framed(<bytes>outcome), _TRAILERS)
+        else:
+            self._settle(event, head, context, outcome)
+        return True
+
+
+cdef bint _is_one_message(bytes data, Py_ssize_t message_bytes_max):
+    """Whether it is exactly one message, not compressed."""
+    cdef const unsigned char *prefix = <const unsigned char *>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data) - PREFIX_BYTES
+    if not 0 <= size <= message_bytes_max or prefix[0]:
+        return False
+    return size == (<Py_ssize_t>prefix[1] << 24 | prefix[2] << 16 | prefix[3] << 8 | prefix[4])
+
+
+cdef bytes _framed(bytes message):
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(message)
+    cdef bytes framed = PyBytes_FromStringAndSize(NULL, PREFIX_BYTES + size)
+    cdef unsigned char *out = <unsigned char *>PyBytes_AS_STRING(framed)
+    out[0] = 0
+    out[1], out[2], out[3], out[4] = size >> 24 & 0xFF, size >> 16 & 0xFF, size >> 8 & 0xFF, size & 0xFF
+    memcpy(out + PREFIX_BYTES, PyBytes_AS_STRING(message), size)
+    return framed
