@@ -149,6 +149,24 @@ def _grpc(report: Report) -> Any:
     return _titled(figure, "GetFeatures beside a gRPC server that does nothing, and Redis: " + _rows(report))
 
 
+def _shared_memory(report: Report) -> Any:
+    figure, axes = plt.subplots(2, 3, figsize=(14, 6))
+    for case, panel in zip(report.cases(), axes.reshape(-1), strict=False):
+        results = [each for each in report.results if each.case == case]
+        if case.startswith("readers"):
+            _bars(panel, [(each.subject, each.ops_per_s) for each in results], lambda value: f"{value:,.0f}", log=False)
+            panel.set_title(f"{case}: calls/s together")
+        elif "beside" in case:
+            _bars(panel, [(each.subject, each.p99_us) for each in results], lambda value: f"{number(value)} us", log=False)
+            panel.set_title(f"{case}: p99")
+        else:
+            _bars(panel, [(each.subject, each.p50_us) for each in results], lambda value: f"{number(value)} us", log=False)
+            panel.set_title(f"{case}: p50 of a client's call")
+    for panel in axes.reshape(-1)[len(report.cases()) :]:
+        panel.set_visible(False)
+    return _titled(figure, "Reads through shared memory: " + _rows(report))
+
+
 def _workers(report: Report) -> Any:
     cases = [case for case in report.cases() if not case.startswith("instructions")]
     columns = 3
@@ -257,6 +275,7 @@ _DRAWINGS: dict[str, Callable[[Report], Any]] = {
     "memory": _memory,
     "scale": _scale,
     "grpc": _grpc,
+    "shared_memory": _shared_memory,
     "peers": _peers,
     "ingest": _ingest,
     "workers": _workers,

@@ -113,11 +113,11 @@ class SubjectRunner:
     def _read(self, work: Work, random: np.random.Generator) -> Turn:
         # Keys are drawn for as many calls as the turn has time for, since one that repeats would be in the processor's cache.
         read = self._subject.reader()
-        warm_up = _timed(read, self._calls(work, WARM_CALLS, random), work.seconds / 10)
+        warm_up = timed(read, self._calls(work, WARM_CALLS, random), work.seconds / 10)
         call_s = float(np.median(warm_up.durations_ns)) / 1e9
         count = min(CALLS_MAX, KEYS_MAX // work.rows, int(work.seconds / call_s * SPARE) + 1)
         calls = self._calls(work, max(count, work.threads), random)
-        return _timed(read, calls, work.seconds) if work.threads == 1 else self._read_at_once(work, calls)
+        return timed(read, calls, work.seconds) if work.threads == 1 else self._read_at_once(work, calls)
 
     def _calls(self, work: Work, count: int, random: np.random.Generator) -> list[Any]:
         return self._subject.calls(random.integers(0, self._dataset.rows, (count, work.rows)))
@@ -131,7 +131,7 @@ class SubjectRunner:
             mine = calls[number :: work.threads]
             readers[number](mine[0])
             start.wait()
-            turns.append(_timed(readers[number], mine, work.seconds))
+            turns.append(timed(readers[number], mine, work.seconds))
 
         threads = [threading.Thread(target=run, args=(number,)) for number in range(work.threads)]
         for thread in threads:
@@ -154,7 +154,7 @@ class SubjectRunner:
         end = time.perf_counter_ns() + int(work.seconds * 1e9)
         while True:
             # Each pass makes the batches anew in the subject's form, so that event times rise; that is not timed.
-            turn = _timed(self._subject.write, batches, work.seconds)
+            turn = timed(self._subject.write, batches, work.seconds)
             durations.extend(turn.durations_ns.tolist())
             if sum(durations) >= work.seconds * 1e9 or time.perf_counter_ns() > end:
                 return _turn(durations)
@@ -183,7 +183,8 @@ def _turn(durations: list[int]) -> Turn:
     return Turn(np.array(durations, np.int64), 0, sum(durations))
 
 
-def _timed(call: Read, arguments: list[Any], seconds: float) -> Turn:
+def timed(call: Read, arguments: list[Any], seconds: float) -> Turn:
+    """Calls with one argument after the other for so long, or as long as there are any; each call's duration."""
     # Reading the clock twice a call is part of the figure: about 0.05 us.
     clock = time.perf_counter_ns
     durations: list[int] = []

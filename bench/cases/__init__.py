@@ -22,6 +22,10 @@ CASES = {
     "grpc": Case(
         "GetFeatures of both engines and the client, beside an empty gRPC server and Redis", ("data", "turns", "grpc", "cores")
     ),
+    "shared_memory": Case(
+        "reads through shared memory and in process: one reader, two at once, and beside a writer",
+        ("data", "timing", "turns", "cores"),
+    ),
     "workers": Case("`serve --workers N`: requests/s, latency and instructions a request", ("data", "turns", "grpc", "cores")),
     "peers": Case("the feature store by each of its ways beside Redis, memcached, LMDB, Quorin and Feast", ("peers", "cores")),
     "ingest": Case("`featurestore ingest` into a running server, and where its time goes", ("ingest", "server")),
