@@ -35,12 +35,15 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def open(directory: str | PathLike[str], *, segments: str | PathLike[str] | None = None) -> "Client":  # noqa: A001  as io.open
+def open(  # noqa: A001  as io.open
+    directory: str | PathLike[str], *, segments: str | PathLike[str] | None = None, read_only: bool = False
+) -> "Client":
     """The store of a directory in this process, without a server: a ``featurestore_client.Client``, to be closed at the end.
 
     ``segments`` is where rows are mapped, as for ``featurestore serve``; the environment (``FEATURESTORE_...``) sets the rest.
     The directory is made where it is missing. Raises FailedPreconditionError, naming the process, where another one has it
-    open; a process that was killed does not stand in the way.
+    open; a process that was killed does not stand in the way. With ``read_only``, the store may be another process's, or
+    nobody's: its rows are mapped and read, what its owner changes is followed, and writes raise FailedPreconditionError.
 
     >>> with featurestore.open("features") as store:
     ...     store.apply(definitions)
@@ -48,4 +51,4 @@ def open(directory: str | PathLike[str], *, segments: str | PathLike[str] | None
     """
     from featurestore.embedded import open_directory  # noqa: PLC0415  definitions are read without it
 
-    return open_directory(Path(directory), segments=None if segments is None else Path(segments))
+    return open_directory(Path(directory), segments=None if segments is None else Path(segments), read_only=read_only)

@@ -19,16 +19,16 @@ from featurestore.server.feature_methods import schema_of
 from featurestore.server.messages import parse
 from featurestore.server.wire import featurestore_pb2 as public
 from featurestore.server.wire import featurestore_raw_pb2 as wire
-from featurestore.service import OnlineStore, Selection
-from featurestore.store import Table
+from featurestore.service import OnlineReader, OnlineStore, Selection
+from featurestore.store import TableReader
 
 _Message = TypeVar("_Message", bound=Message)
 
 _ACTIONS = {"create": public.Change.CREATE, "update": public.Change.UPDATE, "delete": public.Change.DELETE}
 
 
-class DefinitionMethods:
-    """The handlers of these methods over one service."""
+class DefinitionChanges:
+    """The handler of Apply, over the service that owns the store."""
 
     def __init__(self, service: OnlineStore) -> None:
         self._service = service
@@ -42,6 +42,13 @@ class DefinitionMethods:
         desired = parse_definitions(MessageToDict(request.definitions, preserving_proto_field_name=True))
         plan = await self._service.apply(desired, prune=request.prune, dry_run=request.dry_run, begin=context.check_deadline)
         return _applied(plan, not request.dry_run).SerializeToString()
+
+
+class DefinitionReads:
+    """The handlers of the lists and descriptions, over any service that reads."""
+
+    def __init__(self, service: OnlineReader) -> None:
+        self._service = service
 
     def list_projects(self, data: bytes, context: CallContext) -> bytes:
         """ListProjects."""
@@ -81,8 +88,8 @@ class DefinitionMethods:
         """ListTables."""
         project = self._project(parse(public.ListTablesRequest, data).project)
         response = public.ListTablesResponse()
-        tables = sorted(self._service.store.tables(), key=lambda table: (table.view.project, table.view.view))
-        response.tables.extend(_table(table) for table in tables if project in ("", table.view.project))
+        names = sorted((view.project, view.name) for view in self._service.definitions.feature_views)
+        response.tables.extend(_table(self._service.table(*name)) for name in names if project in ("", name[0]))
         return response.SerializeToString()
 
     def describe_entity(self, data: bytes, context: CallContext) -> bytes:
@@ -106,7 +113,7 @@ class DefinitionMethods:
             if service.project == project and any(reference.view == name for reference in service.features)
         )
         response = public.DescribeFeatureViewResponse(
-            table=_table(self._service.store.table(project, name)), feature_services=readers
+            table=_table(self._service.table(project, name)), feature_services=readers
         )
         _message(view, response.feature_view)
         return response.SerializeToString()
@@ -148,7 +155,7 @@ def _applied(plan: Plan, applied: bool) -> public.ApplyResponse:
     return response
 
 
-def _table(table: Table) -> public.Table:
+def _table(table: TableReader) -> public.Table:
     stats = table.stats()
     return public.Table(
         project=table.view.project,

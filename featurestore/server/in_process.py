@@ -1,4 +1,4 @@
-"""The client's transport without a network: calls the table of methods in this process, on a store that it owns.
+"""The client's transport without a network: calls a table of methods in this process.
 
 So ``featurestore get --directory DIR`` and a server's client are one code, with the same checks and the same errors. Of the
 server's package only this module knows the client's, whose protocol it fills. Invariant: handlers' coroutines run on one event
@@ -8,31 +8,33 @@ loop, in a thread of this module; what answers at once is called in the caller's
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from featurestore.errors import DeadlineExceededError, FeatureStoreError, UnavailableError, UnimplementedError, error_of
 from featurestore.server.context import CallContext
 from featurestore.server.failure import failure_of
-from featurestore.server.methods import Method, Methods, StreamMethod, UnaryMethod, own_methods
-from featurestore.server.status import StatusBoard
-from featurestore.service import OnlineStore
+from featurestore.server.methods import Method, Methods, StreamMethod, UnaryMethod
 
 _Result = TypeVar("_Result")
 
 
 class InProcessTransport:
-    """A ``featurestore_client.transport.Transport`` over a service, which it closes at the end."""
+    """A ``featurestore_client.transport.Transport``. ``upkeep`` runs beside the calls, ``close`` ends what they are made to."""
 
-    def __init__(self, service: OnlineStore, reclaim_rows_per_s: int) -> None:
-        self._service = service
-        board = StatusBoard.of_this_process()
-        self._methods = Methods(own_methods(service, board, board.slots[0]))
+    def __init__(
+        self,
+        methods: Iterable[Method],
+        close: Callable[[], Coroutine[Any, Any, None]],
+        upkeep: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        self._methods = Methods(methods)
+        self._close = close
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="featurestore-in-process", daemon=True)
         self._thread.start()
-        self._upkeep = asyncio.run_coroutine_threadsafe(service.maintain(reclaim_rows_per_s), self._loop)
+        self._upkeep = None if upkeep is None else asyncio.run_coroutine_threadsafe(upkeep(), self._loop)
         self._closed = False
 
     def unary(self, method_path: str, request: bytes, *, timeout_s: float) -> bytes:
@@ -77,8 +79,9 @@ class InProcessTransport:
         if self._closed:
             return
         self._closed = True
-        self._upkeep.cancel()
-        self._wait(self._service.close(), None)
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+        self._wait(self._close(), None)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

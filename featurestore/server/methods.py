@@ -10,19 +10,20 @@ server drains. Invariant: a handler raises FeatureStoreError for whatever a call
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
-from featurestore.errors import UnavailableError
+from featurestore.errors import FailedPreconditionError, UnavailableError
 from featurestore.server.api_keys import ApiKeys
 from featurestore.server.context import CallContext
-from featurestore.server.definition_methods import DefinitionMethods
+from featurestore.server.definition_methods import DefinitionChanges, DefinitionReads
 from featurestore.server.feature_methods import FeatureReads, FeatureWrites
 from featurestore.server.health import Health
 from featurestore.server.reflection import Reflection
 from featurestore.server.shared_memory import SharedMemory
 from featurestore.server.status import ProcessSlot, StatusBoard
 from featurestore.server.status_methods import StatusMethods
-from featurestore.service import OnlineStore
+from featurestore.server.wire import featurestore_pb2 as public
+from featurestore.service import MappedStore, OnlineReader, OnlineStore
 
 UnaryHandler = Callable[[bytes, CallContext], bytes | Awaitable[bytes]]
 StreamHandler = Callable[[AsyncIterator[bytes], CallContext], AsyncIterator[bytes]]
@@ -50,13 +51,37 @@ Method = UnaryMethod | StreamMethod
 
 def own_methods(service: OnlineStore, board: StatusBoard, slot: ProcessSlot) -> list[Method]:
     """All of FeatureStore's, over the store that this process owns; ``slot`` is its row of the board."""
-    reads, writes, definitions = FeatureReads(service), FeatureWrites(service), DefinitionMethods(service)
+    writes = FeatureWrites(service)
     return [
-        UnaryMethod(PREFIX + "GetFeatures", reads.get, inline=True),
+        *_reading_methods(service, FeatureReads(service).get, board, slot),
         UnaryMethod(PREFIX + "WriteFeatures", writes.write, inline=True),
         UnaryMethod(PREFIX + "DeleteFeatures", writes.delete, inline=True),
         StreamMethod(PREFIX + "IngestFeatures", writes.ingest),
-        UnaryMethod(PREFIX + "Apply", definitions.apply, inline=False),
+        UnaryMethod(PREFIX + "Apply", DefinitionChanges(service).apply, inline=False),
+        UnaryMethod(PREFIX + "GetSharedMemory", SharedMemory(service).get, inline=True),
+    ]
+
+
+def read_only_methods(reader: MappedStore, board: StatusBoard, slot: ProcessSlot) -> list[Method]:
+    """Those that only read, over a store that another process owns, or owned; the others are refused."""
+    reads = FeatureReads(reader)
+
+    def get(data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
+        reader.check_owner()
+        return reads.get(data, context)
+
+    methods = _reading_methods(reader, get, board, slot)
+    known = {method.path for method in methods}
+    for method in public.DESCRIPTOR.services_by_name["FeatureStore"].methods:
+        if PREFIX + method.name not in known:
+            methods.append(_refused(PREFIX + method.name, is_stream=method.client_streaming))
+    return methods
+
+
+def _reading_methods(service: OnlineReader, get: UnaryHandler, board: StatusBoard, slot: ProcessSlot) -> list[Method]:
+    definitions = DefinitionReads(service)
+    return [
+        UnaryMethod(PREFIX + "GetFeatures", get, inline=True),
         UnaryMethod(PREFIX + "ListProjects", definitions.list_projects, inline=True),
         UnaryMethod(PREFIX + "ListEntities", definitions.list_entities, inline=True),
         UnaryMethod(PREFIX + "ListFeatureViews", definitions.list_feature_views, inline=True),
@@ -65,9 +90,17 @@ def own_methods(service: OnlineStore, board: StatusBoard, slot: ProcessSlot) -> 
         UnaryMethod(PREFIX + "DescribeEntity", definitions.describe_entity, inline=True),
         UnaryMethod(PREFIX + "DescribeFeatureView", definitions.describe_feature_view, inline=True),
         UnaryMethod(PREFIX + "DescribeFeatureService", definitions.describe_feature_service, inline=True),
-        UnaryMethod(PREFIX + "GetSharedMemory", SharedMemory(service).get, inline=True),
         UnaryMethod(PREFIX + "GetStatus", StatusMethods(board, slot).get_status, inline=True),
     ]
+
+
+def _refused(path: str, *, is_stream: bool) -> Method:
+    refusal = f"{path.removeprefix(PREFIX)}: the store was opened read-only: open it for writing, or go through its server"
+
+    def refuse(*_: object) -> NoReturn:
+        raise FailedPreconditionError(refusal)
+
+    return StreamMethod(path, refuse) if is_stream else UnaryMethod(path, refuse, inline=True)
 
 
 class Methods:

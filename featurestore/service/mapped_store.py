@@ -8,8 +8,9 @@ from pathlib import Path
 
 from featurestore_client.tables.catalog import Catalog
 from featurestore_client.tables.mapped_tables import MappedTables
+from featurestore_client.tables.table import TableReader
 
-from featurestore.errors import FeatureStoreError
+from featurestore.errors import FeatureStoreError, UnavailableError
 from featurestore.registry import Definitions, Registry
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
 from featurestore.service.read_plan import ReadPlan, Selection
@@ -45,12 +46,38 @@ class MappedStore(OnlineReader):
         self._state, self._seen = state, state[1]
         self._version += 1
 
+    @property
+    def definitions(self) -> Definitions:
+        """The definitions that hold now."""
+        self.version  # noqa: B018  takes them up
+        return self._definitions
+
+    @property
+    def catalog(self) -> Catalog:
+        """Of the owner there is, or was."""
+        self.version  # noqa: B018  as above
+        return self._catalog
+
+    def table(self, project: str, view: str) -> TableReader:
+        """The table of a view. NotFoundError or FileNotFoundError where there is none."""
+        return self._tables.table(project, view)
+
     def read_plan(self, selection: Selection) -> ReadPlan:
         """Resolves a selection by the definitions that hold now."""
         while True:
             version = self.version
             try:
-                return ReadPlan(selection, self._definitions, self._tables.table)
+                return super().read_plan(selection)
             except (FeatureStoreError, FileNotFoundError):
                 if self.version == version:
                     raise  # else a table may have been dropped between its definition and its mapping
+
+    def check_owner(self) -> None:
+        """Raises UnavailableError where the owner neither lives nor has left the tables in good order."""
+        catalog = self.catalog
+        if not catalog.closed and not catalog.is_served:
+            raise UnavailableError(
+                f"{self._segments}: the process that owns it ({catalog.owner_pid}) has been silent for "
+                f"{catalog.silent_us / 1e6:.0f} s: it died, or was stopped, perhaps in the middle of a write; open the "
+                "store for writing, or start its server, to set it right"
+            )

@@ -13,8 +13,10 @@ from typing import TypeVar
 
 from featurestore_client.tables.alignment import align
 from featurestore_client.tables.columns import Values
+from featurestore_client.tables.table import TableReader
 
 from featurestore.errors import ResourceExhaustedError
+from featurestore.registry import Definitions
 from featurestore.service.read_plan import ReadPlan, Selection
 
 _Result = TypeVar("_Result")
@@ -41,9 +43,18 @@ class OnlineReader(ABC):
         self.limits = limits or ServiceLimits()
         self._workers = ThreadPoolExecutor(LONG_READS, "featurestore-work")
 
+    @property
     @abstractmethod
+    def definitions(self) -> Definitions:
+        """The definitions that are in force."""
+
+    @abstractmethod
+    def table(self, project: str, view: str) -> TableReader:
+        """The table of a view. NotFoundError with the nearest names."""
+
     def read_plan(self, selection: Selection) -> ReadPlan:
         """Resolves a selection. The caller keeps the plan while ``version`` stands."""
+        return ReadPlan(selection, self.definitions, self.table)
 
     def quick_rows_max(self, plan: ReadPlan) -> int:
         """So many rows pass every limit of ``align``, and their answer is made so fast that the event loop may do it."""

@@ -26,7 +26,6 @@ from featurestore_client.tables.columns import Column, Values
 from featurestore.registry import Definitions, Plan, Registry
 from featurestore.service import table_changes
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
-from featurestore.service.read_plan import ReadPlan, Selection
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import DeleteCounts, Limits, Store, Table, WriteCounts
 from featurestore.store.store import GROUP_MAY_READ
@@ -116,9 +115,9 @@ class OnlineStore(OnlineReader):
 
     # ------------------------------------------------------------------------------------------------------------ reading
 
-    def read_plan(self, selection: Selection) -> ReadPlan:
-        """Resolves a selection by the definitions that are in force."""
-        return ReadPlan(selection, self._registry.current, self.store.table)
+    def table(self, project: str, view: str) -> Table:
+        """The table of a view. NotFoundError with the nearest names."""
+        return self.store.table(project, view)
 
     # ------------------------------------------------------------------------------------------------------------ writing
 

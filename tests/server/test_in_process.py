@@ -6,8 +6,9 @@ import pytest
 from featurestore_client import errors
 
 from featurestore.server.in_process import InProcessTransport
-from featurestore.server.methods import PREFIX
+from featurestore.server.methods import PREFIX, own_methods
 from featurestore.server.opening import open_service
+from featurestore.server.status import StatusBoard
 from featurestore.server.wire import featurestore_pb2 as public
 from featurestore.settings import load_settings
 
@@ -19,7 +20,8 @@ DEFINITIONS = public.Definitions(
 
 def opened(directory):
     settings, _ = load_settings({"directory": directory})
-    return InProcessTransport(open_service(settings), settings.reclaim_rows_per_s)
+    service, board = open_service(settings), StatusBoard.of_this_process()
+    return InProcessTransport(own_methods(service, board, board.slots[0]), service.close)
 
 
 @pytest.fixture

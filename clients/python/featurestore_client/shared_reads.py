@@ -196,20 +196,25 @@ class SharedMemory:
     def __init__(self, address: Address | None) -> None:
         self._address = address
         self._required = address is not None and address.memory == "required"
+        self._find: Callable[[], tuple[Catalog, Tables]] | None = None
         self._local: LocalReads | None = None
         self._catalog: Catalog | None = None
         self._again_at = 0.0
 
     @classmethod
-    def own(cls, catalog: Catalog, tables: Tables) -> "SharedMemory":
-        """Of a store in this process: nothing is to be found first."""
+    def own(cls, find: Callable[[], tuple[Catalog, Tables]]) -> "SharedMemory":
+        """Of a store in this process, which ``find`` gives; asked again, because its owner may be another process."""
         memory = cls(None)
-        memory._catalog, memory._local = catalog, LocalReads(catalog, tables)
+        memory._find = find
         return memory
 
     @property
     def local(self) -> LocalReads | None:
-        """What is mapped, while its server is there."""
+        """What is mapped, while its owner is there."""
+        if self._find is not None:
+            catalog, tables = self._find()
+            if catalog is not self._catalog:
+                self._catalog, self._local = catalog, LocalReads(catalog, tables)
         return self._local if self._catalog is not None and self._catalog.is_served else None
 
     def wants_to_attach(self) -> bool:
