@@ -25,6 +25,7 @@ from featurestore_client import (
 
 from tests.conftest import ENGINES, RunningServer, StartServer, require_engine
 from tests.workers.conftest import CONNECTIONS, ONCE, Workers, ended, processes, reader_of, view_of
+from tests.workers.kills import Kills
 
 VIEW = view_of("value")
 
@@ -426,3 +427,12 @@ def test_no_other_server_shares_its_port_or_its_store(workers: Workers, start_se
     assert "Traceback" not in third.log
     with connect(workers.server.url) as client:
         assert len(client.status()["processes"]) == 4
+
+
+def test_an_owner_that_is_killed_at_any_moment_leaves_what_was_acknowledged(start_server: StartServer) -> None:
+    kills = Kills(start_server("--workers", "2", "--shards", "4"), seed=1)
+    kills.run(5)
+    kills.close()
+    assert kills.errors == []
+    assert kills.reads > 0
+    assert kills.acknowledged_rows > 0
