@@ -34,7 +34,9 @@ class InProcessTransport:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="featurestore-in-process", daemon=True)
         self._thread.start()
-        self._upkeep = None if upkeep is None else asyncio.run_coroutine_threadsafe(upkeep(), self._loop)
+        self._upkeep: asyncio.Task[None] | None = None
+        if upkeep is not None:
+            self._wait(self._begin(upkeep), None)
         self._closed = False
 
     def unary(self, method_path: str, request: bytes, *, timeout_s: float) -> bytes:
@@ -79,12 +81,19 @@ class InProcessTransport:
         if self._closed:
             return
         self._closed = True
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-        self._wait(self._close(), None)
+        self._wait(self._end(), None)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _begin(self, upkeep: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._upkeep = asyncio.create_task(upkeep())
+
+    async def _end(self) -> None:
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.wait((self._upkeep,))
+        await self._close()
 
     def _method(self, path: str) -> Method:
         if self._closed:
