@@ -7,6 +7,7 @@ sees to that, not this class. ``commit`` is called by one thread at a time.
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,23 +15,26 @@ from typing import Any
 
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError
 from featurestore.model import DEFAULT_PROJECT, Project
+from featurestore.registry.births import Births, births_after, features_known
 from featurestore.registry.check import check, check_distinct
 from featurestore.registry.definitions import Definitions
 from featurestore.registry.parse import parse_definitions, sentences
 from featurestore.registry.plan import Plan, plan_changes
 
 FILE_NAME = "registry.json"
-FORMAT = 1
-"""Rises when an older featurestore could misread the file."""
+FORMAT = 2
+"""Rises when an older featurestore could misread the file. 2 has births; a file of format 1 is read as one in which all that is
+there was there from the beginning."""
 
 
 class Registry:
     """Definitions with a version that rises with each commit."""
 
-    def __init__(self, path: Path, current: Definitions, version: int) -> None:
+    def __init__(self, path: Path, current: Definitions, version: int, births: Births) -> None:
         self._path = path
         self._current = current
         self._version = version
+        self._births = births
 
     @classmethod
     def open(cls, directory: Path) -> "Registry":
@@ -42,13 +46,12 @@ class Registry:
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            return cls(path, Definitions(projects=(Project(name=DEFAULT_PROJECT),)), 0)
+            return cls(path, Definitions(projects=(Project(name=DEFAULT_PROJECT),)), 0, {})
         except UnicodeDecodeError as error:
             raise _damaged(path, f"byte {error.start} is not UTF-8") from None
         except OSError as error:
             raise InternalError(f"{path}: got {error.strerror}, expected a file that can be read") from error
-        current, version = _read(path, text)
-        return cls(path, current, version)
+        return cls(path, *_read(path, text))
 
     @property
     def current(self) -> Definitions:
@@ -76,13 +79,20 @@ class Registry:
             )
         if not plan.changes:
             return
-        document = {"format": FORMAT, "version": self._version + 1, "definitions": plan.result.model_dump(mode="json")}
+        version = self._version + 1
+        births = births_after(self._births, self._current, plan.result, version)
+        definitions = plan.result.model_dump(mode="json")
+        document = {"format": FORMAT, "version": version, "definitions": definitions, "births": births}
         _replace(self._path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-        self._current = plan.result
-        self._version += 1
+        self._current, self._births, self._version = plan.result, births, version
+
+    def features_known(self, project: str, view: str, version: int) -> frozenset[str] | None:
+        """The features of a view that were there already under an earlier version of the definitions, so that what was written
+        to them then is theirs; None where the view was another one then, or is none now."""
+        return features_known(self._births, project, view, version)
 
 
-def _read(path: Path, text: str) -> tuple[Definitions, int]:
+def _read(path: Path, text: str) -> tuple[Definitions, int, Births]:
     try:
         document: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -104,7 +114,20 @@ def _read(path: Path, text: str) -> tuple[Definitions, int]:
     violations = check_distinct(definitions) + check(definitions)
     if violations:
         raise _damaged(path, sentences(violations))
-    return definitions, version
+    expected = births_after({}, definitions, definitions, version)
+    births = document.get("births") if format_ > 1 else expected
+    if not isinstance(births, dict) or not _same_names(births, expected):
+        raise _damaged(path, "the births in it are not those of its views and features")
+    return definitions, version, births
+
+
+def _same_names(births: Mapping[str, Any], expected: Births) -> bool:
+    return births.keys() == expected.keys() and all(
+        isinstance(births[name], dict)
+        and births[name].keys() == expected[name].keys()
+        and all(type(since) is int for since in births[name].values())
+        for name in expected
+    )
 
 
 def _damaged(path: Path, why: str) -> InternalError:

@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 
 from featurestore.errors import FailedPreconditionError, InternalError
+from featurestore.model import Entity, FeatureView, Field, JoinKey
 from featurestore.registry import Definitions, Registry, load
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart" / "definitions.yaml"
+
+
+ENTITY = Entity(name="e", join_keys=[JoinKey(name="k")])
+
+
+def view(name: str, *features: str) -> FeatureView:
+    return FeatureView(name=name, entity="e", features=[Field(name=each, type="int64") for each in features])
 
 
 @pytest.fixture
@@ -103,6 +111,41 @@ def test_bytes_that_are_no_text_are_a_damaged_file(tmp_path: Path) -> None:
 
 
 def test_a_file_of_a_newer_featurestore_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    (tmp_path / "registry.json").write_text(json.dumps({"format": 2, "anything": "else"}))
-    with pytest.raises(FailedPreconditionError, match="got format 2, expected at most 1: a newer featurestore wrote it"):
+    (tmp_path / "registry.json").write_text(json.dumps({"format": 3, "anything": "else"}))
+    with pytest.raises(FailedPreconditionError, match="got format 3, expected at most 2: a newer featurestore wrote it"):
+        Registry.open(tmp_path)
+
+
+def test_births_tell_what_is_the_same_since_an_earlier_version(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path)
+
+    def apply(*features: str) -> None:
+        views = (view("v", *features),) if features else ()
+        registry.commit(registry.plan(Definitions(entities=(ENTITY,), feature_views=views), prune=True))
+
+    apply("a", "b")
+    apply("a")
+    apply("a", "b", "c")
+    for known in (registry, Registry.open(tmp_path)):
+        assert known.features_known("default", "v", 0) is None
+        assert known.features_known("default", "v", 1) == {"a"}
+        assert known.features_known("default", "v", 3) == {"a", "b", "c"}
+        assert known.features_known("default", "w", 3) is None
+    apply()
+    assert registry.features_known("default", "v", 3) is None
+    apply("a")
+    assert registry.features_known("default", "v", 4) is None
+    assert registry.features_known("default", "v", 5) == {"a"}
+
+
+def test_a_file_of_format_1_is_read_as_one_without_history(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path)
+    registry.commit(registry.plan(Definitions(entities=(ENTITY,), feature_views=(view("v", "a"),)), prune=False))
+    path = tmp_path / "registry.json"
+    document = json.loads(path.read_text())
+    del document["births"]
+    path.write_text(json.dumps({**document, "format": 1}))
+    assert Registry.open(tmp_path).features_known("default", "v", 1) == {"a"}
+    path.write_text(json.dumps({**document, "births": {}}))
+    with pytest.raises(InternalError, match="the births in it are not those of its views and features"):
         Registry.open(tmp_path)
