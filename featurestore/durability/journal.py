@@ -1,0 +1,236 @@
+"""The journal: what was written, in order, before it is applied.
+
+``append`` gives a record to the system with one write, so that it survives the end of the process; ``synced`` waits until the
+disk has it, where that is promised (``fsync always``): a thread syncs for all who wait meanwhile, so that many small writers
+share one sync. Append, then apply, then ``applied``; then acknowledge.
+
+Owns the files of a directory from the last record on, and which records are not applied yet. Invariants: records stand in the
+order of their sequence, without a gap; a record that could not be written whole is not there; a file's head is on the disk
+before its first record is written, and ``synced`` in a record is never more than what is.
+"""
+
+import asyncio
+import errno
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from featurestore.durability.reading import journal_path
+from featurestore.durability.record import FILE_HEAD_BYTES, Entry, file_head, pack
+from featurestore.errors import FeatureStoreError, InternalError, ResourceExhaustedError
+
+Fsync = Literal["always", "interval", "never"]
+FILE_BYTES = 64 << 20
+"""A file that has reached this is followed by another one."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Journal:
+    """Appends to a journal that ends with record ``last``, in files of its own. Safe to use from several threads.
+
+    The first file is made with the first record: on a full disk, or one that is read-only, reads go on.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        journal: int,
+        last: int,
+        *,
+        fsync: Fsync,
+        fsync_interval_s: float,
+        mark: Callable[[int], None],
+        file_bytes: int = FILE_BYTES,
+    ) -> None:
+        self._directory = directory
+        self._journal = journal
+        self._fsync = fsync
+        self._file_bytes = file_bytes
+        self._mark = mark
+        self._lock = threading.Lock()
+        self._last = self._synced = last
+        self._unapplied: dict[int, None] = {}  # in order
+        self._failure: FeatureStoreError | None = None
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._files: list[int] = []  # those that are not synced; the last one is written to
+        self._offset = 0
+        self._closing = threading.Event()
+        self._wanted = threading.Event()
+        self._syncer: threading.Thread | None = None
+        if fsync != "never":
+            pace = self._sync_wanted if fsync == "always" else lambda: self._sync_paced(fsync_interval_s)
+            self._syncer = threading.Thread(target=pace, name="featurestore-journal", daemon=True)
+            self._syncer.start()
+
+    @property
+    def last(self) -> int:
+        """The sequence of the last record."""
+        return self._last
+
+    @property
+    def acknowledges_synced(self) -> bool:
+        """Whether a write is to be acknowledged only when ``synced`` has returned."""
+        return self._fsync == "always"
+
+    def append(self, entry: Entry) -> int:
+        """Writes a record; returns its sequence. It is to be reported by ``applied``.
+
+        Raises ResourceExhaustedError where the disk is full: nothing is kept then, and a later call may succeed.
+        """
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            if not self._files or self._offset >= self._file_bytes:
+                self._begin_file()
+            sequence = self._last + 1
+            parts = pack(entry, sequence, self._synced, self._journal)
+            size = sum(map(len, parts))
+            try:
+                written = os.pwritev(self._files[-1], parts, self._offset)
+                while written < size:  # a full disk takes a part, and says why when the rest follows
+                    written += os.pwrite(self._files[-1], b"".join(parts)[written:], self._offset + written)
+            except OSError as error:
+                with suppress(OSError):
+                    os.ftruncate(self._files[-1], self._offset)  # else it is cut when the journal is read
+                raise self._refusal(error, size) from None
+            self._offset += size
+            self._last = sequence
+            self._unapplied[sequence] = None
+            return sequence
+
+    def applied(self, sequence: int) -> None:
+        """The record's effects are in the tables."""
+        with self._lock:
+            del self._unapplied[sequence]
+            self._mark(next(iter(self._unapplied), self._last + 1) - 1)
+
+    async def synced(self, sequence: int) -> None:
+        """Returns once the disk has that record. Raises InternalError when it cannot be known that it has."""
+        with self._lock:
+            if self._synced >= sequence:
+                return
+            if self._failure is not None:
+                raise self._failure
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((sequence, future))
+        self._wanted.set()
+        await future
+
+    def close(self) -> None:
+        """Syncs what is written, and gives the files up."""
+        self._closing.set()
+        self._wanted.set()
+        if self._syncer is not None:
+            self._syncer.join()
+        self._sync()
+        for handle in self._files:
+            os.close(handle)
+
+    # ---------------------------------------------------------------------------------------------------------------- files
+
+    def _new_file(self, first_sequence: int) -> int:
+        path = journal_path(self._directory, first_sequence)
+        beside = path.with_suffix(".new")
+        handle = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(handle, file_head(self._journal, first_sequence), 0)
+            os.fsync(handle)
+            beside.rename(path)
+            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except BaseException:
+            os.close(handle)
+            raise
+        return handle
+
+    def _begin_file(self) -> None:
+        try:
+            handle = self._new_file(self._last + 1)
+        except OSError as error:
+            raise self._refusal(error, FILE_HEAD_BYTES) from None
+        if self._files and self._fsync == "never":
+            os.close(self._files.pop())
+        self._files.append(handle)
+        self._offset = FILE_HEAD_BYTES
+
+    def _refusal(self, error: OSError, size: int) -> FeatureStoreError:
+        if error.errno not in _FULL:
+            return InternalError(f"{self._directory}: got {error.strerror}, expected to write {size} bytes to the journal")
+        space = os.statvfs(self._directory)
+        return ResourceExhaustedError(
+            f"the journal's disk is full: {self._directory} has {space.f_bavail * space.f_frsize} bytes left, {size} were "
+            "needed; nothing was written. Make room there, and writes go on by themselves"
+        )
+
+    # -------------------------------------------------------------------------------------------------------------- syncing
+
+    def _sync_wanted(self) -> None:
+        while not self._closing.is_set():
+            self._wanted.wait()
+            self._wanted.clear()
+            self._sync()
+
+    def _sync_paced(self, interval_s: float) -> None:
+        while not self._closing.wait(interval_s):
+            self._sync()
+
+    def _sync(self) -> None:
+        with self._lock:
+            target, handles = self._last, list(self._files)
+            if self._failure is not None or target == self._synced:
+                return
+        try:
+            for handle in handles:
+                os.fdatasync(handle)
+        except OSError as error:
+            # What the system could not write it may have forgotten: to try again would prove nothing.
+            self._fail(
+                InternalError(
+                    f"{self._directory}: got {error.strerror}, expected to sync the journal; no more is written until "
+                    "the server is started again"
+                )
+            )
+            return
+        with self._lock:
+            self._synced = target
+            for handle in handles[:-1]:
+                os.close(handle)
+                self._files.remove(handle)
+            done = []
+            while self._waiting and self._waiting[0][0] <= target:
+                done.append(self._waiting.popleft()[1])
+            more = bool(self._waiting)
+        if more:
+            self._wanted.set()
+        _resolve(done, None)
+
+    def _fail(self, failure: FeatureStoreError) -> None:
+        with self._lock:
+            self._failure = failure
+            waiting = [future for _, future in self._waiting]
+            self._waiting.clear()
+        _resolve(waiting, failure)
+
+
+def _resolve(futures: list[asyncio.Future[None]], failure: FeatureStoreError | None) -> None:
+    """Ends the waiting of those futures, each in its own loop."""
+    for loop in {future.get_loop() for future in futures}:
+        own = [future for future in futures if future.get_loop() is loop]
+        loop.call_soon_threadsafe(_set_all, own, failure)
+
+
+def _set_all(futures: list[asyncio.Future[None]], failure: FeatureStoreError | None) -> None:
+    for future in futures:
+        if future.done():  # its caller went away
+            continue
+        if failure is None:
+            future.set_result(None)
+        else:
+            future.set_exception(failure)

@@ -1,0 +1,218 @@
+"""Reads a journal back, and says where it ends: at the last whole record that follows from those before it.
+
+A process that dies leaves at most one record half-written. A machine that loses power may also lose pages in any order of what
+was not synced. So whatever is not whole is cut off together with all behind it, unless a record behind it says that it had
+been synced: then the disk has damaged it, and nobody but its owner may decide what to do. Invariant: what is read is a prefix
+of what was written.
+"""
+
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from featurestore.durability.record import (
+    FILE_HEAD,
+    FILE_HEAD_BYTES,
+    FORMAT,
+    HEAD_BYTES,
+    MAGIC,
+    SEQUENCE_WORD,
+    Record,
+    file_head,
+    seal,
+    unpack,
+)
+from featurestore.errors import FailedPreconditionError, InternalError
+
+SUFFIX = ".journal"
+
+
+class JournalFile(NamedTuple):
+    """One file, by its name."""
+
+    path: Path
+    first_sequence: int
+
+
+class End(NamedTuple):
+    """Where a journal ends, and what was cut off there."""
+
+    sequence: int
+    """Of the last record; 0 where there is none."""
+    journal: int
+    """The journal's own number; 0 where there is no file."""
+    cut_bytes: int
+
+
+def journal_path(directory: Path, first_sequence: int) -> Path:
+    """The file that begins with that record."""
+    return directory / f"{first_sequence:020d}{SUFFIX}"
+
+
+def journal_files(directory: Path) -> list[JournalFile]:
+    """The files of a journal in order."""
+    paths = sorted(directory.glob(f"*{SUFFIX}"))
+    return [JournalFile(path, int(path.stem)) for path in paths if path.stem.isdecimal()]
+
+
+def journal_number(directory: Path) -> int:
+    """The journal's own number, as its first file gives it; 0 where there is none."""
+    for file in journal_files(directory)[:1]:
+        with _mapped(file.path) as data:
+            return _journal_in(data, *file)
+    return 0
+
+
+class JournalReader:
+    """Reads the records behind ``after``, once; then ``cut`` makes the journal end where it was whole.
+
+    Raises InternalError for damage, and FailedPreconditionError for a newer format or a missing file, each naming the file.
+    """
+
+    def __init__(self, directory: Path, after: int = 0) -> None:
+        self._directory = directory
+        self._after = after
+        self._files = journal_files(directory)
+        self._last = after
+        self._journal = 0
+        self._broken: tuple[int, int] | None = None  # (index of the file, offset) from which on nothing is whole
+
+    def __iter__(self) -> Iterator[Record]:
+        first = max((place for place, file in enumerate(self._files) if file.first_sequence <= self._after + 1), default=0)
+        if not self._files:
+            return
+        if self._files[first].first_sequence > self._after + 1:
+            raise FailedPreconditionError(
+                f"{self._directory}: got a journal that begins with record {self._files[0].first_sequence}, expected record "
+                f"{self._after + 1} in it: put the missing files back"
+            )
+        self._last = self._files[first].first_sequence - 1
+        for place in range(first, len(self._files)):
+            yield from self._read(place)
+            if self._broken is not None:
+                self._refuse_damage(place)
+                return
+
+    def _read(self, place: int) -> Iterator[Record]:
+        path, first_sequence = self._files[place]
+        if first_sequence != self._last + 1:
+            raise FailedPreconditionError(
+                f"{path}: got a file that begins with record {first_sequence}, expected {self._last + 1}, the one after the "
+                "file before it: put the missing files back"
+            )
+        with _mapped(path) as data:
+            self._check_head(data, path, first_sequence)
+            offset = FILE_HEAD_BYTES
+            while offset < len(data):
+                record = unpack(data, offset, self._journal)
+                if record is None or record.sequence != self._last + 1:
+                    self._broken = (place, offset)
+                    return
+                self._last = record.sequence
+                offset += record.record_bytes
+                if record.sequence > self._after:
+                    yield record
+
+    def _check_head(self, data: memoryview, path: Path, first_sequence: int) -> None:
+        journal = _journal_in(data, path, first_sequence)
+        if self._journal and journal != self._journal:
+            raise FailedPreconditionError(
+                f"{path}: got a file of another journal than the one before it, expected record {first_sequence} of that one: "
+                "put the right file back"
+            )
+        self._journal = journal
+
+    def _refuse_damage(self, place: int) -> None:
+        """Raises unless all behind the break may be what the disk never got."""
+        assert self._broken is not None
+        path, offset = self._files[place].path, self._broken[1]
+        begin = offset
+        for file in self._files[place:]:
+            with _mapped(file.path) as data:
+                if _synced_behind(data, begin, self._last + 1, self._journal) > self._last:
+                    raise _damage(path, offset, f"record {self._last + 1}, which had been written and synced")
+            begin = FILE_HEAD_BYTES
+
+    def cut(self) -> End:
+        """Takes off what is not whole, and has the disk take all the rest. To be called when all records were read."""
+        cut_bytes = 0
+        if self._broken is not None:
+            place, offset = self._broken
+            for file in reversed(self._files[place + 1 :]):
+                cut_bytes += file.path.stat().st_size
+                file.path.unlink()
+            path = self._files[place].path
+            cut_bytes += path.stat().st_size - offset
+            os.truncate(path, offset)
+        for beside in self._directory.glob("*.new"):
+            beside.unlink()  # of a file that had not begun
+        for file in journal_files(self._directory):
+            _sync(file.path)
+        if self._files:
+            _sync(self._directory)
+        return End(self._last, self._journal, cut_bytes)
+
+
+class _mapped:  # noqa: N801  reads as a function
+    """The bytes of a file, while they are needed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> memoryview:
+        with self._path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            self._map = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else None
+        self._view = memoryview(self._map if self._map is not None else b"")
+        return self._view
+
+    def __exit__(self, *_: object) -> None:
+        self._view.release()
+        if self._map is not None:
+            self._map.close()
+
+
+def _journal_in(data: memoryview, path: Path, first_sequence: int) -> int:
+    # The head was on the disk before the file had its name, so that it is never what a loss of power left of it.
+    found = FILE_HEAD.unpack_from(data) if len(data) >= FILE_HEAD_BYTES else (b"", 0, 0, 0, 0)
+    magic, format_version, _, journal, _ = found
+    if magic == MAGIC and format_version > FORMAT and data[FILE_HEAD.size : FILE_HEAD_BYTES] == seal(data[: FILE_HEAD.size]):
+        raise FailedPreconditionError(
+            f"{path}: got format {format_version}, expected at most {FORMAT}: a newer featurestore wrote it; start that one"
+        )
+    if data[:FILE_HEAD_BYTES] != file_head(journal, first_sequence):
+        raise _damage(path, 0, f"the head of a journal's file that begins with record {first_sequence}")
+    return int(journal)
+
+
+def _damage(path: Path, offset: int, expected: str) -> InternalError:
+    return InternalError(
+        f"{path}: got damage at byte {offset}, expected {expected}: the disk has changed it. Put a copy of the file back; or, "
+        "to go on with what stands before it, cut the file there and take later ones away"
+    )
+
+
+def _synced_behind(data: memoryview, offset: int, sequence_min: int, journal: int) -> int:
+    """The greatest ``synced`` of whole records behind a break, wherever they begin; -1 where there is none.
+
+    They are found by a sequence that they may have.
+    """
+    start = -(-offset // 8) * 8
+    words = np.frombuffer(data[start : len(data) // 8 * 8], np.uint64)
+    sequence_max = sequence_min + len(data) // HEAD_BYTES + 1
+    places = np.flatnonzero((words >= sequence_min) & (words <= sequence_max)) - SEQUENCE_WORD
+    del words  # else the file stays mapped
+    records = (unpack(data, start + place * 8, journal) for place in places.tolist() if place >= 0)
+    return max((record.synced for record in records if record is not None), default=-1)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

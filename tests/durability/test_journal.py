@@ -1,0 +1,291 @@
+"""The journal's files: what was appended is read, in order; what is not whole is cut; what is damaged is refused by name."""
+
+import asyncio
+import os
+import resource
+import threading
+from pathlib import Path
+
+import pytest
+
+from featurestore.durability import Mark
+from featurestore.durability import journal as journal_module
+from featurestore.durability.reading import journal_files
+from featurestore.durability.record import FILE_HEAD, FILE_HEAD_BYTES, FORMAT, MAGIC, seal
+from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError, ResourceExhaustedError
+from tests.durability.conftest import NUMBER, append, entry, read
+
+
+def entries(records) -> list:
+    return [record.entry for record in records]
+
+
+def test_what_was_appended_is_read_in_order(make_journal, tmp_path: Path):
+    journal = make_journal()
+    append(journal, range(1, 21))
+    journal.close()
+    records, end = read(tmp_path)
+    assert entries(records) == [entry(number) for number in range(1, 21)]
+    assert [record.sequence for record in records] == [*range(1, 21)]
+    assert (end.sequence, end.journal, end.cut_bytes) == (20, NUMBER, 0)
+
+
+def test_reading_begins_behind_what_is_known(make_journal, tmp_path: Path):
+    journal = make_journal(file_bytes=300)
+    append(journal, range(1, 31))
+    journal.close()
+    assert len(journal_files(tmp_path)) > 5
+    for after in range(31):
+        records, end = read(tmp_path, after)
+        assert entries(records) == [entry(number) for number in range(after + 1, 31)]
+        assert end.sequence == 30
+
+
+def test_a_journal_goes_on_where_the_one_before_ended(make_journal, tmp_path: Path):
+    for start in (1, 8, 15):
+        journal = make_journal(last=start - 1)
+        append(journal, range(start, start + 7))
+        journal.close()
+        make_journal(last=start + 6).close()  # without a record it leaves nothing
+    assert len(journal_files(tmp_path)) == 3
+    assert entries(read(tmp_path)[0]) == [entry(number) for number in range(1, 22)]
+
+
+def test_cut_at_every_byte_it_ends_at_the_last_whole_record(make_journal, tmp_path: Path):
+    journal = make_journal()
+    append(journal, range(1, 6))
+    journal.close()
+    path = journal_files(tmp_path)[0].path
+    whole = path.read_bytes()
+    ends = [FILE_HEAD_BYTES]
+    for record in read(tmp_path)[0]:
+        ends.append(ends[-1] + record.record_bytes)
+    assert ends[-1] == len(whole)
+    for length in range(FILE_HEAD_BYTES, len(whole)):
+        path.write_bytes(whole[:length])
+        kept = sum(end <= length for end in ends) - 1
+        records, end = read(tmp_path)
+        assert entries(records) == [entry(number) for number in range(1, kept + 1)]
+        assert end.cut_bytes == length - ends[kept]
+        assert path.stat().st_size == ends[kept]
+        journal = make_journal(last=end.sequence)  # and it goes on from there
+        append(journal, range(kept + 1, kept + 3))
+        journal.close()
+        assert entries(read(tmp_path)[0]) == [entry(number) for number in range(1, kept + 3)]
+        for file in journal_files(tmp_path)[1:]:
+            file.path.unlink()
+
+
+def test_a_head_that_is_not_whole_is_refused_with_its_file(make_journal, tmp_path: Path):
+    journal = make_journal()
+    append(journal, range(1, 3))
+    journal.close()
+    path = journal_files(tmp_path)[0].path
+    whole = path.read_bytes()
+    for length in range(FILE_HEAD_BYTES):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InternalError, match=f"{path}: got damage at byte 0"):
+            read(tmp_path)
+
+
+def test_any_flipped_bit_is_refused_or_cut_never_read(make_journal, tmp_path: Path):
+    journal = make_journal(fsync="interval", fsync_interval_s=3_600)
+    append(journal, range(1, 4))
+    journal._sync()  # the records from here on say that those before them were synced
+    append(journal, range(4, 8))
+    journal.close()
+    path = journal_files(tmp_path)[0].path
+    whole = path.read_bytes()
+    offsets = [FILE_HEAD_BYTES]
+    for record in read(tmp_path)[0]:
+        offsets.append(offsets[-1] + record.record_bytes)
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        place = sum(offset <= bit // 8 for offset in offsets)  # 0: the head; n: record n
+        if place <= 3:
+            with pytest.raises(InternalError, match=rf"{path}: got damage at byte {([0, *offsets])[place]}, expected "):
+                read(tmp_path)
+            assert path.read_bytes() == changed
+        else:
+            records, end = read(tmp_path)
+            assert entries(records) == [entry(number) for number in range(1, place)]
+            assert end.cut_bytes == len(whole) - offsets[place - 1]
+
+
+def test_damage_in_an_earlier_file_is_refused(make_journal, tmp_path: Path):
+    journal = make_journal(fsync="interval", fsync_interval_s=3_600, file_bytes=300)
+    for start in range(1, 31, 3):
+        append(journal, range(start, start + 3))
+        journal._sync()
+    journal.close()
+    path = journal_files(tmp_path)[1].path
+    with path.open("r+b") as file:
+        file.seek(FILE_HEAD_BYTES + 60)
+        byte = file.read(1)[0]
+        file.seek(FILE_HEAD_BYTES + 60)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(InternalError, match=f"{path}: got damage at byte {FILE_HEAD_BYTES}"):
+        read(tmp_path)
+    assert read(tmp_path, after=29)[1].sequence == 30  # who needs none of it is not kept from starting
+
+
+def test_a_hole_in_what_was_never_synced_is_the_end(make_journal, tmp_path: Path):
+    journal = make_journal(file_bytes=2_000)
+    append(journal, range(1, 61))
+    journal.close()
+    first, second = [file.path for file in journal_files(tmp_path)[:2]]
+    whole = first.read_bytes()
+    first.write_bytes(whole[:1_000] + bytes(500) + whole[1_500:])
+    records, end = read(tmp_path)
+    assert entries(records) == [entry(number) for number in range(1, len(records) + 1)]
+    assert 0 < len(records) < 20
+    assert end.cut_bytes > 1_000
+    assert not second.exists()
+
+
+def test_a_newer_format_is_refused_with_the_way_out(make_journal, tmp_path: Path):
+    journal = make_journal()
+    append(journal, range(1, 3))
+    journal.close()
+    path = journal_files(tmp_path)[0].path
+    head = FILE_HEAD.pack(MAGIC, FORMAT + 1, 0, NUMBER, 1)
+    path.write_bytes(head + seal(head) + b"of a layout that is not known yet")
+    with pytest.raises(FailedPreconditionError, match=f"{path}: got format 2, expected at most 1: a newer featurestore"):
+        read(tmp_path)
+
+
+def test_a_missing_file_is_named_by_what_is_missing(make_journal, tmp_path: Path):
+    journal = make_journal(file_bytes=300)
+    append(journal, range(1, 31))
+    journal.close()
+    first, second, third = [file.path for file in journal_files(tmp_path)[:3]]
+    kept = second.read_bytes()
+    second.unlink()
+    with pytest.raises(FailedPreconditionError, match=f"{third}: got a file that begins with record .*, expected"):
+        read(tmp_path)
+    second.write_bytes(kept)
+    first.unlink()
+    with pytest.raises(FailedPreconditionError, match="expected record 1 in it: put the missing files back"):
+        read(tmp_path)
+
+
+def test_a_message_cannot_pass_for_records(make_journal, tmp_path: Path):
+    journal = make_journal(fsync="interval", fsync_interval_s=3_600)
+    append(journal, range(1, 3))
+    journal.close()
+    path = journal_files(tmp_path)[0].path
+    whole = path.read_bytes()
+    other = make_journal(last=2)
+    other._journal = NUMBER + 1  # whose number a caller could know
+    append(other, range(3, 6))
+    other.close()
+    forged = journal_files(tmp_path)[1].path
+    forged_records = forged.read_bytes()[FILE_HEAD_BYTES:]
+    forged.unlink()
+    path.write_bytes(whole + forged_records)
+    records, end = read(tmp_path)
+    assert len(records) == 2
+    assert end.cut_bytes == len(forged_records)
+
+
+def test_a_full_disk_refuses_one_write_and_takes_the_next(make_journal, tmp_path: Path):
+    journal = make_journal()
+    append(journal, range(1, 3))
+    size = journal_files(tmp_path)[0].path.stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, limits[1]))
+    try:
+        with pytest.raises(ResourceExhaustedError, match=r"the journal's disk is full: .* nothing was written"):
+            journal.append(entry(3, b"x" * 1_000))
+        assert journal_files(tmp_path)[0].path.stat().st_size == size
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    append(journal, range(3, 5))
+    journal.close()
+    assert entries(read(tmp_path)[0]) == [entry(number) for number in range(1, 5)]
+
+
+def test_a_full_disk_at_the_start_of_a_file_refuses_one_write_and_takes_the_next(make_journal, tmp_path: Path, monkeypatch):
+    journal = make_journal(file_bytes=100)
+    append(journal, range(1, 3))
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(ResourceExhaustedError, match="the journal's disk is full"):
+            journal.append(entry(3))
+    append(journal, range(3, 5))
+    journal.close()
+    assert entries(read(tmp_path)[0]) == [entry(number) for number in range(1, 5)]
+
+
+async def test_many_writers_share_one_sync(make_journal, monkeypatch):
+    syncs, go_on, begun = 0, threading.Event(), threading.Event()
+    real = os.fdatasync
+
+    def slow(handle: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        begun.set()
+        go_on.wait()
+        real(handle)
+
+    monkeypatch.setattr(journal_module.os, "fdatasync", slow)
+    journal = make_journal(fsync="always")
+
+    async def write(number: int) -> None:
+        sequence = journal.append(entry(number))
+        journal.applied(sequence)
+        await journal.synced(sequence)
+
+    first = asyncio.ensure_future(write(1))
+    await asyncio.to_thread(begun.wait)
+    others = [asyncio.ensure_future(write(number)) for number in range(2, 50)]
+    await asyncio.sleep(0)
+    assert not first.done()
+    go_on.set()
+    await asyncio.gather(first, *others)
+    assert syncs == 2
+    journal.close()
+
+
+async def test_a_disk_that_fails_to_sync_ends_writing_and_says_so(make_journal, monkeypatch):
+    journal = make_journal(fsync="always")
+
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(journal_module.os, "fdatasync", broken)
+    sequence = journal.append(entry(1))
+    with pytest.raises(InternalError, match="got Input/output error, expected to sync the journal"):
+        await journal.synced(sequence)
+    with pytest.raises(FeatureStoreError, match="until the server is started again"):
+        journal.append(entry(2))
+    journal.close()
+
+
+def test_the_mark_stands_before_the_first_record_that_is_not_applied(make_journal):
+    marks: list[int] = []
+    journal = make_journal(mark=marks.append)
+    first, second, third = (journal.append(entry(number)) for number in (1, 2, 3))
+    journal.applied(second)
+    journal.applied(first)
+    journal.applied(third)
+    journal.close()
+    assert marks == [0, 2, 3]
+
+
+def test_a_mark_is_of_its_journal_and_its_boot(tmp_path: Path, monkeypatch):
+    mark, said = Mark.attach(tmp_path, NUMBER)
+    assert said is None
+    mark.begin(NUMBER, 7)
+    mark.move(9)
+    mark.close()
+    assert Mark.attach(tmp_path, NUMBER)[1] == 9
+    assert Mark.attach(tmp_path, NUMBER + 1)[1] is None
+    monkeypatch.setattr("featurestore.durability.mark._boot", lambda: 1)
+    assert Mark.attach(tmp_path, NUMBER)[1] is None
+    monkeypatch.undo()
+    mark = Mark.attach(tmp_path, NUMBER)[0]
+    mark.forget()
+    assert Mark.attach(tmp_path, NUMBER)[1] is None
