@@ -38,9 +38,17 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
 
-    directory: Path = Field(Path("featurestore-data"), description="where definitions, and later the journal, are kept")
+    directory: Path = Field(Path("featurestore-data"), description="where definitions and the journal are kept")
     segments: Path | None = Field(
         None, description="where rows are mapped; /dev/shm/featurestore-<user>-<directory> when not set"
+    )
+
+    fsync: Literal["always", "interval", "never"] = Field(
+        "interval",
+        description="when the disk has a write: before it is acknowledged, every fsync_interval_s, or when the system sees fit",
+    )
+    fsync_interval_s: float = Field(
+        1.0, gt=0, le=3_600, description="with fsync interval: what a loss of power may take, at most, in seconds of writes"
     )
 
     listen: Annotated[str, AfterValidator(_listen_address)] = Field(

@@ -5,33 +5,23 @@ so that a read costs a walk over the request, one call of the store, and a head 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-from featurestore_client.tables.alignment import length_of
-from featurestore_client.tables.columns import Column, Values
+from featurestore_client.tables.columns import Values
 
+from featurestore.durability import Kind, Message
 from featurestore.errors import InvalidArgumentError, ResourceExhaustedError
 from featurestore.model import DEFAULT_PROJECT, FEATURES_MAX
-from featurestore.server.columns import (
-    ARRAY_OF,
-    WireColumn,
-    checked_name,
-    read_event_timestamps,
-    read_features,
-    read_keys,
-    readers_of,
-)
+from featurestore.server.columns import ARRAY_OF, checked_name, read_keys, readers_of
 from featurestore.server.context import CallContext
 from featurestore.server.messages import parse
 from featurestore.server.read_wire import AnswerFormat, KeyFormat, read_request
 from featurestore.server.wire import featurestore_raw_pb2 as wire
-from featurestore.server.write_wire import Batch, WriteRequest, read_ingest_request, read_write_request
-from featurestore.service import OnlineReader, OnlineStore, ReadPlan, Selection, WritePlan
+from featurestore.server.write_decoding import DecodedBatch, PreparedWrite, decode_batch, decode_delete
+from featurestore.server.write_wire import WriteRequest, read_ingest_request, read_write_request
+from featurestore.service import OnlineReader, OnlineStore, ReadPlan, Selection
 from featurestore.service.online_store import now_us
 from featurestore.service.plan_cache import PlanCache
 from featurestore.store import DeleteCounts, WriteCounts
@@ -55,27 +45,6 @@ class PreparedRead:
         schema_id = int.from_bytes(blake2b(schema, digest_size=8).digest(), "little") or 1
         arrays = [ARRAY_OF[feature.type.scalar] for feature in plan.features]
         self.answers = AnswerFormat(schema_id, schema, arrays, plan.row_bytes if plan.is_matrix else 0, plan.sources)
-
-
-class PreparedWrite:
-    """A write plan and how its columns are read."""
-
-    __slots__ = ("features", "join_keys", "plan")
-
-    def __init__(self, plan: WritePlan) -> None:
-        self.plan = plan
-        self.join_keys = readers_of(plan.join_keys)
-        self.features = readers_of(plan.features)
-
-
-class _Batch(NamedTuple):
-    """Rows to write, decoded and checked."""
-
-    plan: WritePlan
-    keys: Sequence[Values]
-    event_timestamps_us: npt.NDArray[np.int64]
-    columns: Mapping[str, Column]
-    rows: int
 
 
 class _IngestStream:
@@ -172,13 +141,14 @@ class FeatureWrites:
         counts = self._write(batch, context)
         return _written(counts if isinstance(counts, WriteCounts) else await counts)
 
-    def _decode_write(self, data: bytes) -> _Batch:
+    def _decode_write(self, data: bytes) -> DecodedBatch:
         request = read_write_request(data) or parse(wire.WriteFeaturesRequest, data)
-        return _decode_batch(request.batch, self._prepared(request.project, request.view))
+        message = Message(Kind.WRITE, data, now_us())
+        return decode_batch(request.batch, self._prepared(request.project, request.view), message)
 
-    def _write(self, batch: _Batch, context: CallContext) -> WriteCounts | Awaitable[WriteCounts]:
-        plan, keys, times, columns, rows = batch
-        return self._service.write(plan, keys, times, columns, rows=rows, begin=context.check_deadline)
+    def _write(self, batch: DecodedBatch, context: CallContext) -> WriteCounts | Awaitable[WriteCounts]:
+        plan, keys, times, columns, rows, message = batch
+        return self._service.write(plan, keys, times, columns, rows=rows, message=message, begin=context.check_deadline)
 
     def _prepared(self, project: str, view: str) -> PreparedWrite:
         return self._writes.get((project or DEFAULT_PROJECT, view))
@@ -192,10 +162,9 @@ class FeatureWrites:
     def delete(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """DeleteFeatures. Inline for few rows."""
         request = parse(wire.DeleteFeaturesRequest, data)
-        prepared = self._prepared(request.project, request.view)
-        keys, rows = _keys_of_rows(request.keys, prepared, "keys")
-        times = read_event_timestamps(request.event_timestamps_us, rows, now_us(), "event_timestamps_us")
-        counts = self._service.delete(prepared.plan, keys, times, rows=rows, begin=context.check_deadline)
+        message = Message(Kind.DELETE, data, now_us())
+        plan, keys, times, _, rows, _ = decode_delete(request, self._prepared(request.project, request.view), message)
+        counts = self._service.delete(plan, keys, times, rows=rows, message=message, begin=context.check_deadline)
         if isinstance(counts, DeleteCounts):
             return _deleted(counts)
         return _then_deleted(counts)
@@ -220,7 +189,7 @@ class FeatureWrites:
             if not incoming.cancelled():
                 incoming.exception()  # seen: the stream has ended for another reason before it mattered
 
-    async def _next_batch(self, requests: AsyncIterator[bytes], stream: _IngestStream) -> tuple[int, _Batch] | None:
+    async def _next_batch(self, requests: AsyncIterator[bytes], stream: _IngestStream) -> tuple[int, DecodedBatch] | None:
         data = await anext(requests, None)
         if data is None:
             return None
@@ -228,29 +197,11 @@ class FeatureWrites:
             return await self._service.beside_the_loop(partial(self._decode_ingest, data, stream))
         return self._decode_ingest(data, stream)
 
-    def _decode_ingest(self, data: bytes, stream: _IngestStream) -> tuple[int, _Batch]:
+    def _decode_ingest(self, data: bytes, stream: _IngestStream) -> tuple[int, DecodedBatch]:
         request = read_ingest_request(data) or parse(wire.IngestFeaturesRequest, data)
         stream.go_on(request)
-        return request.sequence, _decode_batch(request.batch, self._prepared(stream.project, stream.view))
-
-
-def _decode_batch(batch: wire.WriteBatch | Batch, prepared: PreparedWrite) -> _Batch:
-    keys, rows = _keys_of_rows(batch.keys, prepared, "batch.keys")
-    columns = read_features(batch.features, prepared.features, rows, "batch.features")
-    times = read_event_timestamps(batch.event_timestamps_us, rows, now_us(), "batch.event_timestamps_us")
-    return _Batch(prepared.plan, keys, times, columns, rows)
-
-
-def _keys_of_rows(columns: Sequence[WireColumn], prepared: PreparedWrite, field: str) -> tuple[list[Values], int]:
-    """The key columns of rows to write or delete, all of one length."""
-    keys = read_keys(columns, prepared.join_keys, field)
-    rows = length_of(keys[0])
-    for name, values in zip(prepared.join_keys, keys, strict=True):
-        if length_of(values) != rows:
-            raise InvalidArgumentError.of(
-                f"{field}.{name}", f"{length_of(values)} values", f"{rows}, as in the first key column"
-            )
-    return keys, rows
+        message = Message(Kind.INGEST, data, now_us())
+        return request.sequence, decode_batch(request.batch, self._prepared(stream.project, stream.view), message)
 
 
 def schema_of(plan: ReadPlan) -> wire.AnswerSchema:

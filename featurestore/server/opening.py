@@ -12,7 +12,8 @@ from featurestore.server.grpc_aio import GrpcAioServer
 from featurestore.server.listener import Listener
 from featurestore.server.methods import Methods
 from featurestore.server.serving import Engine
-from featurestore.service import MappedStore, OnlineStore, ServiceLimits
+from featurestore.server.write_decoding import Replay
+from featurestore.service import Durability, MappedStore, OnlineStore, ServiceLimits
 from featurestore.settings import Settings, read_secret_file
 from featurestore.store import Limits
 
@@ -61,6 +62,7 @@ def open_service(settings: Settings) -> OnlineStore:
         delete_window_us=int(settings.delete_window_s * 1_000_000),
         mode=_SEGMENTS_MODES[settings.shared_memory],
         shares_memory=settings.shared_memory != "off",
+        durability=Durability(Replay(), settings.fsync, settings.fsync_interval_s),
     )
 
 

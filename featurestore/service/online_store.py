@@ -23,9 +23,12 @@ import numpy.typing as npt
 from featurestore_client.tables.catalog import Catalog
 from featurestore_client.tables.columns import Column, Values
 
+from featurestore.durability import Entry, Journal, Message
+from featurestore.errors import FailedPreconditionError
 from featurestore.registry import Definitions, Plan, Registry
 from featurestore.service import table_changes
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
+from featurestore.service.recovery import Durability, Recovered, Recovery
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import DeleteCounts, Limits, Store, Table, WriteCounts
 from featurestore.store.store import GROUP_MAY_READ
@@ -41,10 +44,21 @@ class OnlineStore(OnlineReader):
     """Reads, writes and changes features; see the module. ``open`` one on a directory, ``close`` it at the end."""
 
     def __init__(
-        self, registry: Registry, store: Store, limits: ServiceLimits | None = None, *, shares_memory: bool = True
+        self,
+        registry: Registry,
+        store: Store,
+        limits: ServiceLimits | None = None,
+        *,
+        shares_memory: bool = True,
+        recovery: Recovery | None = None,
     ) -> None:
         super().__init__(limits)
         self.store = store
+        self._journal: Journal | None = None
+        self.recovered: Recovered | None = None
+        """What the start found and repaired."""
+        if recovery is not None:
+            self._journal, self.recovered = recovery.begin_journal()
         self.shares_memory = shares_memory
         """Whether clients of this machine are told where the tables lie."""
         self._registry = registry
@@ -76,12 +90,14 @@ class OnlineStore(OnlineReader):
         delete_window_us: int = 86_400_000_000,
         mode: int = GROUP_MAY_READ,
         shares_memory: bool = True,
+        durability: Durability | None = None,
     ) -> "OnlineStore":
         """Opens the definitions and the tables of a directory, and brings the tables in step with the definitions.
 
-        ``mode``: of the directory of segments, which says who may map the tables. FailedPreconditionError when another process
-        holds the directory.
+        ``mode``: of the directory of segments, which says who may map the tables. ``durability``: how writes outlive the
+        tables' memory; without it they do not. FailedPreconditionError when another process holds the directory.
         """
+        recovery = Recovery(directory, durability) if durability is not None else None
         store = Store.open(
             directory,
             segments=segments,
@@ -89,15 +105,20 @@ class OnlineStore(OnlineReader):
             shards=shards,
             delete_window_us=delete_window_us,
             mode=mode,
+            **({"keeps_tables": recovery.keeps_tables} if recovery is not None else {}),
         )
         try:
             registry = Registry.open(directory)
-            table_changes.prepare(store, registry.current)
-            table_changes.settle(store, registry.current)
+            if recovery is not None:
+                recovery.follow_definitions(store, registry)
+                recovery.replay(store, registry)
+            else:
+                table_changes.prepare(store, registry.current)
+                table_changes.settle(store, registry.current)
+            return cls(registry, store, limits, shares_memory=shares_memory, recovery=recovery)
         except BaseException:
             store.close()
             raise
-        return cls(registry, store, limits, shares_memory=shares_memory)
 
     @property
     def definitions(self) -> Definitions:
@@ -110,6 +131,8 @@ class OnlineStore(OnlineReader):
             await asyncio.wait(self._under_way)
         self._writers.shutdown()
         await super().close()
+        if self._journal is not None:
+            self._journal.close()
         self.catalog.close()
         self.store.close()
 
@@ -133,19 +156,22 @@ class OnlineStore(OnlineReader):
         columns: Mapping[str, Column],
         *,
         rows: int,
+        message: Message | None = None,
         begin: Callable[[], None] | None = None,
     ) -> WriteCounts | Awaitable[WriteCounts]:
         """Writes a batch: at once when it is quick, else what is given back is to be awaited.
 
-        ``begin`` is called when the batch's turn has come, just before it is written; what it raises ends the write.
+        ``message`` is what the batch came in, for the journal. ``begin`` is called when the batch's turn has come, just before
+        it is written; what it raises ends the write.
         """
+        at_us = now_us() if message is None else message.now_us
 
-        def call() -> WriteCounts:
+        def apply(before: Callable[[], None]) -> WriteCounts:
             if begin is not None:
                 begin()
-            return plan.table.write(keys, event_timestamps_us, columns, now_us=now_us())
+            return plan.table.write(keys, event_timestamps_us, columns, now_us=at_us, before=before)
 
-        return self._write_in_turn(plan.table, rows, call)
+        return self._write_in_turn(plan, rows, message, apply)
 
     def delete(
         self,
@@ -154,22 +180,60 @@ class OnlineStore(OnlineReader):
         event_timestamps_us: npt.NDArray[np.int64],
         *,
         rows: int,
+        message: Message | None = None,
         begin: Callable[[], None] | None = None,
     ) -> DeleteCounts | Awaitable[DeleteCounts]:
         """Deletes rows by key, as ``write`` writes them."""
+        at_us = now_us() if message is None else message.now_us
 
-        def call() -> DeleteCounts:
+        def apply(before: Callable[[], None]) -> DeleteCounts:
             if begin is not None:
                 begin()
-            return plan.table.delete(keys, event_timestamps_us, now_us=now_us())
+            return plan.table.delete(keys, event_timestamps_us, now_us=at_us, before=before)
 
-        return self._write_in_turn(plan.table, rows, call)
+        return self._write_in_turn(plan, rows, message, apply)
 
-    def _write_in_turn(self, table: Table, rows: int, call: Callable[[], _Result]) -> _Result | Awaitable[_Result]:
-        gate = self._gate(table)
-        if not gate.locked() and table.writes_inline(rows):
-            return call()
-        return self._finish(self._in_turn(gate, call))
+    def _write_in_turn(
+        self, plan: WritePlan, rows: int, message: Message | None, apply: Callable[[Callable[[], None]], _Result]
+    ) -> _Result | Awaitable[_Result]:
+        def call() -> tuple[_Result, int]:
+            return self._journaled(plan, message, apply)
+
+        gate = self._gate(plan.table)
+        if gate.locked() or not plan.table.writes_inline(rows):
+            return self._finish(self._kept(self._in_turn(gate, call)))
+        result, sequence = call()
+        if sequence and self._journal is not None and self._journal.acknowledges_synced:
+            return self._synced(result, sequence)
+        return result
+
+    def _journaled(
+        self, plan: WritePlan, message: Message | None, apply: Callable[[Callable[[], None]], _Result]
+    ) -> tuple[_Result, int]:
+        """Applies a write that the journal has taken. Returns its outcome, and its sequence there; 0: there was none."""
+        journal, sequence = self._journal, 0
+
+        def append() -> None:
+            nonlocal sequence
+            if journal is None:
+                return
+            assert message is not None, "a write that is to be kept comes in a message"
+            if self.store.table(plan.project, plan.view) is not plan.table:
+                raise FailedPreconditionError(f"view {plan.view!r} was dropped and made again meanwhile: write again")
+            sequence = journal.append(Entry(message, plan.project, plan.view, self._registry.version))
+
+        result = apply(append)
+        if journal is not None and sequence:
+            journal.applied(sequence)
+        return result, sequence
+
+    async def _kept(self, write: Coroutine[Any, Any, tuple[_Result, int]]) -> _Result:
+        return await self._synced(*await write)
+
+    async def _synced(self, result: _Result, sequence: int) -> _Result:
+        if sequence and self._journal is not None and self._journal.acknowledges_synced:
+            await self._journal.synced(sequence)
+        return result
 
     def _gate(self, table: Table) -> asyncio.Lock:
         # By the table's identity: a view that is dropped and made again is another table, and the old one has no more writers.

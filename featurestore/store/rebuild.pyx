@@ -67,7 +67,8 @@ def convert(Segment old, old_layout, Segment new, new_layout):
     """Copies each row into an empty segment of another layout (or the same, leaving holes behind).
 
     Features are matched by name and type; one that is new is null, one that is gone is left behind. A row that was being written
-    when its writer died (its sequence number is odd, or 0 where it never was whole) is left behind too. Returns how many were.
+    when its writer died (its sequence number is odd, or 0 where it never was whole) is left behind too. Returns how many of those had
+    been whole before.
     """
     cdef char *old_base = old.shard.base
     cdef char *new_base = new.shard.base
@@ -109,7 +110,7 @@ def convert(Segment old, old_layout, Segment new, new_layout):
             if load_i64(row + ROW_WRITTEN) == ROW_FREE:
                 continue
             if load_u32(row + ROW_SEQ) & 1 or load_u32(row + ROW_SEQ) == 0:
-                torn += 1
+                torn += load_u32(row + ROW_SEQ) > 1
                 continue
             taken = take_row(new_base, target)
             fresh = row_at(new_base, target, taken)

@@ -5,16 +5,14 @@ process owns a directory at a time, by a file lock that goes with the process.
 """
 
 import fcntl
-import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from featurestore.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
 from featurestore.model import Entity, FeatureView
 from featurestore.store.table import Limits, Table
-
-logger = logging.getLogger(__name__)
 
 DELETE_WINDOW_US = 86_400_000_000
 SHARDS = 16
@@ -35,6 +33,8 @@ class Store:
         self._shards = shards
         self._delete_window_us = delete_window_us
         self._tables: dict[tuple[str, str], Table] = {}
+        self.torn: list[tuple[str, str]] = []
+        """Tables whose owner died while he changed a row, which is lost with what it held before."""
 
     @classmethod
     def open(
@@ -46,10 +46,12 @@ class Store:
         shards: int = SHARDS,
         delete_window_us: int = DELETE_WINDOW_US,
         mode: int = GROUP_MAY_READ,
+        keeps_tables: Callable[[Path], bool] = lambda _: True,
     ) -> "Store":
         """Opens the tables whose segments lie in ``segments`` (``directory/segments`` by default), making it if needed.
 
-        ``mode``: of that directory, which says who may map the tables to read them.
+        ``mode``: of that directory, which says who may map the tables to read them. ``keeps_tables`` is asked, when the
+        directory is held, whether tables that are there already may be trusted; else they are removed.
 
         Raises FailedPreconditionError, naming the holder, when another process has it open.
         """
@@ -72,18 +74,22 @@ class Store:
         try:
             for dropped in segments.glob(f"{_DROPPED}*"):
                 shutil.rmtree(dropped)
+            kept = keeps_tables(segments)
             for control in sorted(segments.glob("*/control")):
-                store._attach(control.parent)
+                if kept:
+                    store._attach(control.parent)
+                else:
+                    shutil.rmtree(control.parent)
         except BaseException:
             os.close(lock)
             raise
         return store
 
     def _attach(self, directory: Path) -> None:
-        table, dropped = Table.attach_owner(directory, limits=self.limits, delete_window_us=self._delete_window_us)
-        if dropped:
-            logger.warning("table %s: its owner died; %d half-written rows were dropped", directory.name, dropped)
+        table, lost = Table.attach_owner(directory, limits=self.limits, delete_window_us=self._delete_window_us)
         self._add(table)
+        if lost:
+            self.torn.append((table.view.project, table.view.view))
 
     def _add(self, table: Table) -> None:
         table._memory_of_all = self.memory_bytes

@@ -97,6 +97,10 @@ def schema_of(view: FeatureView, entity: Entity) -> ViewSchema:
     )
 
 
+def _nothing() -> None:
+    pass
+
+
 def _microseconds(duration: timedelta | None) -> int:
     return 0 if duration is None else round(duration.total_seconds() * 1e6)
 
@@ -153,12 +157,13 @@ class Table(TableReader):
 
     @classmethod
     def attach_owner(cls, directory: Path, *, limits: Limits, delete_window_us: int) -> tuple["Table", int]:
-        """Takes over an existing table. Returns it, and how many half-written rows were dropped if its owner died."""
+        """Takes over an existing table. Returns it, and how many rows were lost if its owner died: those it was changing."""
         table = cls(directory, Control.attach(str(directory / "control"), True), limits, delete_window_us)
         table._refresh(writable=True)
         dropped = 0
         if not table._control.clean:
-            dropped = table._rebuild(range(len(table._arenas)), table._snapshot.layout)
+            for shard in range(len(table._arenas)):  # one after the other: memory for one of them is enough
+                dropped += table._rebuild([shard], table._snapshot.layout)
         table._control.clean = False
         table._unlink_leftovers()
         return table, dropped
@@ -200,13 +205,14 @@ class Table(TableReader):
         columns: Mapping[str, Column],
         *,
         now_us: int,
+        before: Callable[[], None] = _nothing,
     ) -> WriteCounts:
         """Writes n rows, last writer wins by event time; an equal event time overwrites.
 
         ``event_timestamps_us``: int64 of n, or of 1 for all. ``columns``: feature name to values of n; features left out keep
         what they hold. ``now_us`` is kept as the time of writing. The whole batch is checked, and all room made, before the
-        first row is written. Raises InvalidArgumentError, NotFoundError (a feature), or
-        ResourceExhaustedError (a limit, memory).
+        first row is written. ``before`` is called then, while no other writer can come between: what it raises ends the write.
+        Raises InvalidArgumentError, NotFoundError (a feature), or ResourceExhaustedError (a limit, memory).
         """
         while True:
             layout = self._snapshot.layout
@@ -220,11 +226,19 @@ class Table(TableReader):
                     return WriteCounts(0, 0, 0, 0, 0)
                 source = Source(layout, columns)
                 wanted = self._make_room(batch, source)
+                before()
                 return WriteCounts(batch.rows, *write_rows(self._snapshot, batch, events, source, wanted, now_us))
 
-    def delete(self, keys: Sequence[Values], event_timestamps_us: npt.NDArray[np.int64], *, now_us: int) -> DeleteCounts:
+    def delete(
+        self,
+        keys: Sequence[Values],
+        event_timestamps_us: npt.NDArray[np.int64],
+        *,
+        now_us: int,
+        before: Callable[[], None] = _nothing,
+    ) -> DeleteCounts:
         """Deletes rows whose event time is not newer. Keys are remembered for the delete window, so that an older event which
-        comes late does not bring them back. Raises as ``write`` does."""
+        comes late does not bring them back. ``before`` and what is raised are as in ``write``."""
         while True:
             layout = self._snapshot.layout
             batch = self._checked_keys(layout, keys)
@@ -235,6 +249,7 @@ class Table(TableReader):
                 if batch.rows == 0:
                     return DeleteCounts(0, 0, 0)
                 self._make_room(batch, Source(layout, _NO_COLUMNS), deleting=True)
+                before()
                 return DeleteCounts(*delete_rows(self._snapshot, batch, events, now_us))
 
     def writes_inline(self, rows: int) -> bool:
@@ -324,7 +339,7 @@ class Table(TableReader):
         self._publish(grown)
 
     def _rebuild(self, shards: Sequence[int], layout: RowLayout, schema: tuple[FeatureView, Entity] | None = None) -> int:
-        """Copies shards row by row into a layout, without holes. Returns how many half-written rows were left behind."""
+        """Copies shards row by row into a layout, without holes. Returns how many rows were lost, as ``convert`` does."""
         rebuilt: dict[int, Segment] = {}
         dropped = 0
         before = self._snapshot.layout

@@ -1,0 +1,132 @@
+"""What a start makes of what the owner before left behind: tables in memory, as far as they are to be trusted, and the journal.
+
+    tables still mapped, and the mark says which records they hold     taken over; the records behind the mark are replayed
+    a table whose owner died while he changed a row                    made anew; all records are replayed to it
+    no tables (a reboot), or nothing known of them                     made anew; all records are replayed
+
+Replaying is right because it is done in order and can be repeated: the later event time wins, and of equal ones the later
+record, as when they came. And it is done under the definitions that hold now: a record is applied to a view that was the same
+when the record was written, and of it the features that were; what has been dropped since, and made again under its old name,
+has none of the old rows live either (``Registry.features_known``).
+
+Invariant: the mark says nothing while a table is being filled from the beginning, so that a start which dies is begun again.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from featurestore.durability import Entry, Fsync, Journal, JournalReader, Mark, journal_number
+from featurestore.errors import FeatureStoreError, InternalError
+from featurestore.registry import Registry
+from featurestore.service import table_changes
+from featurestore.service.write_plan import WritePlan
+from featurestore.store import Store
+
+_log = logging.getLogger(__name__)
+
+DIRECTORY_NAME = "journal"
+
+Replay = Callable[[Entry, WritePlan, frozenset[str]], None]
+"""Applies an entry to the plan's table; of its features only those."""
+
+
+@dataclass(frozen=True)
+class Durability:
+    """How writes are kept, and who can read what was kept."""
+
+    replay: Replay
+    fsync: Fsync = "interval"
+    fsync_interval_s: float = 1.0
+
+
+class Recovered(NamedTuple):
+    """What a start found and repaired."""
+
+    records: int
+    """Replayed."""
+    tables: int
+    """Made anew."""
+    cut_bytes: int
+    """Of a journal's end that was not whole."""
+    seconds: float
+
+
+class Recovery:
+    """The steps of one start, in order: ``keeps_tables``, ``follow_definitions``, ``replay``, ``begin_journal``."""
+
+    def __init__(self, directory: Path, durability: Durability) -> None:
+        self._directory = directory / DIRECTORY_NAME
+        self._durability = durability
+        self._started = time.monotonic()
+        try:
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise InternalError(f"{self._directory}: got {error.strerror}, expected a directory for the journal") from None
+        self._anew = self._records = 0
+
+    def keeps_tables(self, segments: Path) -> bool:
+        """Whether tables that lie there are to be taken over. Asked when the directory is ours."""
+        self._number = journal_number(self._directory)
+        self._mark, self._marked = Mark.attach(segments, self._number)
+        if self._number == 0 and self._marked is None:
+            self._marked = 0  # there is no journal yet: what is there has been there before it
+        return self._marked is not None
+
+    def follow_definitions(self, store: Store, registry: Registry) -> None:
+        """Brings the tables in step with the definitions; tables that lost a row are made anew."""
+        for name in store.torn:
+            store.drop_table(*name)
+        held = {(table.view.project, table.view.view) for table in store.tables()}
+        views = [(view.project, view.name) for view in registry.current.feature_views]
+        self._after = {name: self._marked or 0 if name in held else 0 for name in views}
+        self._anew = sum(name not in held for name in views)
+        if self._anew:
+            self._mark.forget()
+        table_changes.prepare(store, registry.current)
+        table_changes.settle(store, registry.current)
+
+    def replay(self, store: Store, registry: Registry) -> None:
+        """Applies what the tables do not hold, and makes the journal end where it is whole."""
+        reader = JournalReader(self._directory, min(self._after.values(), default=self._marked or 0))
+        plans = {name: WritePlan(*name, registry.current, store) for name in self._after}
+        for record in reader:
+            entry = record.entry
+            name = entry.project, entry.view
+            if name not in plans or record.sequence <= self._after[name]:
+                continue
+            features = registry.features_known(*name, entry.definitions)
+            if features is not None:
+                self._apply(record.sequence, entry, plans[name], features)
+                self._records += 1
+        self._end = reader.cut()
+
+    def _apply(self, sequence: int, entry: Entry, plan: WritePlan, features: frozenset[str]) -> None:
+        try:
+            self._durability.replay(entry, plan, features)
+        except FeatureStoreError as error:
+            raise type(error)(
+                f"{self._directory}: record {sequence}, a write to view {plan.view!r}, cannot be applied again: {error.message}"
+            ) from None
+
+    def begin_journal(self) -> tuple[Journal, Recovered]:
+        """The journal to go on with; from now on the mark moves with it."""
+        number = self._end.journal or self._number or secrets.randbits(63) + 1
+        self._mark.begin(number, self._end.sequence)
+        journal = Journal(
+            self._directory,
+            number,
+            self._end.sequence,
+            fsync=self._durability.fsync,
+            fsync_interval_s=self._durability.fsync_interval_s,
+            mark=self._mark.move,
+        )
+        anew = self._anew if self._end.sequence else 0
+        recovered = Recovered(self._records, anew, self._end.cut_bytes, round(time.monotonic() - self._started, 3))
+        if recovered.records or recovered.tables or recovered.cut_bytes:
+            _log.info("recovered", extra={"fields": recovered._asdict()})
+        return journal, recovered
