@@ -85,9 +85,10 @@ class Replay:
             batch = decode_delete(parse(wire.DeleteFeaturesRequest, message.data), prepared, message)
             plan.table.delete(batch.keys, batch.event_timestamps_us, now_us=message.now_us)
             return
+        rows: wire.WriteBatch | Batch
         if message.kind is Kind.WRITE:
-            request = read_write_request(message.data) or parse(wire.WriteFeaturesRequest, message.data)
+            rows = (read_write_request(message.data) or parse(wire.WriteFeaturesRequest, message.data)).batch
         else:
-            request = read_ingest_request(message.data) or parse(wire.IngestFeaturesRequest, message.data)
-        batch = decode_batch(request.batch, prepared, message, features)
+            rows = (read_ingest_request(message.data) or parse(wire.IngestFeaturesRequest, message.data)).batch
+        batch = decode_batch(rows, prepared, message, features)
         plan.table.write(batch.keys, batch.event_timestamps_us, batch.columns, now_us=message.now_us)

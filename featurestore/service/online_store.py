@@ -105,7 +105,7 @@ class OnlineStore(OnlineReader):
             shards=shards,
             delete_window_us=delete_window_us,
             mode=mode,
-            **({"keeps_tables": recovery.keeps_tables} if recovery is not None else {}),
+            keeps_tables=recovery.keeps_tables if recovery is not None else None,
         )
         try:
             registry = Registry.open(directory)

@@ -46,7 +46,7 @@ class Store:
         shards: int = SHARDS,
         delete_window_us: int = DELETE_WINDOW_US,
         mode: int = GROUP_MAY_READ,
-        keeps_tables: Callable[[Path], bool] = lambda _: True,
+        keeps_tables: Callable[[Path], bool] | None = None,
     ) -> "Store":
         """Opens the tables whose segments lie in ``segments`` (``directory/segments`` by default), making it if needed.
 
@@ -74,7 +74,7 @@ class Store:
         try:
             for dropped in segments.glob(f"{_DROPPED}*"):
                 shutil.rmtree(dropped)
-            kept = keeps_tables(segments)
+            kept = keeps_tables is None or keeps_tables(segments)
             for control in sorted(segments.glob("*/control")):
                 if kept:
                     store._attach(control.parent)

@@ -1,0 +1,138 @@
+"""Servers that are killed and started again on one directory, many times a minute."""
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from featurestore.durability.reading import journal_files
+from featurestore.durability.record import FILE_HEAD_BYTES
+
+WAIT_S = 60
+
+
+class Servers:
+    """One server at a time on ``directory``."""
+
+    def __init__(self, directory: Path, **flags: str) -> None:
+        self.directory = directory
+        self.segments = directory / "segments"
+        self.data = directory / "data"
+        self._synced = directory / "synced"
+        self._flags = {"fsync": "interval", **flags}
+        self._host = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.host"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.lines: list[str] = []
+        threading.Thread(target=self._read, daemon=True).start()
+        self.pid = 0
+        self.url = ""
+
+    def _read(self) -> None:
+        assert self._host.stderr is not None
+        for line in self._host.stderr:
+            self.lines.append(line)
+            try:
+                self._events.put(json.loads(line))
+            except ValueError:
+                self._events.put({"event": line})
+        self._events.put(None)
+
+    def begin(self, **flags: str) -> None:
+        """Starts a server, and does not wait for it."""
+        assert self._host.stdin is not None
+        assert self._host.stdout is not None
+        fixed = {
+            "directory": str(self.data),
+            "segments": str(self.segments),
+            "listen": "127.0.0.1:0",
+            "unix_socket": "off",
+            "synced": str(self._synced),
+        }
+        self._host.stdin.write(json.dumps({**fixed, **self._flags, **flags}) + "\n")
+        self._host.stdin.flush()
+        self.pid = int(self._host.stdout.readline())
+
+    def wait_for(self, *names: str) -> dict[str, Any]:
+        """The next event of one of these names; fails when the server ends before it."""
+        while True:
+            event = self._events.get(timeout=WAIT_S)
+            if event is None or (event["event"] == "ended" and "ended" not in names):
+                raise AssertionError("the server ended:\n" + "".join(self.lines[-40:]))
+            if event["event"] in names:
+                return event
+
+    def start(self, **flags: str) -> dict[str, Any]:
+        """Starts a server that serves. Returns what it recovered; nothing where it says nothing."""
+        self.begin(**flags)
+        event = self.wait_for("recovered", "serving")
+        serving = event if event["event"] == "serving" else self.wait_for("serving")
+        self.url = serving["address"]
+        return {} if event is serving else event
+
+    def refused(self, **flags: str) -> str:
+        """Starts a server that refuses to start. Returns its sentence."""
+        self.begin(**flags)
+        message: str = self.wait_for("refused")["message"]
+        self.wait_for("ended")
+        return message
+
+    def kill(self) -> None:
+        """As the system does it: at once."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        self.wait_for("ended")
+
+    def stop(self) -> None:
+        """In good order."""
+        os.kill(self.pid, signal.SIGTERM)
+        assert self.wait_for("ended")["code"] == 0
+
+    def lose_memory(self) -> None:
+        """The tables are gone, as after a reboot; the journal is as the system had it."""
+        shutil.rmtree(self.segments)
+
+    def lose_power(self) -> None:
+        """The tables are gone, and of the journal everything that was not synced."""
+        self.lose_memory()
+        synced: dict[int, int] = {}
+        for line in self._synced.read_text().splitlines() if self._synced.exists() else ():
+            inode, size = map(int, line.split())
+            synced[inode] = max(synced.get(inode, 0), size)
+        for file in journal_files(self.data / "journal"):
+            os.truncate(file.path, synced.get(file.path.stat().st_ino, FILE_HEAD_BYTES))
+
+    def close(self) -> None:
+        """Ends the host, and what it runs."""
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        assert self._host.stdin is not None
+        self._host.stdin.close()
+        self._host.wait(WAIT_S)
+        for pipe in (self._host.stdout, self._host.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+@contextmanager
+def servers(directory: Path, **flags: str) -> Iterator[Servers]:
+    """Servers on a directory, all ended on leaving."""
+    each = Servers(directory, **flags)
+    try:
+        yield each
+    finally:
+        each.close()

@@ -1,0 +1,312 @@
+"""What a start makes of what it finds: tables in memory or not, definitions that have changed since, files that are damaged."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import featurestore_client
+import pytest
+from featurestore_client.errors import FeatureStoreError, ResourceExhaustedError
+
+from featurestore.durability.reading import journal_files
+from tests.faults.oracle import ENTITY, connect
+from tests.faults.servers import Servers, servers
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Servers]:
+    with servers(tmp_path) as each:
+        yield each
+
+
+def apply(client: featurestore_client.Client, **views: list[str]) -> None:
+    """These views of int64 features, and no others."""
+    shaped = [
+        {"name": view, "entity": "e", "features": [{"name": name, "type": "int64"} for name in names]}
+        for view, names in views.items()
+    ]
+    client.apply({"entities": [ENTITY], "feature_views": shaped}, prune=True)
+
+
+def write(client: featurestore_client.Client, view: str, key: int, event: int, **features: int) -> None:
+    client.write(view, {"k": [key], **{name: [value] for name, value in features.items()}}, event_timestamps=event)
+
+
+def read(client: featurestore_client.Client, view: str, key: int, *names: str) -> list[Any]:
+    values = client.get([f"{view}:{name}" for name in names], {"k": [key]}).to_dict()
+    return [values[name][0] for name in names]
+
+
+def test_a_start_after_a_clean_stop_replays_nothing(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a"])
+        write(client, "v", 1, 10, a=5)
+    server.stop()
+    assert server.start() == {}
+    with connect(server.url) as client:
+        assert read(client, "v", 1, "a") == [5]
+
+
+def test_a_start_without_the_tables_rebuilds_them_from_the_journal(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a", "b"])
+        for event in range(1, 51):
+            write(client, "v", event % 5, event, a=event)
+        write(client, "v", 1, 100, b=7)
+        client.delete("v", {"k": [2]}, event_timestamps=100)
+        write(client, "v", 2, 99, a=99)
+    server.stop()
+    server.lose_memory()
+    found = server.start()
+    assert (found["records"], found["tables"], found["cut_bytes"]) == (53, 1, 0)
+    with connect(server.url) as client:
+        assert read(client, "v", 1, "a", "b") == [46, 7]
+        assert read(client, "v", 2, "a", "b") == [None, None]
+        assert read(client, "v", 3, "a", "b") == [48, None]
+
+
+def test_without_an_event_time_the_clock_of_then_is_used_again(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a"])
+        client.write("v", {"k": [1], "a": [1]})
+        before = client.get(["v:a"], {"k": [1]}, event_timestamps=True).event_timestamps
+    server.kill()
+    server.lose_memory()
+    server.start()
+    with connect(server.url) as client:
+        after = client.get(["v:a"], {"k": [1]}, event_timestamps=True).event_timestamps
+    assert before is not None
+    assert after is not None
+    assert (before == after).all()
+
+
+@pytest.mark.parametrize("loss", ["none", "memory"])
+def test_a_view_made_again_has_none_of_the_old_ones_rows(server: Servers, loss: str):
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a"], other=["a"])
+        write(client, "v", 1, 10, a=1)
+        write(client, "other", 1, 10, a=1)
+        apply(client, other=["a"])
+        apply(client, v=["a"], other=["a"])
+        write(client, "v", 2, 10, a=2)
+    server.kill()
+    if loss == "memory":
+        server.lose_memory()
+    server.start()
+    with connect(server.url) as client:
+        assert read(client, "v", 1, "a") == [None]
+        assert read(client, "v", 2, "a") == [2]
+        assert read(client, "other", 1, "a") == [1]
+
+
+@pytest.mark.parametrize("loss", ["none", "memory"])
+def test_a_feature_made_again_has_none_of_the_old_ones_values(server: Servers, loss: str):
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a", "b"])
+        write(client, "v", 1, 10, a=1, b=1)
+        write(client, "v", 2, 10, a=1, b=1)
+        apply(client, v=["a"])
+        write(client, "v", 1, 11, a=2)
+        apply(client, v=["a", "b"])
+        write(client, "v", 2, 12, b=3)
+    server.kill()
+    if loss == "memory":
+        server.lose_memory()
+    server.start()
+    with connect(server.url) as client:
+        assert read(client, "v", 1, "a", "b") == [2, None]
+        assert read(client, "v", 2, "a", "b") == [1, 3]
+
+
+def test_rows_that_were_streamed_in_are_kept(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a"])
+        client.ingest("v", [{"k": [*range(n * 100, n * 100 + 100)], "a": [n] * 100} for n in range(20)])
+    server.kill()
+    server.lose_memory()
+    server.start()
+    with connect(server.url) as client:
+        assert client.get(["v:a"], {"k": [*range(2_000)]}).to_dict()["a"] == [key // 100 for key in range(2_000)]
+
+
+def test_damage_is_refused_with_file_and_offset_and_no_traceback(server: Servers):
+    server.start(fsync="always")
+    with connect(server.url) as client:
+        apply(client, v=["a"])
+        for event in range(1, 11):
+            write(client, "v", event, event, a=event)
+    server.stop()
+    path = journal_files(server.data / "journal")[0].path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    server.lose_memory()
+    assert server.refused().startswith(f"{path}: got damage at byte 40, expected record 1, which had been written and synced")
+    assert "Traceback" not in "".join(server.lines)
+    path.write_bytes(whole)
+    server.start()
+    with connect(server.url) as client:
+        assert [read(client, "v", key, "a") for key in range(1, 11)] == [[key] for key in range(1, 11)]
+
+
+def test_a_torn_end_is_cut_and_told(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a"])
+        write(client, "v", 1, 1, a=1)
+    server.kill()
+    path = journal_files(server.data / "journal")[0].path
+    with path.open("ab") as file:
+        file.write(b"half a record")
+    assert server.start()["cut_bytes"] == len(b"half a record")
+    with connect(server.url) as client:
+        assert read(client, "v", 1, "a") == [1]
+
+
+def test_a_record_that_no_longer_fits_the_limits_is_named(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a"])
+        client.write("v", {"k": [*range(50)], "a": [*range(50)]})
+    server.kill()
+    server.lose_memory()
+    assert "record 1, a write to view 'v', cannot be applied again: rows of a batch" in server.refused(batch_rows_max="49")
+    server.start()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_refuses_writes_reads_go_on_and_space_is_all_it_takes(small_disk: Path, tmp_path: Path):
+    with servers(tmp_path) as server:
+        server.data = small_disk / "data"
+        server.start()
+        with connect(server.url) as client:
+            apply(client, v=["a"])
+            write(client, "v", 0, 1, a=1)
+            filler = small_disk / "filler"
+            with filler.open("wb", buffering=0) as file:
+                while (left := os.statvfs(small_disk)).f_bavail > 3:
+                    file.write(bytes(left.f_frsize))
+            written, sentence = 0, ""
+            while not sentence:
+                try:
+                    client.write("v", {"k": [*range(100)], "a": [written + 2] * 100}, event_timestamps=written + 2)
+                    written += 1
+                except ResourceExhaustedError as error:
+                    sentence = error.message
+            assert sentence.startswith(f"the journal's disk is full: {server.data}/journal has ")
+            assert sentence.endswith("nothing was written. Make room there, and writes go on by themselves")
+            assert read(client, "v", 7, "a") == [written + 1]
+            with pytest.raises(ResourceExhaustedError):
+                client.write("v", {"k": [*range(100)], "a": [-1] * 100}, event_timestamps=written + 2)
+            with pytest.raises(ResourceExhaustedError):
+                client.delete("v", {"k": [*range(100)]}, event_timestamps=written + 2)
+            assert read(client, "v", 7, "a") == [written + 1]
+            filler.unlink()
+            client.write("v", {"k": [*range(100)], "a": [9] * 100}, event_timestamps=written + 3)
+        server.kill()
+        server.lose_memory()
+        server.start()
+        with connect(server.url) as client:
+            assert read(client, "v", 7, "a") == [9]
+        server.stop()
+
+
+def test_a_start_on_a_full_disk_serves_reads(small_disk: Path, tmp_path: Path):
+    with servers(tmp_path) as server:
+        server.data = small_disk / "data"
+        server.start()
+        with connect(server.url) as client:
+            apply(client, v=["a"])
+            write(client, "v", 1, 1, a=1)
+        server.stop()
+        filler = small_disk / "filler"
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4_096)):
+                pass
+        server.start()
+        with connect(server.url) as client:
+            assert read(client, "v", 1, "a") == [1]
+            with pytest.raises(FeatureStoreError, match="the journal's disk is full"):
+                write(client, "v", 1, 2, a=2)
+            filler.unlink()
+            write(client, "v", 1, 2, a=2)
+            assert read(client, "v", 1, "a") == [2]
+        server.stop()
+
+
+def test_a_read_only_disk_serves_reads_and_refuses_writes(small_disk: Path, tmp_path: Path):
+    with servers(tmp_path) as server:
+        server.data = small_disk / "data"
+        server.start()
+        with connect(server.url) as client:
+            apply(client, v=["a"])
+            write(client, "v", 1, 1, a=1)
+        server.stop()
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+        server.start()
+        with connect(server.url) as client:
+            assert read(client, "v", 1, "a") == [1]
+            with pytest.raises(FeatureStoreError, match="got Read-only file system, expected to write"):
+                write(client, "v", 1, 2, a=2)
+            assert read(client, "v", 1, "a") == [1]
+        server.stop()
+
+
+def test_tables_of_another_journal_are_not_trusted(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a"])
+        write(client, "v", 1, 1, a=1)
+    server.stop()
+    kept = server.directory / "kept"
+    shutil.copytree(server.data, kept)
+    server.start()
+    with connect(server.url) as client:
+        write(client, "v", 1, 2, a=2)
+    server.stop()
+    shutil.rmtree(server.data / "journal")
+    server.start()  # the tables are all that there is: they are kept, and a journal of another number begins
+    with connect(server.url) as client:
+        assert read(client, "v", 1, "a") == [2]
+        write(client, "v", 2, 2, a=2)
+    server.stop()
+    shutil.rmtree(server.data)
+    kept.rename(server.data)
+    assert server.start()["tables"] == 1
+    with connect(server.url) as client:
+        assert read(client, "v", 1, "a") == [1]
+        assert read(client, "v", 2, "a") == [None]
+
+
+def test_the_log_says_what_was_repaired_in_one_line(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a"])
+        write(client, "v", 1, 1, a=1)
+    server.kill()
+    server.lose_memory()
+    server.start()
+    lines = [json.loads(line) for line in server.lines if '"recovered"' in line]
+    assert len(lines) == 1
+    assert {"records", "tables", "cut_bytes", "seconds"} <= lines[0].keys()

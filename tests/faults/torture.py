@@ -1,0 +1,92 @@
+"""Rounds of killing a server in the middle of its work, and holding what is there afterwards against what was acknowledged.
+
+    python -m tests.faults.torture --rounds 1000 --seed 7
+
+Each round: writers write, delete and make tables grow, in some of them the schema changes all the while; after a random number
+of acknowledged calls the server is killed. In some rounds the memory is lost too, or the power: then all that the journal had
+not synced is cut off (with ``--fsync always`` nothing may be missing; with the others only the process dies). In some the
+server is killed again while it recovers. A failure names its seed.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.faults.oracle import Round, Writer, connect, definitions
+from tests.faults.servers import Servers, servers
+
+WRITERS = 3
+CALLS_MAX = 120
+KILL_IN_RECOVERY_S = 0.15
+
+
+class Torture:
+    """Rounds on one directory: what one leaves behind, the next begins with."""
+
+    def __init__(self, server: Servers, seed: int, fsync: str) -> None:
+        self._server = server
+        self._rng = random.Random(seed)
+        self._fsync = fsync
+        self._writers = [Writer(number, random.Random(f"{seed} {number}")) for number in range(WRITERS)]
+        server.start(fsync=fsync, shards="2")
+        with connect(server.url) as client:
+            client.apply(definitions(0))
+        self.kills = 0
+
+    def round(self) -> None:
+        """Work, kill, recover, check."""
+        rng, server = self._rng, self._server
+        work = Round(server.url, self._writers, alters=rng.random() < 0.4)
+        work.wait_for(rng.randrange(1, CALLS_MAX))
+        work.end(server.kill)
+        self.kills += 1
+        loss = rng.random()
+        if loss < 0.1 and self._fsync == "always":
+            server.lose_power()
+        elif loss < 0.2:
+            server.lose_memory()
+        while rng.random() < 0.2:
+            server.begin(fsync=self._fsync)
+            time.sleep(rng.random() * KILL_IN_RECOVERY_S)  # not to wait for anything: any moment will do
+            server.kill()
+            self.kills += 1
+        server.start(fsync=self._fsync)
+        with connect(server.url) as client:
+            for writer in self._writers:
+                writer.check(client)
+
+    @property
+    def acknowledged(self) -> int:
+        """Calls that were acknowledged in all rounds."""
+        return sum(writer.acknowledged for writer in self._writers)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="kill -9, and what is there afterwards")
+    parser.add_argument("--rounds", type=int, default=1_000)
+    parser.add_argument("--rounds-a-directory", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    given = parser.parse_args()
+    rounds = kills = acknowledged = 0
+    while rounds < given.rounds:
+        fsync = ("always", "interval", "never")[rounds // given.rounds_a_directory % 3]
+        with tempfile.TemporaryDirectory(prefix="featurestore-torture-") as directory, servers(Path(directory)) as server:
+            seed = given.seed + rounds
+            torture = Torture(server, seed, fsync)
+            try:
+                for _ in range(min(given.rounds_a_directory, given.rounds - rounds)):
+                    torture.round()
+                    rounds += 1
+            except BaseException:
+                print(f"round {rounds}, seed {seed}, fsync {fsync}:\n" + "".join(server.lines[-20:]), file=sys.stderr)
+                raise
+            kills, acknowledged = kills + torture.kills, acknowledged + torture.acknowledged
+        print(f"{rounds} rounds, {kills} kills, {acknowledged} acknowledged calls: all there", flush=True)
+
+
+if __name__ == "__main__":
+    main()
