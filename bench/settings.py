@@ -115,6 +115,10 @@ class Settings:
     ingest_csv_rows: int = _option(300_000, COUNT, "ingest", "rows of the CSV file", quick=2_000)
     ingest_rounds: int = _option(3, COUNT, "ingest", "turns of each part of `ingest`", quick=1)
 
+    disk: str = _option("", str, "disk", "directory on the disk to write to (default: the system's temporary one)")
+    disk_rounds: int = _option(5, COUNT, "disk", "turns of each subject of `journal` and `durability`", quick=1)
+    disk_seconds: float = _option(1.0, SECONDS, "disk", "length of one turn", quick=0.1)
+
     server: str = _option(
         "",
         str,

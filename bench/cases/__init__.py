@@ -29,6 +29,7 @@ CASES = {
     "workers": Case("`serve --workers N`: requests/s, latency and instructions a request", ("data", "turns", "grpc", "cores")),
     "peers": Case("the feature store by each of its ways beside Redis, memcached, LMDB, Quorin and Feast", ("peers", "cores")),
     "ingest": Case("`featurestore ingest` into a running server, and where its time goes", ("ingest", "server")),
+    "journal": Case("SQLite, LMDB and a file of our own as the journal, in the three modes of --fsync", ("disk",)),
     "load": Case("load on any running server: closed and open loop, latency percentiles", ("data", "load", "server")),
 }
 
