@@ -16,14 +16,18 @@ STOP_S = 10.0
 
 
 class RedisProcess:
-    """redis-server with persistence off, listening on a unix socket in ``directory``; with ``tcp`` on ``port`` too."""
+    """redis-server, listening on a unix socket in ``directory``; with ``tcp`` on ``port`` too.
 
-    def __init__(self, directory: Path, *, tcp: bool = False, cores: frozenset[int] = ANY) -> None:
+    Persistence is off, unless ``appendfsync`` is given: then it keeps an append-only file there, synced as that says.
+    """
+
+    def __init__(self, directory: Path, *, tcp: bool = False, cores: frozenset[int] = ANY, appendfsync: str = "") -> None:
         self.socket = directory / "redis.sock"
         self.port = free_port() if tcp else 0
         self._log = directory / "redis.log"
         command = [
-            *("redis-server", "--port", str(self.port), "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"),
+            *("redis-server", "--port", str(self.port), "--unixsocket", str(self.socket), "--save", ""),
+            *("--appendonly", "yes" if appendfsync else "no", "--appendfsync", appendfsync or "no"),
             *("--dir", str(directory), "--logfile", str(self._log), "--maxmemory-policy", "noeviction"),
         ]
         with started_on(cores):

@@ -33,7 +33,10 @@ COMMAND = str(Path(sys.executable).with_name("featurestore"))
 
 
 class FeaturestoreServer:
-    """``featurestore serve`` on an empty directory in ``memory_directory``; with a certificate, over TLS."""
+    """``featurestore serve`` on an empty directory in ``memory_directory``; with a certificate, over TLS.
+
+    With ``data_directory`` the journal goes there, to a disk, in the mode ``fsync``.
+    """
 
     def __init__(
         self,
@@ -46,11 +49,14 @@ class FeaturestoreServer:
         command: Sequence[str] = (COMMAND,),
         start_s: float = START_S,
         busy_poll_us: int | None = None,
+        data_directory: Path | None = None,
+        fsync: str = "interval",
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="featurestore-bench-server-", dir=memory_directory))
         self.certificate = certificate
         settings = {
-            "DIRECTORY": str(self.directory / "data"),
+            "DIRECTORY": str(data_directory or self.directory / "data"),
+            "FSYNC": fsync,
             "SEGMENTS": str(self.directory / "segments"),
             "LISTEN": "127.0.0.1:0",
             "GRPC_ENGINE": engine,

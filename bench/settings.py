@@ -117,7 +117,8 @@ class Settings:
 
     disk: str = _option("", str, "disk", "directory on the disk to write to (default: the system's temporary one)")
     disk_rounds: int = _option(5, COUNT, "disk", "turns of each subject of `journal` and `durability`", quick=1)
-    disk_seconds: float = _option(1.0, SECONDS, "disk", "length of one turn", quick=0.1)
+    disk_keys: int = _option(200_000, COUNT, "disk", "keys that `durability` writes to", quick=2_000)
+    disk_seconds: float = _option(1.0, SECONDS, "disk", "length of one turn", quick=0.3)
 
     server: str = _option(
         "",

@@ -30,6 +30,7 @@ CASES = {
     "peers": Case("the feature store by each of its ways beside Redis, memcached, LMDB, Quorin and Feast", ("peers", "cores")),
     "ingest": Case("`featurestore ingest` into a running server, and where its time goes", ("ingest", "server")),
     "journal": Case("SQLite, LMDB and a file of our own as the journal, in the three modes of --fsync", ("disk",)),
+    "durability": Case("writes in the three modes of --fsync, beside Redis's append-only file", ("disk",)),
     "load": Case("load on any running server: closed and open loop, latency percentiles", ("data", "load", "server")),
 }
 

@@ -299,13 +299,13 @@ def drive(clients: Sequence[Remote], stage: Stage) -> Outcome:
     return Outcome(merged, dict(errors), sum(each.completed for each in outcomes), stage.duration_s)
 
 
-def together(clients: Sequence[Remote], stage: Stage) -> Measured:
-    """``drive`` for comparing servers in turns: any error ends the run, since what failed fast would look fast."""
+def together(clients: Sequence[Remote], stage: Stage, kind: str = "read") -> Measured:
+    """``drive`` for comparing servers in turns, by one kind of calls: an error ends the run, as what failed fast looks fast."""
     # A machine that stands still for a whole turn gives no figure at all: then the turn is taken again.
     for _ in range(TURNS_MAX):
         outcome = drive(clients, stage)
         if outcome.errors:
             raise RuntimeError(f"requests failed while they were timed: {outcome.errors}")
         if outcome.completed and outcome.histograms:
-            return Measured(outcome.histogram("read"), outcome.completed, outcome.seconds)
+            return Measured(outcome.histogram(kind), outcome.completed, outcome.seconds)
     raise RuntimeError(f"no request was answered in {TURNS_MAX} turns of {stage.duration_s} s")

@@ -26,9 +26,9 @@ def note_syncs(path: Path) -> None:
 
     def noting(sync: Callable[[int], None]) -> Callable[[int], None]:
         def noted(handle: int) -> None:
-            file = os.fstat(handle)
+            name, size = Path(os.readlink(f"/proc/self/fd/{handle}")).name, os.fstat(handle).st_size
             sync(handle)
-            os.write(notes, f"{file.st_ino} {file.st_size}\n".encode())
+            os.write(notes, f"{name} {size}\n".encode())
 
         return noted
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.durability.reading import journal_files
-from featurestore.durability.record import FILE_HEAD_BYTES
 
 WAIT_S = 60
 
@@ -108,12 +107,13 @@ class Servers:
     def lose_power(self) -> None:
         """The tables are gone, and of the journal everything that was not synced."""
         self.lose_memory()
-        synced: dict[int, int] = {}
-        for line in self._synced.read_text().splitlines() if self._synced.exists() else ():
-            inode, size = map(int, line.split())
-            synced[inode] = max(synced.get(inode, 0), size)
+        synced: dict[str, int] = {}
+        for line in self._synced.read_text().splitlines():
+            name, size = line.split()
+            synced[name.replace(".new", ".journal")] = int(size)  # its head is synced before it has its name
         for file in journal_files(self.data / "journal"):
-            os.truncate(file.path, synced.get(file.path.stat().st_ino, FILE_HEAD_BYTES))
+            assert synced[file.path.name] <= file.path.stat().st_size
+            os.truncate(file.path, synced[file.path.name])
 
     def close(self) -> None:
         """Ends the host, and what it runs."""
