@@ -9,7 +9,7 @@ EXTENSION_SOURCES := setup.py pyproject.toml $(wildcard featurestore/*/*.pyx fea
     $(wildcard clients/python/featurestore_client/*/*.pyx clients/python/featurestore_client/*/*.pxd clients/python/featurestore_client/*/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sanitize serve bench bench-peers proto lint format wheels image clean
+.PHONY: help demo test sanitize torture serve bench bench-peers proto lint format wheels image clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ endif
 	nm -D $(SANITIZED)/featurestore_client/http2/session.*.so | grep -q __asan_init
 	$(SANITIZED_RUN) -m pytest -p no:cacheprovider clients/python/tests/test_http2_session.py
 	$(SANITIZED_RUN) -m tests.hostile.frame_fuzz --sequences $(or $(FUZZ_SEQUENCES),1000000)
+
+torture: .venv/bench ## kill -9 a working server a thousand times, and look for each acknowledged write
+	$(BIN)/python -m tests.faults.torture --rounds $(or $(TORTURE_ROUNDS),1000)
 
 serve: .venv/installed ## start a server on 127.0.0.1:7400
 	$(BIN)/featurestore serve
