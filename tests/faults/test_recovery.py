@@ -310,3 +310,55 @@ def test_the_log_says_what_was_repaired_in_one_line(server: Servers):
     lines = [json.loads(line) for line in server.lines if '"recovered"' in line]
     assert len(lines) == 1
     assert {"records", "tables", "cut_bytes", "seconds"} <= lines[0].keys()
+
+
+ROWS_OFFSET, ROW_SEQ, VALUES = 4_096, 16, 32
+"""Where rows begin in an arena; and in a row of int64 features the sequence number and the values (``tables/segment.pxd``)."""
+
+
+def tear_rows(table: Path) -> int:
+    """Makes the first row of each shard one whose writer died over it: a part of it is of another write."""
+    torn = 0
+    for path in table.glob("arena-*"):
+        with path.open("r+b") as file:
+            file.seek(ROWS_OFFSET + ROW_SEQ)
+            sequence = int.from_bytes(file.read(4), "little")
+            if sequence:
+                file.seek(ROWS_OFFSET + ROW_SEQ)
+                file.write((sequence + 1).to_bytes(4, "little"))
+                file.seek(ROWS_OFFSET + VALUES)
+                file.write(b"\xff" * 8)
+                torn += 1
+    return torn
+
+
+def test_a_row_that_its_writer_died_over_comes_back_with_what_it_held_before(server: Servers):
+    server.start(shards="2")
+    with connect(server.url) as client:
+        apply(client, v=["a", "b"], other=["a"])
+        for key in range(50):
+            write(client, "v", key, 1, a=key, b=key)
+        write(client, "other", 1, 1, a=1)
+        for key in range(50):
+            write(client, "v", key, 2, a=-key)
+    server.kill()
+    assert tear_rows(server.segments / "default.v") == 2
+    assert server.start(shards="2")["tables"] == 1
+    with connect(server.url) as client:
+        assert [read(client, "v", key, "a", "b") for key in range(50)] == [[-key, key] for key in range(50)]
+        assert read(client, "other", 1, "a") == [1]
+
+
+def test_a_start_that_ends_while_it_fills_a_table_is_begun_again(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a"])
+        for key in range(20):
+            write(client, "v", key, 1, a=key)
+        client.write("v", {"k": [*range(50, 100)], "a": [*range(50, 100)]})
+    server.kill()
+    shutil.rmtree(server.segments / "default.v")  # the mark beside it still says that all is applied
+    assert "record 21, a write to view 'v', cannot be applied again" in server.refused(batch_rows_max="49")
+    server.start()
+    with connect(server.url) as client:
+        assert [read(client, "v", key, "a") for key in (0, 19, 50, 99)] == [[0], [19], [50], [99]]
