@@ -51,6 +51,10 @@ class Settings(BaseSettings):
         1.0, gt=0, le=3_600, description="with fsync interval: what a loss of power may take, at most, in seconds of writes"
     )
 
+    snapshot_bytes_min: int = Field(
+        256 << 20, ge=1, description="bytes of the journal from which on a snapshot takes its place, if the rows take no more"
+    )
+
     listen: Annotated[str, AfterValidator(_listen_address)] = Field(
         "127.0.0.1:7400", description="HOST:PORT of gRPC; port 0 takes a free one"
     )

@@ -2,8 +2,9 @@
 
 from featurestore.durability.journal import FILE_BYTES, Fsync, Journal
 from featurestore.durability.mark import Mark
-from featurestore.durability.reading import End, JournalReader, journal_number
+from featurestore.durability.reading import End, JournalReader, journal_bytes, journal_number
 from featurestore.durability.record import Entry, Kind, Message, Record
+from featurestore.durability.snapshot import Snapshot, begin_snapshot, finish_snapshot, latest_snapshot
 
 __all__ = [
     "FILE_BYTES",
@@ -16,5 +17,10 @@ __all__ = [
     "Mark",
     "Message",
     "Record",
+    "Snapshot",
+    "begin_snapshot",
+    "finish_snapshot",
+    "journal_bytes",
     "journal_number",
+    "latest_snapshot",
 ]

@@ -45,6 +45,7 @@ class Journal:
         fsync_interval_s: float,
         mark: Callable[[int], None],
         file_bytes: int = FILE_BYTES,
+        bytes_since_snapshot: int = 0,
     ) -> None:
         self._directory = directory
         self._journal = journal
@@ -52,6 +53,8 @@ class Journal:
         self._file_bytes = file_bytes
         self._mark = mark
         self._lock = threading.Lock()
+        self.bytes_since_snapshot = bytes_since_snapshot
+        """Of records that no snapshot stands for."""
         self._last = self._synced = last
         self._unapplied: dict[int, None] = {}  # in order
         self._failure: FeatureStoreError | None = None
@@ -65,6 +68,11 @@ class Journal:
             pace = self._sync_wanted if fsync == "always" else lambda: self._sync_paced(fsync_interval_s)
             self._syncer = threading.Thread(target=pace, name="featurestore-journal", daemon=True)
             self._syncer.start()
+
+    @property
+    def number(self) -> int:
+        """The journal's own number."""
+        return self._journal
 
     @property
     def last(self) -> int:
@@ -98,6 +106,7 @@ class Journal:
                     os.ftruncate(self._files[-1], self._offset)  # else it is cut when the journal is read
                 raise self._refusal(error, size) from None
             self._offset += size
+            self.bytes_since_snapshot += size
             self._last = sequence
             self._unapplied[sequence] = None
             return sequence
@@ -106,7 +115,10 @@ class Journal:
         """The record's effects are in the tables."""
         with self._lock:
             del self._unapplied[sequence]
-            self._mark(next(iter(self._unapplied), self._last + 1) - 1)
+            self._mark(self._everything_applied_to())
+
+    def _everything_applied_to(self) -> int:
+        return next(iter(self._unapplied), self._last + 1) - 1
 
     async def synced(self, sequence: int) -> None:
         """Returns once the disk has that record. Raises InternalError when it cannot be known that it has."""
@@ -119,6 +131,18 @@ class Journal:
             self._waiting.append((sequence, future))
         self._wanted.set()
         await future
+
+    def begin_file(self) -> int:
+        """Goes on in a new file. Returns up to which record all are applied: what a snapshot that is begun now stands for."""
+        with self._lock:
+            if self._files:
+                self._offset = self._file_bytes  # full: the next record makes one
+            return self._everything_applied_to()
+
+    def forget_bytes(self, count: int) -> None:
+        """So many bytes of the journal have become needless."""
+        with self._lock:
+            self.bytes_since_snapshot -= count
 
     def close(self) -> None:
         """Syncs what is written, and gives the files up."""

@@ -67,6 +67,13 @@ def journal_number(directory: Path) -> int:
     return 0
 
 
+def journal_bytes(directory: Path, base: int) -> int:
+    """Bytes of the files with records behind ``base``."""
+    files = journal_files(directory)
+    needless = sum(following.first_sequence <= base + 1 for following in files[1:])
+    return sum(file.path.stat().st_size for file in files[needless:])
+
+
 class JournalReader:
     """Reads the records behind ``after``, once; then ``cut`` makes the journal end where it was whole.
 
@@ -137,6 +144,14 @@ class JournalReader:
                     raise _damage(path, offset, f"record {self._last + 1}, which had been written and synced")
             begin = FILE_HEAD_BYTES
 
+    def expect_end(self, last: int) -> None:
+        """Raises InternalError unless all was whole, up to record ``last`` and no further: of what was synced as a whole."""
+        if self._broken is not None:
+            place, offset = self._broken
+            raise _damage(self._files[place].path, offset, f"record {self._last + 1}, which had been written and synced")
+        if self._last != last:
+            raise InternalError(f"{self._directory}: got {self._last} records, expected {last}: put the missing files back")
+
     def cut(self) -> End:
         """Takes off what is not whole, and has the disk take all the rest. To be called when all records were read."""
         cut_bytes = 0
@@ -148,12 +163,12 @@ class JournalReader:
             path = self._files[place].path
             cut_bytes += path.stat().st_size - offset
             os.truncate(path, offset)
-        for beside in self._directory.glob("*.new"):
+        for beside in self._directory.glob("[0-9]*.new"):
             beside.unlink()  # of a file that had not begun
         for file in journal_files(self._directory):
             _sync(file.path)
         if self._files:
-            _sync(self._directory)
+            sync_directory(self._directory)
         return End(self._last, self._journal, cut_bytes)
 
 
@@ -208,6 +223,11 @@ def _synced_behind(data: memoryview, offset: int, sequence_min: int, journal: in
     del words  # else the file stays mapped
     records = (unpack(data, start + place * 8, journal) for place in places.tolist() if place >= 0)
     return max((record.synced for record in records if record is not None), default=-1)
+
+
+def sync_directory(path: Path) -> None:
+    """Has the disk take the names in a directory."""
+    _sync(path)
 
 
 def _sync(path: Path) -> None:

@@ -1,6 +1,7 @@
 """From the settings to what a process is made of: the store or a reader of it, the API keys, the engine."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -62,7 +63,13 @@ def open_service(settings: Settings) -> OnlineStore:
         delete_window_us=int(settings.delete_window_s * 1_000_000),
         mode=_SEGMENTS_MODES[settings.shared_memory],
         shares_memory=settings.shared_memory != "off",
-        durability=Durability(Replay(), settings.fsync, settings.fsync_interval_s),
+        durability=Durability(
+            Replay(),
+            settings.fsync,
+            settings.fsync_interval_s,
+            (sys.executable, "-m", "featurestore.server.snapshot_process"),
+            settings.snapshot_bytes_min,
+        ),
     )
 
 

@@ -29,6 +29,7 @@ from featurestore.registry import Definitions, Plan, Registry
 from featurestore.service import table_changes
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
 from featurestore.service.recovery import Durability, Recovered, Recovery
+from featurestore.service.snapshots import Snapshots
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import DeleteCounts, Limits, Store, Table, WriteCounts
 from featurestore.store.store import GROUP_MAY_READ
@@ -55,10 +56,13 @@ class OnlineStore(OnlineReader):
         super().__init__(limits)
         self.store = store
         self._journal: Journal | None = None
+        self._snapshots: Snapshots | None = None
+        self._snapshot_under_way: asyncio.Task[None] | None = None
         self.recovered: Recovered | None = None
         """What the start found and repaired."""
         if recovery is not None:
             self._journal, self.recovered = recovery.begin_journal()
+            self._snapshots = recovery.snapshots(self._journal, store.segments)
         self.shares_memory = shares_memory
         """Whether clients of this machine are told where the tables lie."""
         self._registry = registry
@@ -127,6 +131,10 @@ class OnlineStore(OnlineReader):
 
     async def close(self) -> None:
         """Finishes what is under way and closes the store."""
+        if self._snapshots is not None:
+            self._snapshots.close()
+        if self._snapshot_under_way is not None:
+            await self._snapshot_under_way
         while self._under_way:
             await asyncio.wait(self._under_way)
         self._writers.shutdown()
@@ -334,6 +342,22 @@ class OnlineStore(OnlineReader):
                     return
         self._memory_bytes_seen = memory_bytes
 
+    def _begin_snapshot_if_due(self) -> None:
+        if self._snapshots is None or not self._snapshots.is_due(self._memory_bytes_seen):
+            return
+        if self._snapshot_under_way is None or self._snapshot_under_way.done():
+            self._snapshot_under_way = asyncio.ensure_future(self._snapshot())
+
+    async def _snapshot(self) -> None:
+        if self._snapshots is None or self._journal is None:
+            return
+        async with self._apply_gate:  # by one version of the definitions, everything up to one record was taken
+            base, definitions = self._journal.begin_file(), self._registry.version
+        try:
+            await asyncio.to_thread(self._snapshots.take, base, definitions)
+        except OSError as error:
+            _log.error("snapshot failed", extra={"fields": {"reason": str(error)}})
+
     async def maintain(self, reclaim_rows_per_s: int) -> None:
         """Keeps up until cancelled, looking at no more than so many rows of a table a second, and shows that it is alive."""
         async with asyncio.TaskGroup() as tasks:
@@ -350,6 +374,7 @@ class OnlineStore(OnlineReader):
         while True:
             try:
                 await self.keep_up(rows_max)
+                self._begin_snapshot_if_due()
             except Exception:
                 _log.exception("upkeep failed; tried again")
             await asyncio.sleep(1 / RECLAIM_STEPS_PER_S)

@@ -1,8 +1,8 @@
 """What a start makes of what the owner before left behind: tables in memory, as far as they are to be trusted, and the journal.
 
     tables still mapped, and the mark says which records they hold     taken over; the records behind the mark are replayed
-    a table whose owner died while he changed a row                    made anew; all records are replayed to it
-    no tables (a reboot), or nothing known of them                     made anew; all records are replayed
+    a table whose owner died while he changed a row                    made anew: from the snapshot, and the records behind it
+    no tables (a reboot), or nothing known of them                     the same, all of them
 
 Replaying is right because it is done in order and can be repeated: the later event time wins, and of equal ones the later
 record, as when they came. And it is done under the definitions that hold now: a record is applied to a view that was the same
@@ -15,15 +15,26 @@ Invariant: the mark says nothing while a table is being filled from the beginnin
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from featurestore.durability import Entry, Fsync, Journal, JournalReader, Mark, journal_number
+from featurestore.durability import (
+    Entry,
+    Fsync,
+    Journal,
+    JournalReader,
+    Mark,
+    Record,
+    journal_bytes,
+    journal_number,
+    latest_snapshot,
+)
 from featurestore.errors import FeatureStoreError, InternalError
 from featurestore.registry import Registry
 from featurestore.service import table_changes
+from featurestore.service.snapshots import Snapshots
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import Store
 
@@ -42,6 +53,10 @@ class Durability:
     replay: Replay
     fsync: Fsync = "interval"
     fsync_interval_s: float = 1.0
+    snapshot_command: Sequence[str] = ()
+    """What writes a snapshot, as a process of its own; without it none are taken."""
+    snapshot_bytes_min: int = 256 << 20
+    """A smaller journal is left as it is."""
 
 
 class Recovered(NamedTuple):
@@ -67,11 +82,15 @@ class Recovery:
             self._directory.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise InternalError(f"{self._directory}: got {error.strerror}, expected a directory for the journal") from None
-        self._anew = self._records = 0
+        self._records = 0
 
     def keeps_tables(self, segments: Path) -> bool:
         """Whether tables that lie there are to be taken over. Asked when the directory is ours."""
+        self._snapshot = latest_snapshot(self._directory)
+        self._base = self._snapshot.base if self._snapshot is not None else 0
         self._number = journal_number(self._directory)
+        if self._number == 0 and self._snapshot is not None:
+            self._number = journal_number(self._snapshot.directory)
         self._mark, self._marked = Mark.attach(segments, self._number)
         if self._number == 0 and self._marked is None:
             self._marked = 0  # there is no journal yet: what is there has been there before it
@@ -83,8 +102,8 @@ class Recovery:
             store.drop_table(*name)
         held = {(table.view.project, table.view.view) for table in store.tables()}
         views = [(view.project, view.name) for view in registry.current.feature_views]
-        self._after = {name: self._marked or 0 if name in held else 0 for name in views}
-        self._anew = sum(name not in held for name in views)
+        self._anew = {name for name in views if name not in held}
+        self._after = {name: self._base if name in self._anew else self._marked or 0 for name in views}
         if self._anew:
             self._mark.forget()
         table_changes.prepare(store, registry.current)
@@ -92,41 +111,56 @@ class Recovery:
 
     def replay(self, store: Store, registry: Registry) -> None:
         """Applies what the tables do not hold, and makes the journal end where it is whole."""
-        reader = JournalReader(self._directory, min(self._after.values(), default=self._marked or 0))
-        plans = {name: WritePlan(*name, registry.current, store) for name in self._after}
+        self._plans = {name: WritePlan(*name, registry.current, store) for name in self._after}
+        if self._snapshot is not None and self._anew:
+            reader = JournalReader(self._snapshot.directory)
+            for record in reader:
+                if (record.entry.project, record.entry.view) in self._anew:
+                    self._apply(self._snapshot.directory, record, registry)
+            reader.expect_end(self._snapshot.records)
+        reader = JournalReader(self._directory, min(self._after.values(), default=self._marked or self._base))
         for record in reader:
-            entry = record.entry
-            name = entry.project, entry.view
-            if name not in plans or record.sequence <= self._after[name]:
-                continue
-            features = registry.features_known(*name, entry.definitions)
-            if features is not None:
-                self._apply(record.sequence, entry, plans[name], features)
-                self._records += 1
+            if record.sequence > self._after.get((record.entry.project, record.entry.view), record.sequence):
+                self._apply(self._directory, record, registry)
         self._end = reader.cut()
 
-    def _apply(self, sequence: int, entry: Entry, plan: WritePlan, features: frozenset[str]) -> None:
+    def _apply(self, directory: Path, record: Record, registry: Registry) -> None:
+        entry = record.entry
+        plan = self._plans[entry.project, entry.view]
+        features = registry.features_known(plan.project, plan.view, entry.definitions)
+        if features is None:
+            return
+        self._records += 1
         try:
             self._durability.replay(entry, plan, features)
         except FeatureStoreError as error:
             raise type(error)(
-                f"{self._directory}: record {sequence}, a write to view {plan.view!r}, cannot be applied again: {error.message}"
+                f"{directory}: record {record.sequence}, a write to view {plan.view!r}, cannot be applied again: "
+                f"{error.message}"
             ) from None
 
     def begin_journal(self) -> tuple[Journal, Recovered]:
         """The journal to go on with; from now on the mark moves with it."""
         number = self._end.journal or self._number or secrets.randbits(63) + 1
-        self._mark.begin(number, self._end.sequence)
+        self._mark.begin(number, max(self._end.sequence, self._base))
         journal = Journal(
             self._directory,
             number,
-            self._end.sequence,
+            max(self._end.sequence, self._base),  # a loss of power may take records that the snapshot stands for
             fsync=self._durability.fsync,
             fsync_interval_s=self._durability.fsync_interval_s,
             mark=self._mark.move,
+            bytes_since_snapshot=journal_bytes(self._directory, self._base),
         )
-        anew = self._anew if self._end.sequence else 0
+        anew = len(self._anew) if self._end.sequence else 0
         recovered = Recovered(self._records, anew, self._end.cut_bytes, round(time.monotonic() - self._started, 3))
         if recovered.records or recovered.tables or recovered.cut_bytes:
             _log.info("recovered", extra={"fields": recovered._asdict()})
         return journal, recovered
+
+    def snapshots(self, journal: Journal, segments: Path) -> Snapshots | None:
+        """What takes the next ones; None where none are wanted."""
+        durability = self._durability
+        if not durability.snapshot_command:
+            return None
+        return Snapshots(self._directory, segments, journal, durability.snapshot_command, durability.snapshot_bytes_min)

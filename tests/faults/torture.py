@@ -20,7 +20,11 @@ from tests.faults.servers import Servers, servers
 
 WRITERS = 3
 CALLS_MAX = 120
+LONG_ROUNDS, LONG_CALLS_MAX = 0.07, 3_000
+"""Long enough that snapshots are taken."""
 KILL_IN_RECOVERY_S = 0.15
+SNAPSHOTS = {"snapshot_bytes_min": "1"}
+"""As often as can be: whenever the journal is larger than the rows."""
 
 
 class Torture:
@@ -31,7 +35,7 @@ class Torture:
         self._rng = random.Random(seed)
         self._fsync = fsync
         self._writers = [Writer(number, random.Random(f"{seed} {number}")) for number in range(WRITERS)]
-        server.start(fsync=fsync, shards="2")
+        server.start(fsync=fsync, shards="2", **SNAPSHOTS)
         with connect(server.url) as client:
             client.apply(definitions(0))
         self.kills = 0
@@ -40,7 +44,7 @@ class Torture:
         """Work, kill, recover, check."""
         rng, server = self._rng, self._server
         work = Round(server.url, self._writers, alters=rng.random() < 0.4)
-        work.wait_for(rng.randrange(1, CALLS_MAX))
+        work.wait_for(rng.randrange(1, LONG_CALLS_MAX if rng.random() < LONG_ROUNDS else CALLS_MAX))
         work.end(server.kill)
         self.kills += 1
         loss = rng.random()
@@ -49,14 +53,19 @@ class Torture:
         elif loss < 0.2:
             server.lose_memory()
         while rng.random() < 0.2:
-            server.begin(fsync=self._fsync)
+            server.begin(fsync=self._fsync, **SNAPSHOTS)
             time.sleep(rng.random() * KILL_IN_RECOVERY_S)  # not to wait for anything: any moment will do
             server.kill()
             self.kills += 1
-        server.start(fsync=self._fsync)
+        server.start(fsync=self._fsync, **SNAPSHOTS)
         with connect(server.url) as client:
             for writer in self._writers:
                 writer.check(client)
+
+    @property
+    def snapshots(self) -> int:
+        """Those that were taken whole."""
+        return sum('"event": "snapshot"' in line for line in self._server.lines)
 
     @property
     def acknowledged(self) -> int:
@@ -71,7 +80,7 @@ def main() -> None:
     parser.add_argument("--rounds-a-directory", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     given = parser.parse_args()
-    rounds = kills = acknowledged = 0
+    rounds = kills = acknowledged = snapshots = 0
     while rounds < given.rounds:
         fsync = ("always", "interval", "never")[rounds // given.rounds_a_directory % 3]
         with tempfile.TemporaryDirectory(prefix="featurestore-torture-") as directory, servers(Path(directory)) as server:
@@ -85,7 +94,10 @@ def main() -> None:
                 print(f"round {rounds}, seed {seed}, fsync {fsync}:\n" + "".join(server.lines[-20:]), file=sys.stderr)
                 raise
             kills, acknowledged = kills + torture.kills, acknowledged + torture.acknowledged
-        print(f"{rounds} rounds, {kills} kills, {acknowledged} acknowledged calls: all there", flush=True)
+            snapshots += torture.snapshots
+        print(
+            f"{rounds} rounds, {kills} kills, {snapshots} snapshots, {acknowledged} acknowledged calls: all there", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+"""Snapshots on disk: each a journal of its own in a directory, named by what it stands for.
+
+    DIRECTORY/snapshot-<base>-<records>/    holds everything that the journal's records up to ``base`` did, in so many records
+    DIRECTORY/snapshot.<number>.new/        being written
+
+Invariant: a directory with a snapshot's name is whole and on the disk. What it makes needless goes only after that.
+"""
+
+import shutil
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from featurestore.durability.reading import journal_files, sync_directory
+
+_PREFIX = "snapshot-"
+
+
+class Snapshot(NamedTuple):
+    """One snapshot."""
+
+    directory: Path
+    base: int
+    records: int
+
+
+def latest_snapshot(directory: Path) -> Snapshot | None:
+    """The snapshot to start from, if there is one."""
+    return max(_snapshots(directory), key=lambda each: each.base, default=None)
+
+
+def begin_snapshot(directory: Path) -> Path:
+    """An empty directory to write one into, of a new name: who may still be writing an earlier one is left without his."""
+    for left in directory.glob("snapshot.*.new"):
+        shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(".new", "snapshot.", directory))
+
+
+def finish_snapshot(directory: Path, written: Path, base: int, records: int) -> Snapshot:
+    """Makes what was written there, and synced, a snapshot. The ones before it go, and journal files that it stands for."""
+    target = directory / f"{_PREFIX}{base:020d}-{records}"
+    shutil.rmtree(target, ignore_errors=True)
+    written.rename(target)
+    sync_directory(directory)
+    for each in _snapshots(directory):
+        if each.directory != target:
+            shutil.rmtree(each.directory)
+    for file, following in pairwise(journal_files(directory)):
+        if following.first_sequence <= base + 1:
+            file.path.unlink()
+    return Snapshot(target, base, records)
+
+
+def _snapshots(directory: Path) -> list[Snapshot]:
+    found = []
+    for path in directory.glob(f"{_PREFIX}*"):
+        base, _, records = path.name.removeprefix(_PREFIX).partition("-")
+        if base.isdecimal() and records.isdecimal():
+            found.append(Snapshot(path, int(base), int(records)))
+    return found

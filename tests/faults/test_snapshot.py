@@ -1,0 +1,172 @@
+"""Snapshots: what they stand for is all there, the journal behind them is gone, and what is not whole is not used."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import featurestore_client
+import pytest
+
+from featurestore.durability.reading import journal_files
+from tests.faults.oracle import connect
+from tests.faults.servers import Servers, servers
+
+TYPES = ("bool", "int32", "string", "int64", "float32", "float64", "timestamp", "bytes", "float32[2]", "int64[2]")
+DEFINITIONS = {
+    "entities": [
+        {"name": "user", "join_keys": [{"name": "user", "type": "int64"}]},
+        {"name": "page", "join_keys": [{"name": "page", "type": "string"}]},
+        {"name": "pair", "join_keys": [{"name": "left", "type": "int64"}, {"name": "right", "type": "int64"}]},
+        {"name": "visit", "join_keys": [{"name": "user", "type": "int64"}, {"name": "page", "type": "string"}]},
+    ],
+    "feature_views": [
+        {
+            "name": f"of_{entity}",
+            "entity": entity,
+            "features": [
+                {"name": name.replace("[2]", "s"), "type": name}
+                for name in (
+                    "bool",
+                    "int32",
+                    "string",
+                    "int64",
+                    "float32",
+                    "float64",
+                    "timestamp",
+                    "bytes",
+                    "float32[2]",
+                    "int64[2]",
+                )
+            ],
+        }
+        for entity in ("user", "page", "pair", "visit")
+    ],
+}
+KEYS: dict[str, dict[str, list[Any]]] = {
+    "user": {"user": [*range(300)]},
+    "page": {"page": ["p" * (n % 9) + str(n) for n in range(300)]},
+    "pair": {"left": [n % 7 for n in range(300)], "right": [*range(300)]},
+    "visit": {"user": [n % 7 for n in range(300)], "page": [f"p{n}" * (1 + n % 3) for n in range(300)]},
+}
+FEATURES = ["bool", "int32", "string", "int64", "float32", "float64", "timestamp", "bytes", "float32s", "int64s"]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Servers]:
+    with servers(tmp_path, shards="2", snapshot_bytes_min="1") as each:
+        yield each
+
+
+def values(number: int) -> dict[str, Any]:
+    return {
+        "bool": number % 2 == 0,
+        "int32": number,
+        "string": "s" * (number % 11),
+        "int64": number << 33,
+        "float32": number / 2,
+        "float64": number / 3,
+        "timestamp": number * 1_000_000,
+        "bytes": bytes([number % 256]) * (number % 5),
+        "float32s": [number, -number],
+        "int64s": [number, number << 40],
+    }
+
+
+def fill(client: featurestore_client.Client) -> None:
+    """Rows of each kind, some of them with nulls, some deleted, each of an event time of its own."""
+    for entity, keys in KEYS.items():
+        rows = [values(number) for number in range(300)]
+        columns = {name: [row[name] for row in rows] for name in FEATURES}
+        for place, name in enumerate(FEATURES):
+            columns[name][place::13] = [None] * len(columns[name][place::13])
+        times = [1_700_000_000_000_000 + number for number in range(300)]
+        client.write(f"of_{entity}", {**keys, **columns}, event_timestamps=times)
+        gone = {name: column[5::20] for name, column in keys.items()}
+        client.delete(f"of_{entity}", gone, event_timestamps=1_700_000_000_001_000)
+
+
+def everything(client: featurestore_client.Client) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for entity, keys in KEYS.items():
+        batch = client.get([f"of_{entity}:{name}" for name in FEATURES], keys, event_timestamps=True)
+        assert batch.event_timestamps is not None
+        found[entity] = (repr(batch.to_dict()), batch.event_timestamps.tolist(), batch.statuses.tolist())
+    return found
+
+
+def write_until_snapshot(server: Servers, client: featurestore_client.Client) -> None:
+    """Overwrites rows until the journal is large enough that a snapshot is taken, and it has been."""
+    snapshots = sum('"snapshot"' in line for line in server.lines)
+    ends = time.monotonic() + 60
+    value = 0
+    while sum('"snapshot"' in line for line in server.lines) == snapshots:
+        assert time.monotonic() < ends, "no snapshot is taken"
+        value += 1
+        columns = {"string": ["x" * 900 + str(value)] * 100, "int32": [value] * 100}
+        client.write("of_user", {"user": [*range(100)], **columns}, event_timestamps=1_700_000_000_002_000 + value)
+
+
+def test_all_comes_back_from_a_snapshot_and_what_lies_behind_it(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        client.apply(DEFINITIONS)
+        fill(client)
+        write_until_snapshot(server, client)
+        client.write("of_page", {"page": [KEYS["page"]["page"][7]], "int32": [-7]}, event_timestamps=1_700_000_000_003_000)
+        client.delete("of_pair", {"left": [1], "right": [1]}, event_timestamps=1_700_000_000_003_000)
+        before = everything(client)
+    server.kill()
+    journal = server.data / "journal"
+    assert journal_files(journal)[0].first_sequence > 1
+    assert len([*journal.glob("snapshot*")]) == 1
+    server.lose_memory()
+    (journal / "snapshot.killed.new").mkdir()  # of a server that died while one was written
+    (journal / f"{journal_files(journal)[-1].first_sequence + 1_000_000:020d}.new").write_bytes(b"")
+    found = server.start()
+    assert found["tables"] == 4
+    with connect(server.url) as client:
+        assert everything(client) == before
+        # A delete that was in the snapshot still keeps an older event from coming back.
+        late = {name: column[5:6] for name, column in KEYS["visit"].items()}
+        counts = client.write("of_visit", {**late, "int32": [1]}, event_timestamps=1_700_000_000_000_500)
+        assert counts.older == 1
+
+
+def test_a_snapshot_that_is_not_whole_is_refused_with_its_file(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        client.apply(DEFINITIONS)
+        fill(client)
+        write_until_snapshot(server, client)
+    server.kill()
+    server.lose_memory()
+    [snapshot] = (server.data / "journal").glob("snapshot-*")
+    path = journal_files(snapshot)[0].path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:1_000] + bytes([whole[1_000] ^ 1]) + whole[1_001:])
+    assert server.refused().startswith(f"{path}: got damage at byte ")
+    path.write_bytes(whole[: len(whole) // 2])
+    assert server.refused().startswith(f"{path}: got damage at byte ")
+    path.unlink()
+    assert server.refused().startswith(f"{snapshot}: got 0 records, expected ")
+    path.write_bytes(whole)
+    server.start()
+
+
+def test_a_view_made_again_has_none_of_a_snapshots_rows(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        client.apply(DEFINITIONS)
+        fill(client)
+        write_until_snapshot(server, client)
+        views = [view for view in DEFINITIONS["feature_views"] if view["name"] != "of_user"]
+        client.apply({**DEFINITIONS, "feature_views": views}, prune=True)
+        client.apply(DEFINITIONS)
+        before = everything(client)
+    server.kill()
+    server.lose_memory()
+    server.start()
+    with connect(server.url) as client:
+        assert everything(client) == before
+        assert client.get(["of_user:int32"], {"user": [1]}).to_dict() == {"int32": [None]}
