@@ -207,9 +207,14 @@ class OnlineStore(OnlineReader):
         def call() -> tuple[_Result, int]:
             return self._journaled(plan, message, apply)
 
+        def call_then_make_room() -> tuple[_Result, int]:
+            outcome = call()
+            plan.table.ready_for(rows)  # so that the next such write need not leave the loop
+            return outcome
+
         gate = self._gate(plan.table)
         if gate.locked() or not plan.table.writes_inline(rows):
-            return self._finish(self._kept(self._in_turn(gate, call)))
+            return self._finish(self._kept(self._in_turn(gate, call_then_make_room)))
         result, sequence = call()
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
             return self._synced(result, sequence)

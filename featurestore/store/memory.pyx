@@ -183,6 +183,13 @@ def room(Segment segment):
     rows = min(committed_rows - header.rows_used + header.rows_free, rows_room(&segment.shard))
     return rows, header.heap_committed_bytes - header.heap_used * UNIT_BYTES
 
+def commit_ahead(Segment segment, uint64_t rows, uint64_t heap_bytes):
+    """Backs room for so many more rows and bytes of strings with memory, as far as the arena has it."""
+    header = segment.arena.header
+    commit_rows(segment.arena, min(header.rows_used + rows - min(rows, header.rows_free), header.rows_capacity))
+    if header.heap_capacity:
+        commit_heap(segment.arena, min(header.heap_used + heap_bytes // UNIT_BYTES, header.heap_capacity))
+
 def advise_huge(Segment segment):
     """Asks the system to gather committed memory into huge pages now (a table of 10^7 rows is bound by TLB misses)."""
     header = segment.arena.header

@@ -8,7 +8,7 @@ snapshot's segments are never changed in shape, only replaced in a new snapshot.
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ from featurestore_client.types import ViewSchema, parse_type
 
 from featurestore.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
 from featurestore.model import Entity, FeatureView
-from featurestore.store.memory import advise_huge, create_arena, create_control, create_index, room
+from featurestore.store.memory import advise_huge, commit_ahead, create_arena, create_control, create_index, room
 from featurestore.store.rebuild import convert, reindex, size_of_live
 from featurestore.store.remover import delete_rows, reclaim_rows
 from featurestore.store.writer import Room, Source, count_new, write_rows
@@ -41,6 +41,7 @@ NEVER_US = -(1 << 63)
 FIRST_ROWS = 1_024
 HEAP_HOLES_MIN_UNITS = 4_096
 INLINE_ROWS_MAX = 256
+INLINE_HEAP_BYTES = 1 << 16
 HUGE_PAGE_BYTES = 2 << 20
 SHARDS_MAX = 4_096
 _NO_COLUMNS: Mapping[str, Column] = {}
@@ -259,9 +260,20 @@ class Table(TableReader):
         strings = self._snapshot.layout.parts > 0
         for segment in self._snapshot.segments:
             rows_free, heap_free = room(segment)
-            if rows_free < rows or (strings and heap_free < 1 << 16):
+            if rows_free < rows or (strings and heap_free < INLINE_HEAP_BYTES):
                 return False
         return True
+
+    def ready_for(self, rows: int) -> None:
+        """Commits memory so that ``writes_inline`` may say yes to the next write of so many rows, if that is little enough.
+
+        Only a small table lacks it for long: of a larger one more is committed ahead at a time.
+        """
+        if rows > INLINE_ROWS_MAX:
+            return
+        with self._write_lock, suppress(ResourceExhaustedError):  # then the next write says so, if it needs it
+            for segment in self._snapshot.segments:
+                commit_ahead(segment, INLINE_ROWS_MAX, INLINE_HEAP_BYTES)
 
     def _checked_keys(self, layout: RowLayout, keys: Sequence[Values]) -> KeyBatch:
         batch = key_batch(layout, self._snapshot.join_keys, keys, self._limits.key_bytes_max)
