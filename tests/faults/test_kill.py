@@ -10,7 +10,7 @@ from tests.faults.servers import servers
 from tests.faults.torture import Torture
 
 ROUNDS = 200
-BOX_S = 25
+BOX_S = 20
 """A machine that is busy does fewer rounds."""
 
 
