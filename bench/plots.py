@@ -270,6 +270,27 @@ _GRPC = {
 
 _WRITES = {"write": "overwrite rows", "write_insert": "insert rows"}
 
+
+def _journal(report: Report) -> Any:
+    return _rates(report, "Journals to choose from: rows a second, by rows of a message and mode, longer is better")
+
+
+def _durability(report: Report) -> Any:
+    return _rates(report, "Writes that are kept, and reads meanwhile: rows a second, longer is better")
+
+
+def _rates(report: Report, title: str) -> Any:
+    cases = report.cases()
+    figure, axes = plt.subplots(-(-len(cases) // 3), 3, figsize=(13, 2.9 * -(-len(cases) // 3)), squeeze=False)
+    panels = axes.reshape(-1)
+    for panel, case in zip(panels, cases, strict=False):
+        _bars(panel, [(each.subject, each.ops_per_s) for each in report.results if each.case == case], number)
+        panel.set_title(case.replace("_", " "))
+    for panel in panels[len(cases) :]:
+        panel.set_visible(False)
+    return _titled(figure, title)
+
+
 _DRAWINGS: dict[str, Callable[[Report], Any]] = {
     "kernel": _kernel,
     "memory": _memory,
@@ -279,6 +300,8 @@ _DRAWINGS: dict[str, Callable[[Report], Any]] = {
     "peers": _peers,
     "ingest": _ingest,
     "workers": _workers,
+    "journal": _journal,
+    "durability": _durability,
     "load": _load,
 }
 

@@ -40,7 +40,7 @@ class NativeBytes(_BlockingOnly):
 
     @contextmanager
     def blocking(self, timeout_s: float) -> Iterator[Bind]:
-        transport = open_transport(self.url, Tls(), None, kind="auto", balancing="round_robin")
+        transport = open_transport(self.url, Tls(), None, kind="auto", balancing="round_robin", busy_poll_us=None)
         try:
             yield lambda path: partial(transport.unary, path, timeout_s=timeout_s)
         finally:

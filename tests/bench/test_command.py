@@ -13,6 +13,7 @@ from bench.certificate import Certificate
 from bench.grpc_servers import native_missing
 from bench.h2load import H2load
 from bench.redis_benchmark import RedisBenchmark
+from bench.redis_process import RedisProcess
 
 ROOT = Path(__file__).parents[2]
 RESULT_KEYS = {"case", "subject", "p50_us", "p99_us", "ops_per_s", "bytes_per_row"}
@@ -24,6 +25,10 @@ WORKERS = {"one_process", "workers_1", "workers_2"}
 CLIENTS = {"featurestore_client", "featurestore_client_unix", "featurestore_client_grpcio"}
 PARTS = {"featurestore", "decode alone", "encode alone", "stream alone", "kernel alone"}
 SERVED = {"featurestore_grpc", "redis_raw", "redis_packed"}
+MODES = ("always", "interval", "never")
+JOURNALS = {"own file", "SQLite", "LMDB"}
+KEPT = {"no journal", *(f"fsync {mode}" for mode in MODES)}
+REDIS_KEPT = {f"Redis AOF {mode}" for mode in ("always", "everysec", "no")}
 LOOPS = ("closed_1", "closed_2", "open_50")
 TURNS = {f"{kind}_{rows}x50" for kind in ("read", "throughput") for rows in (1, 100)}
 
@@ -50,11 +55,17 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     },
     "peers": dict.fromkeys(("bulk_load", *(f"read_{rows}x50" for rows in (1, 10, 100, 1_000)), "memory"), SERVED),
     "ingest": {"ingest_parquet": PARTS, "ingest_csv": PARTS},
+    "journal": {f"{rows}_{mode}": JOURNALS for rows in ("batch_100", "single") for mode in MODES},
+    "durability": {
+        **dict.fromkeys((f"write_{rows}_{shape}" for rows in (1, 100) for shape in ("vector", "floats")), KEPT | REDIS_KEPT),
+        "read_while_writing": KEPT,
+    },
     "load": {f"{kind}_1x50_{loop}": {OURS} for kind in ("read", "write") for loop in LOOPS},
 }
 NEEDED = {
     "workers": H2load.missing() or native_missing(),
     "kernel": RedisBenchmark.missing(),
+    "durability": RedisProcess.missing(),
     "peers": RedisBenchmark.missing(),
     "grpc": H2load.missing() or RedisBenchmark.missing() or Certificate.missing() or native_missing(),
 }
