@@ -39,6 +39,8 @@ _Result = TypeVar("_Result")
 
 RECLAIM_STEPS_PER_S = 4
 BEATS_PER_S = 4
+INLINE_BYTES_MAX = 128 << 10
+"""Of a message; a longer one takes too long to go into the journal while the event loop waits."""
 
 
 class OnlineStore(OnlineReader):
@@ -213,7 +215,8 @@ class OnlineStore(OnlineReader):
             return outcome
 
         gate = self._gate(plan.table)
-        if gate.locked() or not plan.table.writes_inline(rows):
+        long = message is not None and len(message.data) > INLINE_BYTES_MAX
+        if long or gate.locked() or not plan.table.writes_inline(rows):
             return self._finish(self._kept(self._in_turn(gate, call_then_make_room)))
         result, sequence = call()
         if sequence and self._journal is not None and self._journal.acknowledges_synced:

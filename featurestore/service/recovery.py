@@ -15,7 +15,8 @@ Invariant: the mark says nothing while a table is being filled from the beginnin
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,8 @@ from featurestore.store import Store
 _log = logging.getLogger(__name__)
 
 DIRECTORY_NAME = "journal"
+EVERYTHING = 1 << 62
+"""More bytes than any journal has: of rows that no journal has, a snapshot is due at once."""
 
 Replay = Callable[[Entry, WritePlan, frozenset[str]], None]
 """Applies an entry to the plan's table; of its features only those."""
@@ -88,9 +91,10 @@ class Recovery:
         """Whether tables that lie there are to be taken over. Asked when the directory is ours."""
         self._snapshot = latest_snapshot(self._directory)
         self._base = self._snapshot.base if self._snapshot is not None else 0
-        self._number = journal_number(self._directory)
-        if self._number == 0 and self._snapshot is not None:
-            self._number = journal_number(self._snapshot.directory)
+        with self._told():
+            self._number = journal_number(self._directory)
+            if self._number == 0 and self._snapshot is not None:
+                self._number = journal_number(self._snapshot.directory)
         self._mark, self._marked = Mark.attach(segments, self._number)
         if self._number == 0 and self._marked is None:
             self._marked = 0  # there is no journal yet: what is there has been there before it
@@ -98,8 +102,9 @@ class Recovery:
 
     def follow_definitions(self, store: Store, registry: Registry) -> None:
         """Brings the tables in step with the definitions; tables that lost a row are made anew."""
-        for name in store.torn:
+        for name in store.torn if self._number else ():  # without a journal the table is all that there is
             store.drop_table(*name)
+        self._adopted = self._number == 0 and any(table.stats().rows for table in store.tables())
         held = {(table.view.project, table.view.view) for table in store.tables()}
         views = [(view.project, view.name) for view in registry.current.feature_views]
         self._anew = {name for name in views if name not in held}
@@ -111,6 +116,19 @@ class Recovery:
 
     def replay(self, store: Store, registry: Registry) -> None:
         """Applies what the tables do not hold, and makes the journal end where it is whole."""
+        with self._told():
+            self._replay(store, registry)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Says in a sentence which file cannot be read."""
+        try:
+            yield
+        except OSError as error:
+            path = error.filename or self._directory
+            raise InternalError(f"{path}: got {error.strerror}, expected a journal's file that can be read") from None
+
+    def _replay(self, store: Store, registry: Registry) -> None:
         self._plans = {name: WritePlan(*name, registry.current, store) for name in self._after}
         if self._snapshot is not None and self._anew:
             reader = JournalReader(self._snapshot.directory)
@@ -150,7 +168,7 @@ class Recovery:
             fsync=self._durability.fsync,
             fsync_interval_s=self._durability.fsync_interval_s,
             mark=self._mark.move,
-            bytes_since_snapshot=journal_bytes(self._directory, self._base),
+            bytes_since_snapshot=EVERYTHING if self._adopted else journal_bytes(self._directory, self._base),
         )
         anew = len(self._anew) if self._end.sequence else 0
         recovered = Recovered(self._records, anew, self._end.cut_bytes, round(time.monotonic() - self._started, 3))

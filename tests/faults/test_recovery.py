@@ -152,6 +152,14 @@ def test_damage_is_refused_with_file_and_offset_and_no_traceback(server: Servers
     path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
     server.lose_memory()
     assert server.refused().startswith(f"{path}: got damage at byte 40, expected record 1, which had been written and synced")
+    path.chmod(0)
+    if not os.access(path, os.R_OK):  # root reads everything
+        assert server.refused() == f"{path}: got Permission denied, expected a journal's file that can be read"
+    path.chmod(0o600)
+    path.unlink()
+    path.mkdir()
+    assert server.refused() == f"{path}: got Is a directory, expected a journal's file that can be read"
+    path.rmdir()
     assert "Traceback" not in "".join(server.lines)
     path.write_bytes(whole)
     server.start()

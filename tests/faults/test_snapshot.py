@@ -1,5 +1,6 @@
 """Snapshots: what they stand for is all there, the journal behind them is gone, and what is not whole is not used."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,6 +153,23 @@ def test_a_snapshot_that_is_not_whole_is_refused_with_its_file(server: Servers):
     assert server.refused().startswith(f"{snapshot}: got 0 records, expected ")
     path.write_bytes(whole)
     server.start()
+
+
+def test_rows_without_a_journal_get_a_snapshot_at_once(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        client.apply(DEFINITIONS)
+        fill(client)
+        before = everything(client)
+    server.stop()
+    shutil.rmtree(server.data / "journal")
+    server.start()
+    server.wait_for("snapshot")
+    server.kill()
+    server.lose_memory()
+    server.start()
+    with connect(server.url) as client:
+        assert everything(client) == before
 
 
 def test_a_view_made_again_has_none_of_a_snapshots_rows(server: Servers):
