@@ -17,6 +17,7 @@ from featurestore_client.errors import FeatureStoreError
 ENTITY = {"name": "e", "join_keys": [{"name": "k", "type": "int64"}]}
 KEYS_OF_WRITER = 1_000_000
 ROWS_MAX = 60
+REACH_MAX = 700
 READ_ROWS = 5_000
 FIRST_EVENT_US = 1_700_000_000_000_000
 FEATURES = ("a", "text", "vector", "checksum", "b", "b_text")
@@ -65,7 +66,7 @@ class Writer:
         """One call. What it raises leaves it pending."""
         self._value += 1
         value = self._value
-        self._reach += 10  # new keys all the time, so that tables grow
+        self._reach = min(self._reach + 10, REACH_MAX)  # new keys, so that tables grow; then the journal outgrows them
         count = self._rng.choice((1, 3, self._rng.randrange(1, ROWS_MAX)))
         keys = sorted({self._first + self._rng.randrange(self._reach) for _ in range(count)})
         kind = self._rng.random()

@@ -20,8 +20,8 @@ from tests.faults.servers import Servers, servers
 
 WRITERS = 3
 CALLS_MAX = 120
-LONG_ROUNDS, LONG_CALLS_MAX = 0.07, 3_000
-"""Long enough that snapshots are taken."""
+LONG_ROUNDS, LONG_CALLS_MAX = 0.1, 6_000
+"""Those that go on until a snapshot was taken, or for so many calls. In others the server is killed while one is written."""
 KILL_IN_RECOVERY_S = 0.15
 SNAPSHOTS = {"snapshot_bytes_min": "1"}
 """As often as can be: whenever the journal is larger than the rows."""
@@ -35,7 +35,7 @@ class Torture:
         self._rng = random.Random(seed)
         self._fsync = fsync
         self._writers = [Writer(number, random.Random(f"{seed} {number}")) for number in range(WRITERS)]
-        server.start(fsync=fsync, shards="2", **SNAPSHOTS)
+        server.start(fsync=fsync, shards="1", **SNAPSHOTS)
         with connect(server.url) as client:
             client.apply(definitions(0))
         self.kills = 0
@@ -44,7 +44,11 @@ class Torture:
         """Work, kill, recover, check."""
         rng, server = self._rng, self._server
         work = Round(server.url, self._writers, alters=rng.random() < 0.4)
-        work.wait_for(rng.randrange(1, LONG_CALLS_MAX if rng.random() < LONG_ROUNDS else CALLS_MAX))
+        snapshots, long = self.snapshots, rng.random() < LONG_ROUNDS
+        for _ in range(LONG_CALLS_MAX // CALLS_MAX if long else 0):
+            if self.snapshots == snapshots:
+                work.wait_for(CALLS_MAX)
+        work.wait_for(rng.randrange(1, CALLS_MAX))
         work.end(server.kill)
         self.kills += 1
         loss = rng.random()
