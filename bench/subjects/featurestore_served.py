@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import featurestore_client
 import numpy as np
+from featurestore_client.busy_polling import BUSY_POLL_US
 
 from bench import footprint, wire
 from bench.dataset import Chunk, Floats, Indices
@@ -23,12 +24,15 @@ QUIET_S = 1.0
 
 
 class _Served(Subject):
+    # Ends look for each other as by default where a process has several cores: pinned to one, they would not.
     in_process = False
     transport: Literal["native", "grpcio"] = "native"
 
     def open(self) -> None:
         with ExitStack() as stack:
-            self._server = stack.enter_context(FeaturestoreServer(self.directory, cores=self.server_cores))
+            self._server = stack.enter_context(
+                FeaturestoreServer(self.directory, cores=self.server_cores, busy_poll_us=BUSY_POLL_US)
+            )
             with wire.Channel(self._server.address) as channel:
                 _, self._view = define(channel, self.dataset)
             try:
@@ -70,7 +74,7 @@ class _Served(Subject):
         return answer, []
 
     def _connect(self, url: str) -> featurestore_client.Client:
-        return featurestore_client.connect(url, transport=self.transport)
+        return featurestore_client.connect(url, transport=self.transport, busy_poll_us=BUSY_POLL_US)
 
     def _url(self) -> str:
         raise NotImplementedError
