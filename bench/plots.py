@@ -161,7 +161,7 @@ def _shared_memory(report: Report) -> Any:
             panel.set_title(f"{case}: p99")
         else:
             _bars(panel, [(each.subject, each.p50_us) for each in results], lambda value: f"{number(value)} us", log=False)
-            panel.set_title(f"{case}: p50 of a client's call")
+            panel.set_title(f"{case}: p50 of a call")
     for panel in axes.reshape(-1)[len(report.cases()) :]:
         panel.set_visible(False)
     return _titled(figure, "Reads through shared memory: " + _rows(report))
