@@ -48,6 +48,18 @@ class Caller(Protocol):
         ...
 
 
+class BlockingOnly:
+    """What callers have in common that take part with one call in flight alone."""
+
+    @asynccontextmanager
+    async def concurrent(self, timeout_s: float) -> AsyncIterator[BindAsync]:
+        raise NotImplementedError("this caller takes part with one call in flight alone")
+        yield
+
+    def code(self, error: Exception) -> str:
+        return f"{type(error).__name__}: {error}"
+
+
 @dataclass(frozen=True)
 class Grpcio:
     """grpcio, bytes to bytes: a method is its path, a request an encoded message."""

@@ -5,8 +5,8 @@ all of one), and a request the command's bytes, made before. Of redis-py a metho
 """
 
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import redis
 
 from bench.dataset import FEATURES, Floats
-from bench.load.callers import Bind, BindAsync
+from bench.load.callers import Bind, BlockingOnly
 
 HOST = "127.0.0.1"
 RECEIVED_BYTES_MAX = 1 << 16
@@ -26,23 +26,15 @@ def get_command(key: bytes) -> bytes:
     return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
 
 
-class _BlockingOnly:
-    failures = (OSError, redis.RedisError)
-
-    @asynccontextmanager
-    async def concurrent(self, timeout_s: float) -> AsyncIterator[BindAsync]:
-        raise NotImplementedError("this caller takes part with one call in flight alone")
-        yield
-
-    def code(self, error: Exception) -> str:
-        return f"{type(error).__name__}: {error}"
+_FAILURES = (OSError, redis.RedisError)
 
 
 @dataclass(frozen=True)
-class RedisRaw(_BlockingOnly):
+class RedisRaw(BlockingOnly):
     """``GET`` over a plain socket: one send, and as many receives as the answer takes."""
 
     port: int
+    failures = _FAILURES
 
     @contextmanager
     def blocking(self, timeout_s: float) -> Iterator[Bind]:
@@ -75,10 +67,11 @@ def _getter(connection: socket.socket, value_bytes: str) -> Callable[[bytes], by
 
 
 @dataclass(frozen=True)
-class RedisPy(_BlockingOnly):
+class RedisPy(BlockingOnly):
     """redis-py with hiredis, its answer made a matrix: ``GET`` of one packed row, ``MGET`` of many."""
 
     port: int
+    failures = _FAILURES
 
     @contextmanager
     def blocking(self, timeout_s: float) -> Iterator[Bind]:

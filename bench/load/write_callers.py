@@ -4,8 +4,8 @@ Both hold one connection over TCP, and block.
 """
 
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,24 +15,14 @@ from featurestore_client.transports import open_transport
 
 from bench import wire
 from bench.dataset import Floats
-from bench.load.callers import Bind, BindAsync
+from bench.load.callers import Bind, BlockingOnly
 from bench.load.redis_callers import HOST
 
 OK = b"+OK\r\n"
 
 
-class _BlockingOnly:
-    @asynccontextmanager
-    async def concurrent(self, timeout_s: float) -> AsyncIterator[BindAsync]:
-        raise NotImplementedError("this caller takes part with one call in flight alone")
-        yield
-
-    def code(self, error: Exception) -> str:
-        return f"{type(error).__name__}: {error}"
-
-
 @dataclass(frozen=True)
-class NativeBytes(_BlockingOnly):
+class NativeBytes(BlockingOnly):
     """Our client's transport: a method is its path, a request an encoded message."""
 
     url: str
@@ -51,7 +41,7 @@ class NativeBytes(_BlockingOnly):
 
 
 @dataclass(frozen=True)
-class RedisPipeline(_BlockingOnly):
+class RedisPipeline(BlockingOnly):
     """``SET`` pipelined: a request is all commands in one send, a method how many they are."""
 
     port: int

@@ -1,8 +1,7 @@
 """Where servers are: what a user writes, and the sockets' addresses that come of it.
 
-    featurestore://host[:port]   what is fastest and there. On the server's own machine: its memory for reads, if it permits
-    that,
-                                 and its unix socket for the rest; else TCP
+    featurestore://host[:port]   what is fastest and there. On the server's own machine: its memory for reads, if it
+                                 permits that, and its unix socket for the rest; else TCP
     shm://host[:port]            the same, and an error where the server's memory cannot be had
     grpc://host[:port]           TCP
     grpcs://host[:port]          TLS over TCP

@@ -12,20 +12,13 @@ from cpython.list cimport PyList_CheckExact, PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from featurestore_client.errors import FeatureStoreError
 from featurestore_client.tables.catalog cimport Catalog, is_served
 from featurestore_client.tables.keys cimport KeyBatch, int64_keys
 from featurestore_client.tables.reader cimport Projection, RowBatch, Snapshot, SnapshotReader, expired_before, read_keys
 from featurestore_client.tables.segment cimport atomic_load_acquire_u64
-
-cdef extern from "time.h" nogil:
-    cdef struct timespec:
-        long tv_sec
-        long tv_nsec
-    int CLOCK_REALTIME
-    int clock_gettime(int clock, timespec *at)
-
 
 cdef int64_t now_us() noexcept nogil:
     cdef timespec now
