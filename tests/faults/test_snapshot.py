@@ -9,6 +9,7 @@ from typing import Any
 import featurestore_client
 import pytest
 
+from featurestore.durability import latest_snapshot
 from featurestore.durability.reading import journal_files
 from tests.faults.oracle import connect
 from tests.faults.servers import Servers, servers
@@ -120,7 +121,7 @@ def test_all_comes_back_from_a_snapshot_and_what_lies_behind_it(server: Servers)
     server.kill()
     journal = server.data / "journal"
     assert journal_files(journal)[0].first_sequence > 1
-    assert len([*journal.glob("snapshot*")]) == 1
+    assert latest_snapshot(journal) is not None
     server.lose_memory()
     (journal / "snapshot.killed.new").mkdir()  # of a server that died while one was written
     (journal / f"{journal_files(journal)[-1].first_sequence + 1_000_000:020d}.new").write_bytes(b"")
@@ -142,15 +143,16 @@ def test_a_snapshot_that_is_not_whole_is_refused_with_its_file(server: Servers):
         write_until_snapshot(server, client)
     server.kill()
     server.lose_memory()
-    [snapshot] = (server.data / "journal").glob("snapshot-*")
-    path = journal_files(snapshot)[0].path
+    snapshot = latest_snapshot(server.data / "journal")
+    assert snapshot is not None
+    path = journal_files(snapshot.directory)[0].path
     whole = path.read_bytes()
     path.write_bytes(whole[:1_000] + bytes([whole[1_000] ^ 1]) + whole[1_001:])
     assert server.refused().startswith(f"{path}: got damage at byte ")
     path.write_bytes(whole[: len(whole) // 2])
     assert server.refused().startswith(f"{path}: got damage at byte ")
     path.unlink()
-    assert server.refused().startswith(f"{snapshot}: got 0 records, expected ")
+    assert server.refused().startswith(f"{snapshot.directory}: got 0 records, expected ")
     path.write_bytes(whole)
     server.start()
 
