@@ -1,6 +1,8 @@
 """What survives the process: the journal, and how much of it the tables in memory hold. Knows no table and no network."""
 
-from featurestore.durability.journal import FILE_BYTES, Fsync, Journal
+from featurestore.durability.content import ContentChecksum, pieces_of
+from featurestore.durability.held_files import Held, HeldFile, hold_files, let_go
+from featurestore.durability.journal import FILE_BYTES, Fsync, Journal, Position
 from featurestore.durability.mark import Mark
 from featurestore.durability.reading import End, JournalReader, journal_bytes, journal_number
 from featurestore.durability.record import Entry, Kind, Message, Record
@@ -8,19 +10,26 @@ from featurestore.durability.snapshot import Snapshot, begin_snapshot, finish_sn
 
 __all__ = [
     "FILE_BYTES",
+    "ContentChecksum",
     "End",
     "Entry",
     "Fsync",
+    "Held",
+    "HeldFile",
     "Journal",
     "JournalReader",
     "Kind",
     "Mark",
     "Message",
+    "Position",
     "Record",
     "Snapshot",
     "begin_snapshot",
     "finish_snapshot",
+    "hold_files",
     "journal_bytes",
     "journal_number",
     "latest_snapshot",
+    "let_go",
+    "pieces_of",
 ]

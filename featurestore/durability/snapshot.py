@@ -24,6 +24,11 @@ class Snapshot(NamedTuple):
     base: int
     records: int
 
+    @property
+    def bytes(self) -> int:
+        """On disk."""
+        return sum(file.path.stat().st_size for file in journal_files(self.directory))
+
 
 def latest_snapshot(directory: Path) -> Snapshot | None:
     """The snapshot to start from, if there is one."""

@@ -14,8 +14,10 @@ from typing import NamedTuple, NoReturn
 
 from featurestore.errors import FailedPreconditionError, UnavailableError
 from featurestore.server.api_keys import ApiKeys
+from featurestore.server.backup_methods import BackupMethods
 from featurestore.server.context import CallContext
 from featurestore.server.definition_methods import DefinitionChanges, DefinitionReads
+from featurestore.server.export_methods import ExportMethods
 from featurestore.server.feature_methods import FeatureReads, FeatureWrites
 from featurestore.server.health import Health
 from featurestore.server.reflection import Reflection
@@ -40,7 +42,7 @@ class UnaryMethod(NamedTuple):
 
 
 class StreamMethod(NamedTuple):
-    """Requests and answers, each in its own time."""
+    """Requests and answers, each in its own time; or one request and many answers, which an engine need not tell apart."""
 
     path: str
     handler: StreamHandler
@@ -51,7 +53,7 @@ Method = UnaryMethod | StreamMethod
 
 def own_methods(service: OnlineStore, board: StatusBoard, slot: ProcessSlot) -> list[Method]:
     """All of FeatureStore's, over the store that this process owns; ``slot`` is its row of the board."""
-    writes = FeatureWrites(service)
+    writes, backups = FeatureWrites(service), BackupMethods(service)
     return [
         *_reading_methods(service, FeatureReads(service).get, board, slot),
         UnaryMethod(PREFIX + "WriteFeatures", writes.write, inline=True),
@@ -59,6 +61,8 @@ def own_methods(service: OnlineStore, board: StatusBoard, slot: ProcessSlot) -> 
         StreamMethod(PREFIX + "IngestFeatures", writes.ingest),
         UnaryMethod(PREFIX + "Apply", DefinitionChanges(service).apply, inline=False),
         UnaryMethod(PREFIX + "GetSharedMemory", SharedMemory(service).get, inline=True),
+        UnaryMethod(PREFIX + "TakeSnapshot", backups.take_snapshot, inline=False),
+        StreamMethod(PREFIX + "Backup", backups.backup),
     ]
 
 
@@ -74,7 +78,7 @@ def read_only_methods(reader: MappedStore, board: StatusBoard, slot: ProcessSlot
     known = {method.path for method in methods}
     for method in public.DESCRIPTOR.services_by_name["FeatureStore"].methods:
         if PREFIX + method.name not in known:
-            methods.append(_refused(PREFIX + method.name, is_stream=method.client_streaming))
+            methods.append(_refused(PREFIX + method.name, is_stream=method.server_streaming))
     return methods
 
 
@@ -91,6 +95,7 @@ def _reading_methods(service: OnlineReader, get: UnaryHandler, board: StatusBoar
         UnaryMethod(PREFIX + "DescribeFeatureView", definitions.describe_feature_view, inline=True),
         UnaryMethod(PREFIX + "DescribeFeatureService", definitions.describe_feature_service, inline=True),
         UnaryMethod(PREFIX + "GetStatus", StatusMethods(board, slot).get_status, inline=True),
+        StreamMethod(PREFIX + "ExportFeatures", ExportMethods(service).export),
     ]
 
 

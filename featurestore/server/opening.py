@@ -65,9 +65,9 @@ def open_service(settings: Settings) -> OnlineStore:
         shares_memory=settings.shared_memory != "off",
         durability=Durability(
             Replay(),
+            (sys.executable, "-m", "featurestore.server.snapshot_process"),
             settings.fsync,
             settings.fsync_interval_s,
-            (sys.executable, "-m", "featurestore.server.snapshot_process"),
             settings.snapshot_bytes_min,
         ),
     )

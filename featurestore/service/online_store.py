@@ -12,9 +12,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,13 +23,13 @@ import numpy.typing as npt
 from featurestore_client.tables.catalog import Catalog
 from featurestore_client.tables.columns import Column, Values
 
-from featurestore.durability import Entry, Journal, Message
-from featurestore.errors import FailedPreconditionError
+from featurestore.durability import Entry, Held, Journal, Message
+from featurestore.errors import FailedPreconditionError, FeatureStoreError, UnavailableError
 from featurestore.registry import Definitions, Plan, Registry
 from featurestore.service import table_changes
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
 from featurestore.service.recovery import Durability, Recovered, Recovery
-from featurestore.service.snapshots import Snapshots
+from featurestore.service.snapshots import Snapshots, SnapshotTaken
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import DeleteCounts, Limits, Store, Table, WriteCounts
 from featurestore.store.store import GROUP_MAY_READ
@@ -59,7 +59,7 @@ class OnlineStore(OnlineReader):
         self.store = store
         self._journal: Journal | None = None
         self._snapshots: Snapshots | None = None
-        self._snapshot_under_way: asyncio.Task[None] | None = None
+        self._snapshot_gate = asyncio.Lock()
         self.recovered: Recovered | None = None
         """What the start found and repaired."""
         if recovery is not None:
@@ -135,8 +135,6 @@ class OnlineStore(OnlineReader):
         """Finishes what is under way and closes the store."""
         if self._snapshots is not None:
             self._snapshots.close()
-        if self._snapshot_under_way is not None:
-            await self._snapshot_under_way
         while self._under_way:
             await asyncio.wait(self._under_way)
         self._writers.shutdown()
@@ -259,7 +257,7 @@ class OnlineStore(OnlineReader):
         async with gate:
             return await asyncio.get_running_loop().run_in_executor(self._writers, call)
 
-    async def _finish(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+    async def _finish(self, work: Awaitable[_Result]) -> _Result:
         """Awaits work that goes on to its end even if the caller is cancelled."""
         task = asyncio.ensure_future(work)
         self._under_way.add(task)
@@ -321,6 +319,61 @@ class OnlineStore(OnlineReader):
     async def _in_thread(self, call: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._writers, call)
 
+    # ------------------------------------------------------------------------------------------------ snapshots and backups
+
+    async def take_snapshot(self) -> SnapshotTaken:
+        """Writes all rows down, and takes away the part of the journal that they stand for. Readers and writers go on.
+
+        FailedPreconditionError where there is no journal, InternalError where it cannot be written.
+        """
+        return await self._finish(self._take_snapshot(*self._kept_files()))
+
+    async def _take_snapshot(self, journal: Journal, snapshots: Snapshots) -> SnapshotTaken:
+        async with self._snapshot_gate:
+            await asyncio.to_thread(journal.begin_file)
+            async with self._apply_gate:  # by one version of the definitions, everything up to one record was taken
+                base, definitions = journal.applied_to, self._registry.version
+            return await asyncio.to_thread(snapshots.take, base, definitions)
+
+    @asynccontextmanager
+    async def held_files(self) -> AsyncIterator[Held]:
+        """The files from which the store comes again as it is now, while they are copied. Raises as ``take_snapshot`` does."""
+        holding = asyncio.ensure_future(self._hold_files(*self._kept_files()))
+        try:
+            yield await self._finish(holding)
+        finally:
+            await asyncio.wait((holding,))
+            if holding.exception() is None:
+                await asyncio.to_thread(holding.result().release)
+
+    async def _hold_files(self, journal: Journal, snapshots: Snapshots) -> Held:
+        if snapshots.are_all:
+            await self._take_snapshot(journal, snapshots)
+        async with self._apply_gate:  # so that records and definitions are of one instant
+            return await asyncio.to_thread(snapshots.hold, self._registry.content)
+
+    def _kept_files(self) -> tuple[Journal, Snapshots]:
+        if self._journal is None or self._snapshots is None:
+            raise FailedPreconditionError(
+                "the store keeps no journal, so that there is nothing on disk to take a snapshot or a backup of: open it by "
+                "`featurestore serve` or featurestore.open, which keep one"
+            )
+        return self._journal, self._snapshots
+
+    def _begin_snapshot_if_due(self) -> None:
+        if self._snapshots is not None and self._snapshots.is_due(self._memory_bytes_seen) and not self._snapshot_gate.locked():
+            task = asyncio.ensure_future(self._take_due_snapshot())
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    async def _take_due_snapshot(self) -> None:
+        try:
+            await self._take_snapshot(*self._kept_files())
+        except UnavailableError:
+            pass  # the store is being closed
+        except FeatureStoreError as error:
+            _log.error("snapshot failed", extra={"fields": {"reason": error.message}})
+
     # -------------------------------------------------------------------------------------------------------- maintenance
 
     async def reclaim(self, rows_max: int) -> int:
@@ -349,22 +402,6 @@ class OnlineStore(OnlineReader):
                 if await self._in_turn(self._gate(table), table.gather_pages):
                     return
         self._memory_bytes_seen = memory_bytes
-
-    def _begin_snapshot_if_due(self) -> None:
-        if self._snapshots is None or not self._snapshots.is_due(self._memory_bytes_seen):
-            return
-        if self._snapshot_under_way is None or self._snapshot_under_way.done():
-            self._snapshot_under_way = asyncio.ensure_future(self._snapshot())
-
-    async def _snapshot(self) -> None:
-        if self._snapshots is None or self._journal is None:
-            return
-        async with self._apply_gate:  # by one version of the definitions, everything up to one record was taken
-            base, definitions = self._journal.begin_file(), self._registry.version
-        try:
-            await asyncio.to_thread(self._snapshots.take, base, definitions)
-        except OSError as error:
-            _log.error("snapshot failed", extra={"fields": {"reason": str(error)}})
 
     async def maintain(self, reclaim_rows_per_s: int) -> None:
         """Keeps up until cancelled, looking at no more than so many rows of a table a second, and shows that it is alive."""

@@ -31,20 +31,18 @@ from featurestore.durability import (
     journal_bytes,
     journal_number,
     latest_snapshot,
+    let_go,
 )
 from featurestore.errors import FeatureStoreError, InternalError
 from featurestore.registry import Registry
 from featurestore.service import table_changes
-from featurestore.service.snapshots import Snapshots
+from featurestore.service.snapshots import EVERYTHING, Snapshots
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import Store
 
 _log = logging.getLogger(__name__)
 
 DIRECTORY_NAME = "journal"
-EVERYTHING = 1 << 62
-"""More bytes than any journal has: of rows that no journal has, a snapshot is due at once."""
-
 Replay = Callable[[Entry, WritePlan, frozenset[str]], None]
 """Applies an entry to the plan's table; of its features only those."""
 
@@ -54,10 +52,10 @@ class Durability:
     """How writes are kept, and who can read what was kept."""
 
     replay: Replay
+    snapshot_command: Sequence[str]
+    """What writes a snapshot, as a process of its own."""
     fsync: Fsync = "interval"
     fsync_interval_s: float = 1.0
-    snapshot_command: Sequence[str] = ()
-    """What writes a snapshot, as a process of its own; without it none are taken."""
     snapshot_bytes_min: int = 256 << 20
     """A smaller journal is left as it is."""
 
@@ -89,6 +87,7 @@ class Recovery:
 
     def keeps_tables(self, segments: Path) -> bool:
         """Whether tables that lie there are to be taken over. Asked when the directory is ours."""
+        let_go(self._directory)
         self._snapshot = latest_snapshot(self._directory)
         self._base = self._snapshot.base if self._snapshot is not None else 0
         with self._told():
@@ -176,9 +175,7 @@ class Recovery:
             _log.info("recovered", extra={"fields": recovered._asdict()})
         return journal, recovered
 
-    def snapshots(self, journal: Journal, segments: Path) -> Snapshots | None:
-        """What takes the next ones; None where none are wanted."""
+    def snapshots(self, journal: Journal, segments: Path) -> Snapshots:
+        """What takes the next ones."""
         durability = self._durability
-        if not durability.snapshot_command:
-            return None
         return Snapshots(self._directory, segments, journal, durability.snapshot_command, durability.snapshot_bytes_min)

@@ -110,7 +110,7 @@ class Servers:
         synced: dict[str, int] = {}
         for line in self._synced.read_text().splitlines():
             name, size = line.split()
-            synced[name.replace(".new", ".journal")] = int(size)  # its head is synced before it has its name
+            synced[f"{name.partition('.')[0]}.journal"] = int(size)  # its head is synced before it has its name
         for file in journal_files(self.data / "journal"):
             assert synced[file.path.name] <= file.path.stat().st_size
             os.truncate(file.path, synced[file.path.name])

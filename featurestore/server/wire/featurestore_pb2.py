@@ -88,39 +88,56 @@ DESCRIPTOR = _default_pool().AddSerializedFile(
     b'tureServiceResponse\x128\n\x0ffeature_service\x18\x01 \x01(\x0b2\x1f.featurestore.v1.F'
     b'eatureService\x12-\n\x06schema\x18\x02 \x01(\x0b2\x1d.featurestore.v1.AnswerSchema"\x18\n\x16'
     b'GetSharedMemoryRequest">\n\x17GetSharedMemoryResponse\x12\x11\n\tdirectory\x18\x01'
-    b' \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\x06"\x12\n\x10GetStatusRequest"Q\n\x11GetStatusResponse\x12'
-    b'\x0f\n\x07version\x18\x01 \x01(\t\x12+\n\tprocesses\x18\x02 \x03(\x0b2\x18.featurestore.v1.Process"\xc6\x01'
-    b'\n\x07Process\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 '
-    b'\x01(\x04\x12\x10\n\x08uptime_s\x18\x05 \x01(\x01\x12\x10\n\x08restarts\x18\x06 \x01(\x04\x12\x15\n\x0bconnections\x18\x07 \x01(\x04H\x00\x12\x10'
-    b'\n\x08requests\x18\x08 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\t \x01(\x04\x12\x14\n\x0cshared_bytes\x18\n \x01(\x04B\x06'
-    b'\n\x04told"N\n\x06Status\x12\x0c\n\x04code\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07details\x18\x03 \x03(\x0b'
-    b'2\x14.google.protobuf.Any">\n\x0cErrorDetails\x12.\n\nviolations\x18\x01 \x03(\x0b2\x1a.fea'
-    b'turestore.v1.Violation"K\n\tViolation\x12\r\n\x05field\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01('
-    b'\t\x12\x10\n\x08expected\x18\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t*@\n\x0bValueStatus\x12\x0b\n\x07PRESENT\x10\x00\x12'
-    b'\x08\n\x04NULL\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0b\n\x07EXPIRED\x10\x032\xd0\x0b\n\x0cFeatureStore\x12X\n\x0bGetFea'
-    b'tures\x12#.featurestore.v1.GetFeaturesRequest\x1a$.featurestore.v1.Get'
-    b'FeaturesResponse\x12^\n\rWriteFeatures\x12%.featurestore.v1.WriteFeature'
-    b'sRequest\x1a&.featurestore.v1.WriteFeaturesResponse\x12e\n\x0eIngestFeatur'
-    b"es\x12&.featurestore.v1.IngestFeaturesRequest\x1a'.featurestore.v1.Ing"
-    b'estFeaturesResponse(\x010\x01\x12a\n\x0eDeleteFeatures\x12&.featurestore.v1.Dele'
-    b"teFeaturesRequest\x1a'.featurestore.v1.DeleteFeaturesResponse\x12F\n\x05Ap"
-    b'ply\x12\x1d.featurestore.v1.ApplyRequest\x1a\x1e.featurestore.v1.ApplyRespon'
-    b'se\x12[\n\x0cListProjects\x12$.featurestore.v1.ListProjectsRequest\x1a%.featu'
-    b'restore.v1.ListProjectsResponse\x12[\n\x0cListEntities\x12$.featurestore.v'
-    b'1.ListEntitiesRequest\x1a%.featurestore.v1.ListEntitiesResponse\x12g\n\x10'
-    b'ListFeatureViews\x12(.featurestore.v1.ListFeatureViewsRequest\x1a).fea'
-    b'turestore.v1.ListFeatureViewsResponse\x12p\n\x13ListFeatureServices\x12+.f'
-    b'eaturestore.v1.ListFeatureServicesRequest\x1a,.featurestore.v1.List'
-    b'FeatureServicesResponse\x12U\n\nListTables\x12".featurestore.v1.ListTabl'
-    b'esRequest\x1a#.featurestore.v1.ListTablesResponse\x12a\n\x0eDescribeEntity'
-    b"\x12&.featurestore.v1.DescribeEntityRequest\x1a'.featurestore.v1.Descr"
-    b'ibeEntityResponse\x12p\n\x13DescribeFeatureView\x12+.featurestore.v1.Descr'
-    b'ibeFeatureViewRequest\x1a,.featurestore.v1.DescribeFeatureViewRespo'
-    b'nse\x12y\n\x16DescribeFeatureService\x12..featurestore.v1.DescribeFeatureS'
-    b'erviceRequest\x1a/.featurestore.v1.DescribeFeatureServiceResponse\x12d'
-    b"\n\x0fGetSharedMemory\x12'.featurestore.v1.GetSharedMemoryRequest\x1a(.fea"
-    b'turestore.v1.GetSharedMemoryResponse\x12R\n\tGetStatus\x12!.featurestore'
-    b'.v1.GetStatusRequest\x1a".featurestore.v1.GetStatusResponseb\x06proto3'
+    b' \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\x06"\x12\n\x10GetStatusRequest"\x80\x01\n\x11GetStatusResponse'
+    b'\x12\x0f\n\x07version\x18\x01 \x01(\t\x12+\n\tprocesses\x18\x02 \x03(\x0b2\x18.featurestore.v1.Process\x12-'
+    b'\n\trecovered\x18\x03 \x01(\x0b2\x1a.featurestore.v1.Recovered"P\n\tRecovered\x12\x0f\n\x07re'
+    b'cords\x18\x01 \x01(\x04\x12\x0e\n\x06tables\x18\x02 \x01(\x04\x12\x11\n\tcut_bytes\x18\x03 \x01(\x04\x12\x0f\n\x07seconds\x18\x04 \x01(\x01"'
+    b'\xc6\x01\n\x07Process\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18'
+    b'\x04 \x01(\x04\x12\x10\n\x08uptime_s\x18\x05 \x01(\x01\x12\x10\n\x08restarts\x18\x06 \x01(\x04\x12\x15\n\x0bconnections\x18\x07 \x01(\x04H\x00'
+    b'\x12\x10\n\x08requests\x18\x08 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\t \x01(\x04\x12\x14\n\x0cshared_bytes\x18\n \x01(\x04'
+    b'B\x06\n\x04told"L\n\x15ExportFeaturesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t'
+    b'\x12\x14\n\x0cexpired_rows\x18\x03 \x01(\x08"[\n\x16ExportFeaturesResponse\x12\x15\n\rrows_expecte'
+    b'd\x18\x01 \x01(\x04\x12*\n\x05batch\x18\x02 \x01(\x0b2\x1b.featurestore.v1.WriteBatch"\x15\n\x13TakeSnaps'
+    b'hotRequest"U\n\x14TakeSnapshotResponse\x12\x0c\n\x04base\x18\x01 \x01(\x04\x12\x0f\n\x07records\x18\x02 \x01('
+    b'\x04\x12\r\n\x05bytes\x18\x03 \x01(\x04\x12\x0f\n\x07seconds\x18\x04 \x01(\x01";\n\rBackupRequest\x12*\n\x05known\x18\x01 \x03('
+    b'\x0b2\x1b.featurestore.v1.BackupFile"v\n\x0eBackupResponse\x12+\n\x05state\x18\x01 \x01(\x0b2'
+    b'\x1c.featurestore.v1.BackupState\x12\x0c\n\x04data\x18\x02 \x01(\x0c\x12)\n\x04file\x18\x03 \x01(\x0b2\x1b.feat'
+    b'urestore.v1.BackupFile"\x8b\x01\n\x0bBackupState\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\ncreat'
+    b'ed_us\x18\x02 \x01(\x03\x12\x0f\n\x07journal\x18\x03 \x01(\x06\x12\x0c\n\x04base\x18\x04 \x01(\x04\x12\x0c\n\x04last\x18\x05 \x01(\x04\x12*\n\x05file'
+    b's\x18\x06 \x03(\x0b2\x1b.featurestore.v1.BackupFile";\n\nBackupFile\x12\x0c\n\x04name\x18\x01 \x01(\t'
+    b'\x12\r\n\x05bytes\x18\x02 \x01(\x04\x12\x10\n\x08checksum\x18\x03 \x01(\x06"N\n\x06Status\x12\x0c\n\x04code\x18\x01 \x01(\x05\x12\x0f\n\x07mes'
+    b'sage\x18\x02 \x01(\t\x12%\n\x07details\x18\x03 \x03(\x0b2\x14.google.protobuf.Any">\n\x0cErrorDetail'
+    b's\x12.\n\nviolations\x18\x01 \x03(\x0b2\x1a.featurestore.v1.Violation"K\n\tViolation\x12\r'
+    b'\n\x05field\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x10\n\x08expected\x18\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t*@'
+    b'\n\x0bValueStatus\x12\x0b\n\x07PRESENT\x10\x00\x12\x08\n\x04NULL\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0b\n\x07EXPIRED\x10\x03'
+    b'2\xdf\r\n\x0cFeatureStore\x12X\n\x0bGetFeatures\x12#.featurestore.v1.GetFeaturesRe'
+    b'quest\x1a$.featurestore.v1.GetFeaturesResponse\x12^\n\rWriteFeatures\x12%.f'
+    b'eaturestore.v1.WriteFeaturesRequest\x1a&.featurestore.v1.WriteFeatu'
+    b'resResponse\x12e\n\x0eIngestFeatures\x12&.featurestore.v1.IngestFeaturesRe'
+    b"quest\x1a'.featurestore.v1.IngestFeaturesResponse(\x010\x01\x12a\n\x0eDeleteFeat"
+    b"ures\x12&.featurestore.v1.DeleteFeaturesRequest\x1a'.featurestore.v1.D"
+    b'eleteFeaturesResponse\x12F\n\x05Apply\x12\x1d.featurestore.v1.ApplyRequest\x1a\x1e.'
+    b'featurestore.v1.ApplyResponse\x12[\n\x0cListProjects\x12$.featurestore.v1.'
+    b'ListProjectsRequest\x1a%.featurestore.v1.ListProjectsResponse\x12[\n\x0cLi'
+    b'stEntities\x12$.featurestore.v1.ListEntitiesRequest\x1a%.featurestore.'
+    b'v1.ListEntitiesResponse\x12g\n\x10ListFeatureViews\x12(.featurestore.v1.Li'
+    b'stFeatureViewsRequest\x1a).featurestore.v1.ListFeatureViewsResponse'
+    b'\x12p\n\x13ListFeatureServices\x12+.featurestore.v1.ListFeatureServicesReq'
+    b'uest\x1a,.featurestore.v1.ListFeatureServicesResponse\x12U\n\nListTables'
+    b'\x12".featurestore.v1.ListTablesRequest\x1a#.featurestore.v1.ListTable'
+    b'sResponse\x12a\n\x0eDescribeEntity\x12&.featurestore.v1.DescribeEntityRequ'
+    b"est\x1a'.featurestore.v1.DescribeEntityResponse\x12p\n\x13DescribeFeatureV"
+    b'iew\x12+.featurestore.v1.DescribeFeatureViewRequest\x1a,.featurestore.'
+    b'v1.DescribeFeatureViewResponse\x12y\n\x16DescribeFeatureService\x12..featu'
+    b'restore.v1.DescribeFeatureServiceRequest\x1a/.featurestore.v1.Descr'
+    b"ibeFeatureServiceResponse\x12d\n\x0fGetSharedMemory\x12'.featurestore.v1.G"
+    b'etSharedMemoryRequest\x1a(.featurestore.v1.GetSharedMemoryResponse\x12'
+    b'R\n\tGetStatus\x12!.featurestore.v1.GetStatusRequest\x1a".featurestore.v'
+    b'1.GetStatusResponse\x12c\n\x0eExportFeatures\x12&.featurestore.v1.ExportFe'
+    b"aturesRequest\x1a'.featurestore.v1.ExportFeaturesResponse0\x01\x12[\n\x0cTake"
+    b'Snapshot\x12$.featurestore.v1.TakeSnapshotRequest\x1a%.featurestore.v1'
+    b'.TakeSnapshotResponse\x12K\n\x06Backup\x12\x1e.featurestore.v1.BackupRequest\x1a'
+    b'\x1f.featurestore.v1.BackupResponse0\x01b\x06proto3'
 )
 _messages = DESCRIPTOR.message_types_by_name
 _enums = DESCRIPTOR.enum_types_by_name
@@ -178,7 +195,16 @@ GetSharedMemoryRequest = _message_class(_messages["GetSharedMemoryRequest"])
 GetSharedMemoryResponse = _message_class(_messages["GetSharedMemoryResponse"])
 GetStatusRequest = _message_class(_messages["GetStatusRequest"])
 GetStatusResponse = _message_class(_messages["GetStatusResponse"])
+Recovered = _message_class(_messages["Recovered"])
 Process = _message_class(_messages["Process"])
+ExportFeaturesRequest = _message_class(_messages["ExportFeaturesRequest"])
+ExportFeaturesResponse = _message_class(_messages["ExportFeaturesResponse"])
+TakeSnapshotRequest = _message_class(_messages["TakeSnapshotRequest"])
+TakeSnapshotResponse = _message_class(_messages["TakeSnapshotResponse"])
+BackupRequest = _message_class(_messages["BackupRequest"])
+BackupResponse = _message_class(_messages["BackupResponse"])
+BackupState = _message_class(_messages["BackupState"])
+BackupFile = _message_class(_messages["BackupFile"])
 Status = _message_class(_messages["Status"])
 ErrorDetails = _message_class(_messages["ErrorDetails"])
 Violation = _message_class(_messages["Violation"])
