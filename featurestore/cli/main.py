@@ -20,6 +20,11 @@ _COMMANDS = {
     "ingest": "featurestore.cli.ingest:ingest",
     "serve": "featurestore.cli.serve:serve",
     "status": "featurestore.cli.status:status",
+    "export": "featurestore.cli.export:export",
+    "snapshot": "featurestore.cli.snapshot:snapshot",
+    "backup": "featurestore.cli.backup:backup",
+    "restore": "featurestore.cli.backup:restore",
+    "verify": "featurestore.cli.verify:verify",
     "config": "featurestore.cli.config:config",
 }
 

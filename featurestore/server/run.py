@@ -41,6 +41,7 @@ def _run_alone(settings: Settings, listeners: Sequence[Listener], api_keys: ApiK
     board = StatusBoard.create(1, settings.segments_directory)
     slot = board.slots[0].name(Role.SERVER)
     slot.started(os.getpid())
+    board.note_recovered(service.recovered)
 
     def open_served() -> Served:
         methods = Methods(own_methods(service, board, slot), api_keys)

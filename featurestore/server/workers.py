@@ -98,6 +98,7 @@ class _Processes:
         settings, board = self._settings, self._board
         configure_logs(settings.log_format, settings.log_level, "owner")
         service = open_service_logged(settings)
+        board.note_recovered(service.recovered)
 
         def open_served() -> Served:
             methods = Methods(own_methods(service, board, board.slots[1]))

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from featurestore_client.tables.alignment import length_of
 from featurestore_client.tables.columns import Column, Values
+from google.protobuf.message import Message as ProtobufMessage
 
 from featurestore.durability import Entry, Kind, Message
 from featurestore.errors import InvalidArgumentError
@@ -15,6 +16,12 @@ from featurestore.server.messages import parse
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore.server.write_wire import Batch, read_ingest_request, read_write_request
 from featurestore.service import WritePlan
+
+_REQUESTS: Mapping[Kind, type[ProtobufMessage]] = {
+    Kind.WRITE: wire.WriteFeaturesRequest,
+    Kind.INGEST: wire.IngestFeaturesRequest,
+    Kind.DELETE: wire.DeleteFeaturesRequest,
+}
 
 
 class PreparedWrite:
@@ -67,6 +74,15 @@ def _keys_of_rows(columns: Sequence[WireColumn], prepared: PreparedWrite, field:
                 f"{field}.{name}", f"{length_of(values)} values", f"{rows}, as in the first key column"
             )
     return keys, rows
+
+
+def message_problem(message: Message) -> str | None:
+    """What keeps a message from being applied again, whatever the definitions; None where nothing does."""
+    try:
+        parse(_REQUESTS[message.kind], message.data)
+    except InvalidArgumentError as error:
+        return error.message
+    return None
 
 
 class Replay:

@@ -94,7 +94,7 @@ class Recovery:
             self._number = journal_number(self._directory)
             if self._number == 0 and self._snapshot is not None:
                 self._number = journal_number(self._snapshot.directory)
-        self._mark, self._marked = Mark.attach(segments, self._number)
+        self._mark, self._marked = Mark.attach(segments, self._directory, self._number)
         if self._number == 0 and self._marked is None:
             self._marked = 0  # there is no journal yet: what is there has been there before it
         return self._marked is not None
@@ -117,6 +117,13 @@ class Recovery:
         """Applies what the tables do not hold, and makes the journal end where it is whole."""
         with self._told():
             self._replay(store, registry)
+            if self._number and max(self._end.sequence, self._base) < (self._marked or 0):
+                # The journal is another one than that which the tables were written with: one that was restored, or cut.
+                for table in store.tables():
+                    store.drop_table(table.view.project, table.view.view)
+                self._marked = None
+                self.follow_definitions(store, registry)
+                self._replay(store, registry)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -275,17 +275,18 @@ def test_the_mark_stands_before_the_first_record_that_is_not_applied(make_journa
     assert marks == [0, 2, 3]
 
 
-def test_a_mark_is_of_its_journal_and_its_boot(tmp_path: Path, monkeypatch):
-    mark, said = Mark.attach(tmp_path, NUMBER)
+def test_a_mark_is_of_its_journal_its_directory_and_its_boot(tmp_path: Path, monkeypatch):
+    mark, said = Mark.attach(tmp_path, tmp_path, NUMBER)
     assert said is None
     mark.begin(NUMBER, 7)
     mark.move(9)
     mark.close()
-    assert Mark.attach(tmp_path, NUMBER)[1] == 9
-    assert Mark.attach(tmp_path, NUMBER + 1)[1] is None
-    monkeypatch.setattr("featurestore.durability.mark._boot", lambda: 1)
-    assert Mark.attach(tmp_path, NUMBER)[1] is None
+    assert Mark.attach(tmp_path, tmp_path, NUMBER)[1] == 9
+    assert Mark.attach(tmp_path, tmp_path, NUMBER + 1)[1] is None
+    assert Mark.attach(tmp_path, tmp_path.parent, NUMBER)[1] is None
+    monkeypatch.setattr("featurestore.durability.mark._boot", lambda: b"1")
+    assert Mark.attach(tmp_path, tmp_path, NUMBER)[1] is None
     monkeypatch.undo()
-    mark = Mark.attach(tmp_path, NUMBER)[0]
+    mark = Mark.attach(tmp_path, tmp_path, NUMBER)[0]
     mark.forget()
-    assert Mark.attach(tmp_path, NUMBER)[1] is None
+    assert Mark.attach(tmp_path, tmp_path, NUMBER)[1] is None
