@@ -1,7 +1,7 @@
 """Where a backup lies: a directory, or a URL that fsspec opens. Names are paths below it, with slashes."""
 
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -86,9 +86,8 @@ class DirectoryDestination:
 
     def replace(self, name: str, content: bytes) -> None:
         beside = f".{name}.new"
-        file = self.open_to_write(beside)
-        file.write(content)
-        file.close()
+        with closing(self.open_to_write(beside)) as file:
+            file.write(content)
         (self.root / beside).replace(self.root / name)
         sync_tree(self.root)
 

@@ -3,10 +3,10 @@
     | magic 8 | format 8 | journal 8 | place 8 | mark 8 |
 
 ``mark``: every record up to it is applied. One aligned store moves it, after the stores of the rows it speaks of, so that it
-holds whenever the process ends. ``place``: the boot, and the directory of the journal. After a reboot the mark says nothing: tables
-in memory are gone then, and of tables in files nobody knows which pages the disk had got. Nor does it where the journal was
-restored into another directory, and may have gone on otherwise there. Invariant: a mark that ``attach`` gives back is of this
-journal, in this directory and boot.
+holds whenever the process ends. ``place``: the boot, and the directory of the journal. After a reboot the mark says nothing:
+tables in memory are gone then, and of tables in files nobody knows which pages the disk had got. Nor does it where the journal
+was restored into another directory, since it may have gone on otherwise there. Invariant: a mark that ``attach`` gives back is
+of this journal, in this directory and boot.
 """
 
 import mmap

@@ -22,10 +22,7 @@ class Servers:
     """One server at a time on ``directory``."""
 
     def __init__(self, directory: Path, **flags: str) -> None:
-        self.directory = directory
-        self.segments = directory / "segments"
-        self.data = directory / "data"
-        self._synced = directory / "synced"
+        self.move(directory)
         self._flags = {"fsync": "interval", **flags}
         self._host = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.host"],
@@ -39,6 +36,14 @@ class Servers:
         threading.Thread(target=self._read, daemon=True).start()
         self.pid = 0
         self.url = ""
+
+    def move(self, directory: Path) -> None:
+        """The servers that are started from here on have another directory."""
+        directory.mkdir(exist_ok=True)
+        self.directory = directory
+        self.segments = directory / "segments"
+        self.data = directory / "data"
+        self._synced = directory / "synced"
 
     def _read(self) -> None:
         assert self._host.stderr is not None
