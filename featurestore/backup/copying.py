@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -101,7 +100,7 @@ def _receive(
     content = ContentChecksum()
     part = next(parts)
     if isinstance(part, bytes):
-        with closing(place.open_to_write(target)) as file:
+        with place.open_to_write(target) as file:
             while isinstance(part, bytes):
                 file.write(content.add(part))
                 progress(content.bytes)

@@ -1,7 +1,7 @@
 """Where a backup lies: a directory, or a URL that fsspec opens. Names are paths below it, with slashes."""
 
 import os
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -59,6 +59,12 @@ class _SyncedFile:
             file.flush()
             os.fsync(file.fileno())
 
+    def __enter__(self) -> "_SyncedFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 class DirectoryDestination:
     """A directory of this machine, or one that is mounted."""
@@ -86,7 +92,7 @@ class DirectoryDestination:
 
     def replace(self, name: str, content: bytes) -> None:
         beside = f".{name}.new"
-        with closing(self.open_to_write(beside)) as file:
+        with self.open_to_write(beside) as file:
             file.write(content)
         (self.root / beside).replace(self.root / name)
         sync_tree(self.root)

@@ -34,6 +34,8 @@ class FileFinding(NamedTuple):
     """A sentence with the byte; empty where nothing is wrong."""
     tail_bytes: int = 0
     """Behind the last whole record: of a write that did not end, or has not ended yet. A start cuts them off."""
+    is_behind: bool = False
+    """Whether it lies behind what is wrong in another."""
 
 
 class Verification(NamedTuple):
@@ -81,10 +83,8 @@ def _files_in(root: Path) -> dict[str, Path]:
     """The files that a start would read, by name."""
     snapshot = latest_snapshot(root / JOURNAL)
     paths = [file.path for file in journal_files(snapshot.directory)] if snapshot is not None else []
-    base = snapshot.base if snapshot is not None else 0
-    journal = journal_files(root / JOURNAL)
-    needless = sum(following.first_sequence <= base + 1 for following in journal[1:])
-    paths = [root / REGISTRY, *paths, *(file.path for file in journal[needless:])]
+    journal = journal_files(root / JOURNAL, snapshot.base if snapshot is not None else 0)
+    paths = [root / REGISTRY, *paths, *(file.path for file in journal)]
     return {str(path.relative_to(root)): path for path in paths if path.exists()}
 
 
@@ -135,11 +135,11 @@ def _check(
     ends = []
     for names, after in (([*in_snapshot], 0), ([name for name in in_journal if name not in in_snapshot], base)):
         files = [MappedFile(paths[name], int(Path(name).stem), views[name]) for name in names]
-        check = check_journal(files, after, problem_of)
+        check = check_journal(files, after, problem_of, is_complete=bool(names) and names[0] in in_snapshot)
         ends.append(check)
         for name, each in zip(names, check.files, strict=True):
             problem = problems.get(name) or (f"{paths[name]}: {each.problem}" if each.problem else "")
-            findings.append(FileFinding(name, len(views[name]), each.records, problem, each.tail_bytes))
+            findings.append(FileFinding(name, len(views[name]), each.records, problem, each.tail_bytes, each.is_behind))
     of_snapshot, of_journal = ends
     if in_snapshot and of_snapshot.last != records:
         place = next(index for index, each in enumerate(findings) if each.name in in_snapshot)
@@ -148,7 +148,7 @@ def _check(
         findings[place] = findings[place]._replace(problem=findings[place].problem or wrong)
     last, behind = max(of_journal.last, base), of_journal.behind
     if any(each.problem for each in findings if each.name in in_snapshot or each.name == REGISTRY):
-        last, behind = 0, sum(each.records for each in findings) + behind + of_snapshot.behind
+        last, behind = 0, of_snapshot.last + of_snapshot.behind + max(of_journal.last - base, 0) + behind
     return Verification(findings, base, last, behind)
 
 

@@ -1,11 +1,14 @@
 """``featurestore verify``: reads over what a store, or a backup, has on disk."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featurestore.cli.connection import Json
 from featurestore.cli.tables import bytes_text, print_json, print_table
+
+if TYPE_CHECKING:
+    from featurestore.backup import FileFinding
 
 
 def verify(
@@ -34,8 +37,7 @@ def verify(
         summary = {"whole": found.is_whole, "base": found.base, "last": found.last, "behind": found.behind}
         print_json({**summary, "files": [file._asdict() for file in found.files]})
     else:
-        judged = [(file, "wrong" if file.problem else "right") for file in found.files]
-        rows = [[file.name, bytes_text(file.bytes), f"{file.records:,}", judgement] for file, judgement in judged]
+        rows = [[file.name, bytes_text(file.bytes), f"{file.records:,}", _judgement(file)] for file in found.files]
         print_table(["file", "size", "records", ""], rows, numbers=["size", "records"])
         for file in found.files:
             if file.problem:
@@ -49,3 +51,7 @@ def verify(
         typer.echo(f"everything up to record {found.last:,} can be recovered{lost}")
     if not found.is_whole:
         raise typer.Exit(1)
+
+
+def _judgement(file: "FileFinding") -> str:
+    return "wrong" if file.problem else "behind what is wrong" if file.is_behind else "right"

@@ -28,11 +28,13 @@ class FileCheck(NamedTuple):
     """What one file holds."""
 
     records: int
-    """That can be read, from its beginning on."""
+    """Whole ones: from its beginning on, or wherever they lie where that is not whole."""
     problem: str = ""
     """A sentence with the byte, where something is wrong."""
     tail_bytes: int = 0
     """Behind the last whole record, where nothing says that they were ever more: a start cuts them off."""
+    is_behind: bool = False
+    """Whether a file before it is damaged, or missing."""
 
 
 class JournalCheck(NamedTuple):
@@ -45,8 +47,10 @@ class JournalCheck(NamedTuple):
     """Whole records behind that one."""
 
 
-def check_journal(files: Sequence[MappedFile], after: int, problem_of: MessageProblem) -> JournalCheck:
-    """Checks files that are to hold the records behind ``after``, in their order."""
+def check_journal(
+    files: Sequence[MappedFile], after: int, problem_of: MessageProblem, *, is_complete: bool = False
+) -> JournalCheck:
+    """Checks files that are to hold the records behind ``after``, in their order. ``is_complete``: nobody writes to them."""
     numbers = [_journal_of(file) for file in files]
     journal = next((number for number in numbers if isinstance(number, int)), 0)
     checks: list[FileCheck] = []
@@ -62,25 +66,29 @@ def check_journal(files: Sequence[MappedFile], after: int, problem_of: MessagePr
             problem = (
                 f"it begins with record {file.first_sequence}, expected {last + 1}: the files with those between are missing"
             )
-        elif not is_broken:
+        if is_broken or problem:
+            found = _count_behind(file, offset, file.first_sequence, journal)
+            checks.append(FileCheck(found, problem, is_behind=is_broken))
+            is_broken = True
+        else:
             last = file.first_sequence - 1
             while (record := unpack(file.data, offset, journal)) is not None and record.sequence == last + 1:
                 wrong = problem_of(record.entry.message)
                 if wrong and not problem:
                     problem = f"record {record.sequence} at byte {offset} is as it was written, but {wrong}"
                 last, records, offset = record.sequence, records + 1, offset + record.record_bytes
-        rest = len(file.data) - offset
-        found = 0
-        if rest or is_broken:
-            found = sum(1 for _ in records_behind(file.data, offset, max(last + 1, file.first_sequence), journal))
-            behind += found
-        ends_here = place == len(files) - 1 and not found
-        if is_broken or (rest and not problem and not ends_here):
-            what = "what is wrong in a file before it" if is_broken else f"damage at byte {offset}, where record {last + 1} was"
-            problem = problem or f"{found} whole records in it lie behind {what}"
-        is_broken = is_broken or bool(rest and not ends_here) or isinstance(number, str) or not begins
-        checks.append(FileCheck(records, problem, 0 if problem else rest))
+            tail_bytes = len(file.data) - offset
+            found = _count_behind(file, offset, last + 1, journal) if tail_bytes else 0
+            if tail_bytes and (found or is_complete or place < len(files) - 1):
+                is_broken, tail_bytes = True, 0
+                problem = problem or f"it is damaged at byte {offset}, where record {last + 1} was"
+            checks.append(FileCheck(records, problem, tail_bytes))
+        behind += found
     return JournalCheck(checks, last, behind)
+
+
+def _count_behind(file: MappedFile, offset: int, sequence_min: int, journal: int) -> int:
+    return sum(1 for _ in records_behind(file.data, offset, sequence_min, journal))
 
 
 def _journal_of(file: MappedFile) -> int | str:

@@ -59,7 +59,8 @@ def hold_files(
             path = place / str(len(found))
             path.write_bytes(content)
             found.append(HeldFile(name, path, len(content)))
-        journals = [each for each in journal_files(directory) if each.first_sequence <= position.last]
+        base = snapshot.base if snapshot is not None else 0
+        journals = [each for each in journal_files(directory, base) if each.first_sequence <= position.last]
         for file in (*(journal_files(snapshot.directory) if snapshot is not None else ()), *journals):
             path = place / str(len(found))
             os.link(file.path, path)
@@ -69,7 +70,7 @@ def hold_files(
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
-    return Held(place, found, journal, snapshot.base if snapshot is not None else 0, position)
+    return Held(place, found, journal, base, position)
 
 
 def let_go(directory: Path) -> None:

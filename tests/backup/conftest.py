@@ -29,7 +29,8 @@ def server(hosts: tuple[Servers, Servers], tmp_path: Path) -> Iterator[Servers]:
     """Not started yet."""
     hosts[0].move(tmp_path / "server")
     yield hosts[0]
-    hosts[0].kill()
+    if hosts[0].pid:
+        hosts[0].kill()
 
 
 @pytest.fixture

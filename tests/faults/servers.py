@@ -74,6 +74,8 @@ class Servers:
         """The next event of one of these names; fails when the server ends before it."""
         while True:
             event = self._events.get(timeout=WAIT_S)
+            if event is None or event["event"] == "ended":
+                self.pid = 0
             if event is None or (event["event"] == "ended" and "ended" not in names):
                 raise AssertionError("the server ended:\n" + "".join(self.lines[-40:]))
             if event["event"] in names:
