@@ -51,7 +51,7 @@ def status(*, connection: Connection, as_json: Json = False) -> None:
     numbers = ["pid", "up", "restarts", "connections", "requests", "memory", "shared"]
     headers = ["process", "pid", "state", "up", "restarts", "connections", "requests", "memory", "shared"]
     print_table(headers, rows, numbers=numbers)
-    if recovered is not None:
+    if recovered is not None and any(recovered[name] for name in ("records", "tables", "cut_bytes")):
         typer.echo(
             f"the start applied {recovered['records']:,} records again, filled {recovered['tables']:,} tables from the "
             f"beginning and cut {bytes_text(recovered['cut_bytes'])} off the journal's end, in {recovered['seconds']:.3f} s"

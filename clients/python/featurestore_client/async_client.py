@@ -219,9 +219,9 @@ class AsyncClient:
         return await self._run(calls.take_snapshot(), timeout_s)
 
     async def backup(self, known: Iterable[BackupFile] = (), *, timeout_s: float | None = None) -> AsyncIterator[BackupPart]:
-        """The files from which the store can be made again as it is now: see ``Client.backup``."""
-        async for response in self._stream(BACKUP, backup_request(known), timeout_s):
-            yield backup_part(response)
+        """The files from which the store can be made again as it is now, for ``async for``: see ``Client.backup``."""
+        responses = self._stream(BACKUP, backup_request(known), timeout_s)
+        return (backup_part(response) async for response in responses)
 
     async def status(self, *, timeout_s: float | None = None) -> Document:
         """The server's ``version``, its ``processes``, and what its start ``recovered``.
