@@ -3,12 +3,14 @@
 import sys
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
 from featurestore.cli.tables import bytes_text
-from featurestore.ingest import LoadState
+
+if TYPE_CHECKING:
+    from featurestore.ingest import LoadState
 
 LINE_EVERY_S = 5.0
 
@@ -23,24 +25,25 @@ class Shown:
         self._bar: Any = None
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task(self._title, total=None, text="")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the bar away."""
         if self._bar is not None:
             self._bar.stop()
+            self._bar = None
+
+    def _open_bar(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._bar.start()
+        self._task = self._bar.add_task(self._title, total=None, text="")
 
     @property
     def elapsed_s(self) -> float:
@@ -52,6 +55,8 @@ class Shown:
         now_s = time.monotonic()
         if self._fraction_before is None and fraction is not None:
             self._fraction_before = fraction
+        if self._bar is None and sys.stderr.isatty():
+            self._open_bar()
         if self._bar is not None:
             self._bar.update(self._task, completed=fraction or 0, total=1 if fraction else None, text=text)
         elif now_s - self._line_s >= LINE_EVERY_S:
@@ -73,6 +78,8 @@ class ShownBytes(Shown):
         """So many of so many."""
         rate = done / self.elapsed_s if self.elapsed_s else 0.0
         self.show(done / total if total else None, f"{bytes_text(done)} of {bytes_text(total)}, {bytes_text(int(rate))}/s")
+        if done >= total:
+            self.close()
 
 
 class ShownProgress(Shown):
@@ -85,7 +92,7 @@ class ShownProgress(Shown):
         if not rows_before:
             self._fraction_before = 0.0
 
-    def update(self, state: LoadState) -> None:
+    def update(self, state: "LoadState") -> None:
         """Shows a state."""
         rate = (state.counts.read - self._rows_before) / self.elapsed_s if self.elapsed_s else 0.0
         rows = f"{state.counts.read:,} rows, {rate:,.0f} rows/s"

@@ -14,7 +14,7 @@ from featurestore.server.listener import Listener
 from featurestore.server.methods import Methods
 from featurestore.server.serving import Engine
 from featurestore.server.write_decoding import Replay
-from featurestore.service import Durability, MappedStore, OnlineStore, ServiceLimits
+from featurestore.service import Durability, LoggedProgress, MappedStore, OnlineStore, Progress, ServiceLimits
 from featurestore.settings import Settings, read_secret_file
 from featurestore.store import Limits
 
@@ -39,8 +39,8 @@ def service_limits(settings: Settings) -> ServiceLimits:
     return ServiceLimits(read_rows_max=settings.read_rows_max, read_bytes_max=settings.read_bytes_max)
 
 
-def open_service(settings: Settings) -> OnlineStore:
-    """The online store of the settings' directory, with their limits."""
+def open_service(settings: Settings, progress: Callable[[], Progress] = LoggedProgress) -> OnlineStore:
+    """The online store of the settings' directory, with their limits. ``progress`` makes what is told how far it is."""
     try:
         settings.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -69,14 +69,15 @@ def open_service(settings: Settings) -> OnlineStore:
             settings.fsync,
             settings.fsync_interval_s,
             settings.snapshot_bytes_min,
+            progress,
         ),
     )
 
 
-def open_service_logged(settings: Settings) -> OnlineStore:
+def open_service_logged(settings: Settings, progress: Callable[[], Progress] = LoggedProgress) -> OnlineStore:
     """As ``open_service``, for a server: its log says what was opened."""
     started = time.monotonic()
-    service = open_service(settings)
+    service = open_service(settings, progress)
     tables = service.store.tables()
     rows = sum(table.stats().rows for table in tables)
     fields = {"directory": settings.directory, "segments": settings.segments_directory, "tables": len(tables), "rows": rows}

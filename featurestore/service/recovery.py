@@ -28,6 +28,7 @@ from featurestore.durability import (
     JournalReader,
     Mark,
     Record,
+    Snapshot,
     journal_bytes,
     journal_number,
     latest_snapshot,
@@ -36,6 +37,7 @@ from featurestore.durability import (
 from featurestore.errors import FeatureStoreError, InternalError
 from featurestore.registry import Registry
 from featurestore.service import table_changes
+from featurestore.service.read_ahead import ReadAhead
 from featurestore.service.snapshots import EVERYTHING, Snapshots
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import Store
@@ -43,8 +45,31 @@ from featurestore.store import Store
 _log = logging.getLogger(__name__)
 
 DIRECTORY_NAME = "journal"
-Replay = Callable[[Entry, WritePlan, frozenset[str]], None]
-"""Applies an entry to the plan's table; of its features only those."""
+AHEAD_MAX = 4
+"""Records that are read and decoded while one is applied."""
+TOLD_EVERY_S = 5.0
+
+Apply = Callable[[], object]
+Replay = Callable[[Entry, WritePlan, frozenset[str]], Apply]
+"""Decodes an entry; what it gives back applies it to the plan's table, of its features only those."""
+Progress = Callable[[int, int], None]
+"""Called with how many bytes of snapshot and journal are applied, and how many there are."""
+
+
+class LoggedProgress:
+    """A line in the log now and then, while tables are filled."""
+
+    def __init__(self) -> None:
+        self._began_s = self._told_s = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """So far it is."""
+        now_s = time.monotonic()
+        if now_s - self._told_s < TOLD_EVERY_S or not 0 < done < total:
+            return
+        self._told_s = now_s
+        left_s = (now_s - self._began_s) * (total - done) / done
+        _log.info("recovering", extra={"fields": {"share": f"{done / total:.0%}", "bytes": total, "left_s": round(left_s)}})
 
 
 @dataclass(frozen=True)
@@ -58,6 +83,8 @@ class Durability:
     fsync_interval_s: float = 1.0
     snapshot_bytes_min: int = 256 << 20
     """A smaller journal is left as it is."""
+    progress: Callable[[], Progress] = LoggedProgress
+    """Makes what is told how far a start is."""
 
 
 class Recovered(NamedTuple):
@@ -136,32 +163,49 @@ class Recovery:
 
     def _replay(self, store: Store, registry: Registry) -> None:
         self._plans = {name: WritePlan(*name, registry.current, store) for name in self._after}
-        if self._snapshot is not None and self._anew:
-            reader = JournalReader(self._snapshot.directory)
-            for record in reader:
-                if (record.entry.project, record.entry.view) in self._anew:
-                    self._apply(self._snapshot.directory, record, registry)
-            reader.expect_end(self._snapshot.records)
-        reader = JournalReader(self._directory, min(self._after.values(), default=self._marked or self._base))
-        for record in reader:
-            if record.sequence > self._after.get((record.entry.project, record.entry.view), record.sequence):
-                self._apply(self._directory, record, registry)
+        progress = self._durability.progress()
+        after = min(self._after.values(), default=self._marked or self._base)
+        snapshot = self._snapshot if self._anew else None
+        done, total = 0, journal_bytes(self._directory, after) + (snapshot.bytes if snapshot is not None else 0)
+        reader = JournalReader(self._directory, after)
+        with ReadAhead(self._decoded(snapshot, reader, registry), AHEAD_MAX) as records:
+            for record, apply in records:
+                done += record.record_bytes
+                if apply is not None:
+                    self._records += 1
+                    apply()
+                progress(min(done, total), total)
+        progress(total, total)
         self._end = reader.cut()
 
-    def _apply(self, directory: Path, record: Record, registry: Registry) -> None:
+    def _decoded(
+        self, snapshot: Snapshot | None, journal: JournalReader, registry: Registry
+    ) -> Iterator[tuple[Record, Apply | None]]:
+        """The records of both, in order, and what applies each of them, where it is to be applied."""
+        if snapshot is not None:
+            reader = JournalReader(snapshot.directory)
+            for record in reader:
+                is_wanted = (record.entry.project, record.entry.view) in self._anew
+                yield record, self._decode(snapshot.directory, record, registry) if is_wanted else None
+            reader.expect_end(snapshot.records)
+        for record in journal:
+            is_wanted = record.sequence > self._after.get((record.entry.project, record.entry.view), record.sequence)
+            yield record, self._decode(self._directory, record, registry) if is_wanted else None
+
+    def _decode(self, directory: Path, record: Record, registry: Registry) -> Apply | None:
         entry = record.entry
         plan = self._plans[entry.project, entry.view]
         features = registry.features_known(plan.project, plan.view, entry.definitions)
         if features is None:
-            return
-        self._records += 1
-        try:
-            self._durability.replay(entry, plan, features)
-        except FeatureStoreError as error:
-            raise type(error)(
-                f"{directory}: record {record.sequence}, a write to view {plan.view!r}, cannot be applied again: "
-                f"{error.message}"
-            ) from None
+            return None
+        with _told_of(directory, record):
+            apply = self._durability.replay(entry, plan, features)
+
+        def apply_told() -> None:
+            with _told_of(directory, record):
+                apply()
+
+        return apply_told
 
     def begin_journal(self) -> tuple[Journal, Recovered]:
         """The journal to go on with; from now on the mark moves with it."""
@@ -186,3 +230,15 @@ class Recovery:
         """What takes the next ones."""
         durability = self._durability
         return Snapshots(self._directory, segments, journal, durability.snapshot_command, durability.snapshot_bytes_min)
+
+
+@contextmanager
+def _told_of(directory: Path, record: Record) -> Iterator[None]:
+    """Says in a sentence which record cannot be applied."""
+    try:
+        yield
+    except FeatureStoreError as error:
+        raise type(error)(
+            f"{directory}: record {record.sequence}, a write to view {record.entry.view!r}, cannot be applied again: "
+            f"{error.message}"
+        ) from None
