@@ -59,10 +59,7 @@ class Settings(BaseSettings):
         1, ge=0, le=100, description="earlier versions of a view's rows that rollback can bring back, where loads replace them"
     )
     replace_idle_s: float = Field(
-        300.0,
-        gt=0,
-        le=86_400,
-        description="a load that replaces a view's rows is given up after so many seconds without a message",
+        60.0, gt=0, le=86_400, description="seconds without a stream until a load that replaces a view's rows is given up"
     )
 
     listen: Annotated[str, AfterValidator(_listen_address)] = Field(

@@ -319,7 +319,7 @@ def _going_on(rows: int, place: Path | None) -> str:
 
 def _run(load: "Load", client: "Client | None", title: str, place: Path | None) -> "Summary":
     from featurestore.cli.progress import ShownProgress
-    from featurestore.errors import FeatureStoreError
+    from featurestore.errors import CancelledError, FeatureStoreError
 
     try:
         with _stopped_by_signals(load), ShownProgress(title, load.resumed_counts.read) as shown:
@@ -329,6 +329,9 @@ def _run(load: "Load", client: "Client | None", title: str, place: Path | None) 
             raise
         # The client's own way out is for programs: underneath is what happened.
         cause = error.__cause__ if isinstance(error.__cause__, FeatureStoreError) else error
+        if isinstance(error, CancelledError):
+            typer.echo(error.message, err=True)
+            raise typer.Exit(130) from None
         if load.is_replacing:
             raise
         left = place is not None and place.exists()

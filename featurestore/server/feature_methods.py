@@ -20,7 +20,7 @@ from featurestore.server.messages import parse
 from featurestore.server.read_wire import AnswerFormat, KeyFormat, read_request
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore.server.write_decoding import DecodedBatch, PreparedWrite, decode_batch, decode_delete
-from featurestore.server.write_wire import WriteRequest, read_ingest_request, read_write_request
+from featurestore.server.write_wire import Batch, WriteRequest, read_ingest_request, read_write_request
 from featurestore.service import Loads, OnlineReader, OnlineStore, ReadPlan, Selection, WritePlan
 from featurestore.service.online_store import now_us
 from featurestore.service.plan_cache import PlanCache
@@ -193,6 +193,8 @@ class FeatureWrites:
             await asyncio.wait((incoming,))
             if not incoming.cancelled():
                 incoming.exception()  # seen: the stream has ended for another reason before it mattered
+            if stream.load:
+                self._loads.leave(stream.load, stream)
 
     async def _next_batch(self, requests: AsyncIterator[bytes], stream: _IngestStream) -> tuple[int, DecodedBatch] | None:
         data = await anext(requests, None)
@@ -205,16 +207,20 @@ class FeatureWrites:
     def _decode_ingest(self, data: bytes, stream: _IngestStream) -> tuple[int, DecodedBatch]:
         request = read_ingest_request(data) or parse(wire.IngestFeaturesRequest, data)
         stream.go_on(request)
-        prepared = self._prepared_for_load(stream) if stream.load else self._prepared(stream.project, stream.view)
-        return request.sequence, decode_batch(request.batch, prepared, Message(Kind.INGEST, data, now_us()))
+        if stream.load:
+            return request.sequence, self._decode_for_load(data, request.batch, stream)
+        message = Message(Kind.INGEST, data, now_us())
+        return request.sequence, decode_batch(request.batch, self._prepared(stream.project, stream.view), message)
 
-    def _prepared_for_load(self, stream: _IngestStream) -> PreparedWrite:
-        plan = self._loads.plan(stream.load)
+    def _decode_for_load(self, data: bytes, batch: wire.WriteBatch | Batch, stream: _IngestStream) -> DecodedBatch:
+        staged = self._loads.staged(stream.load, stream)
+        plan = staged.plan
         if (plan.project, plan.view) != (stream.project, stream.view):
             raise InvalidArgumentError.of(
                 "view", f"{stream.project}.{stream.view}", f"{plan.project}.{plan.view}, which the load replaces"
             )
-        return self._staged.get(plan)
+        # Without event times the rows are of when the load began, so that what is written meanwhile is newer.
+        return decode_batch(batch, self._staged.get(plan), Message(Kind.INGEST, data, staged.started_us))
 
 
 def schema_of(plan: ReadPlan) -> wire.AnswerSchema:

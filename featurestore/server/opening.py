@@ -13,6 +13,7 @@ from featurestore.server.grpc_aio import GrpcAioServer
 from featurestore.server.listener import Listener
 from featurestore.server.methods import Methods
 from featurestore.server.serving import Engine
+from featurestore.server.snapshot_process import write_snapshot
 from featurestore.server.write_decoding import Replay
 from featurestore.service import Durability, MappedStore, OnlineStore, ServiceLimits
 from featurestore.settings import Settings, read_secret_file
@@ -68,6 +69,7 @@ def open_service(settings: Settings) -> OnlineStore:
             settings.fsync,
             settings.fsync_interval_s,
             (sys.executable, "-m", "featurestore.server.snapshot_process"),
+            write_snapshot,
             settings.snapshot_bytes_min,
             settings.versions_kept,
         ),

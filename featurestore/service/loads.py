@@ -1,8 +1,8 @@
 """Loads that replace: one client's turn at filling a table that is to take the place of a view's.
 
-A load has a name that only who began it knows, and lives while messages come: where none has come for a while, its client is
-gone, and what it has filled is given up. Invariant: a load that ends in any other way than by ``commit`` leaves the view as it
-was. Used on one event loop.
+A load has a name that only who began it knows. It lives while a stream fills it; where there has been none for a while, its
+client is gone, and what it has filled is given up. Invariant: a load that ends in any other way than by ``commit`` leaves the
+view as it was. Used on one event loop.
 """
 
 import asyncio
@@ -49,6 +49,7 @@ class Checks:
 class _Load:
     def __init__(self, staged: Staged) -> None:
         self.staged = staged
+        self.streams: set[object] = set()
         self.heard_s = time.monotonic()
         self.ending: asyncio.Future[Replaced] | None = None
 
@@ -70,16 +71,23 @@ class Loads:
         asyncio.get_running_loop().call_later(self.idle_s, self._look_after, name)
         return name
 
-    def plan(self, name: str) -> WritePlan:
-        """Where the rows of a load go; called for each message, from any thread.
+    def staged(self, name: str, stream: object) -> Staged:
+        """Where the rows of a load go that come in a stream; called for each message, from any thread, and then ``leave`` once.
 
         NotFoundError where there is no such load, or none any more.
         """
         load = self._find(name)
         if load.ending is not None:
             raise FailedPreconditionError("the load is being committed: it takes no more rows")
-        load.heard_s = time.monotonic()
-        return load.staged.plan
+        load.streams.add(stream)
+        return load.staged
+
+    def leave(self, name: str, stream: object) -> None:
+        """A stream has ended."""
+        load = self._loads.get(name)
+        if load is not None:
+            load.streams.discard(stream)
+            load.heard_s = time.monotonic()
 
     async def commit(self, name: str, checks: Checks) -> Replaced:
         """Replaces the view's rows by those of the load. Asked once more, it answers the same.
@@ -131,7 +139,7 @@ class Loads:
         load = self._loads.get(name)
         if load is None:
             raise NotFoundError(
-                f"there is no such load (any more): it was given up, had no message for {self.idle_s:g} s, or the server was "
+                f"there is no such load (any more): it was given up, had no stream for {self.idle_s:g} s, or the server was "
                 "started again; begin it again. The view's versions say whether it was committed before that"
             )
         return load
@@ -141,8 +149,8 @@ class Loads:
         if load is None:
             return
         left_s = load.heard_s + self.idle_s - time.monotonic()
-        if left_s > 0 or load.ending is not None:
-            asyncio.get_running_loop().call_later(max(left_s, 1.0), self._look_after, name)
+        if left_s > 0 or load.streams or load.ending is not None:
+            asyncio.get_running_loop().call_later(left_s if left_s > 0 else self.idle_s, self._look_after, name)
             return
         staged = load.staged
         fields = {"view": staged.plan.view, "source": staged.source, "idle_s": self.idle_s}
@@ -163,9 +171,7 @@ class Loads:
             max_drop = 0.0 if former else 1.0
         if max_drop is not None and former and rows < former * (1 - max_drop):
             fewer = 1 - rows / former
-            failed.append(
-                f"rows: got {rows}, {fewer:.1%} fewer than the {former} of now, expected at most {max_drop:.1%} fewer"
-            )
+            failed.append(f"rows: got {rows}, {fewer:.1%} fewer than the {former} of now, expected at most {max_drop:.1%}")
         failed += _null_failures(table.null_counts(), rows, checks.max_null_fractions) if checks.max_null_fractions else []
         if failed:
             raise FailedPreconditionError(f"view {staged.plan.view!r} was not replaced: " + "; ".join(failed))

@@ -31,8 +31,8 @@ class ServiceLimits:
 
     read_rows_max: int = 10_000
     read_bytes_max: int = 256 << 20
-    replace_idle_s: float = 300.0
-    """After so long without a message a load that replaces is given up."""
+    replace_idle_s: float = 60.0
+    """After so long without a stream that fills it a load that replaces is given up."""
 
 
 class OnlineReader(ABC):

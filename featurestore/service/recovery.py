@@ -37,7 +37,7 @@ from featurestore.registry import Registry
 from featurestore.service import table_changes
 from featurestore.service.replacing import Replacing
 from featurestore.service.replayer import Replay, Replayer
-from featurestore.service.snapshots import Snapshots, SnapshotWriter
+from featurestore.service.snapshots import Snapshots, SnapshotWriter, WriteTables
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import Store
 
@@ -56,7 +56,9 @@ class Durability:
     fsync: Fsync = "interval"
     fsync_interval_s: float = 1.0
     snapshot_command: Sequence[str] = ()
-    """What writes a snapshot, as a process of its own; without it none are taken."""
+    """What writes a snapshot, as a process of its own."""
+    write_tables: WriteTables | None = None
+    """What that process does; without it no snapshots are taken."""
     snapshot_bytes_min: int = 256 << 20
     """A smaller journal is left as it is."""
     versions_kept: int = 1
@@ -202,9 +204,11 @@ class Recovery:
         return journal, recovered
 
     def writer(self, journal: Journal) -> SnapshotWriter | None:
-        """What writes tables down; None where there is no command for it."""
-        command = self._durability.snapshot_command
-        return SnapshotWriter(command, journal.number) if command else None
+        """What writes tables down; None where nothing does."""
+        durability = self._durability
+        if durability.write_tables is None:
+            return None
+        return SnapshotWriter(durability.snapshot_command, durability.write_tables, journal.number)
 
     def snapshots(self, journal: Journal, segments: Path, writer: SnapshotWriter) -> Snapshots:
         """What takes the next ones."""

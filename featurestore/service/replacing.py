@@ -8,8 +8,8 @@
     keep       what the view had before, as a version on disk, for ``rollback``
 
 The commit of the registry is the instant for everybody who starts later, the exchange the one for whoever reads now. Between
-the two nobody writes to the view, and a start sees by the table's number on which side it is (``recovery.py``). Until a snapshot
-has been begun behind the commit, the journal is kept from where the version was written down. Everything here blocks.
+the two nobody writes to the view, and a start sees by the table's number on which side it is (``recovery.py``). Until a
+snapshot has been begun behind the commit, the journal is kept from where the version was written down. All of it blocks.
 """
 
 import os
@@ -170,7 +170,10 @@ class Replacing:
         view = ".".join(staged.name)
         target = begin_version(self._directory, view)
         try:
-            records = self._writer.write(staged.plan.table.directory.parent, target, self._registry.version)
+            table = staged.plan.table
+            records = self._writer.write(
+                table.directory.parent, target, self._registry.version, memory_bytes=table.stats().memory_bytes
+            )
             return finish_version(self._directory, view, target, number, records)
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
