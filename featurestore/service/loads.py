@@ -65,6 +65,9 @@ class Loads:
 
     async def begin(self, project: str, view: str, *, source: str, rows: int) -> str:
         """Begins a load. Returns its name. ``rows`` and what is raised: as ``OnlineStore.stage``."""
+        return await self._service.finish(self._begin(project, view, source, rows))
+
+    async def _begin(self, project: str, view: str, source: str, rows: int) -> str:
         staged = await self._service.stage(project, view, source=source, rows=rows)
         name = secrets.token_hex(16)
         self._loads[name] = _Load(staged)
@@ -100,7 +103,7 @@ class Loads:
         load = self._find(name)
         _check_names(checks, load.staged.plan)
         if load.ending is None:
-            load.ending = asyncio.ensure_future(self._commit(name, load, checks))
+            load.ending = self._service.begin(self._commit(name, load, checks))
         return await asyncio.shield(load.ending)
 
     async def _commit(self, name: str, load: _Load, checks: Checks) -> Replaced:
@@ -128,6 +131,9 @@ class Loads:
 
     async def roll_back(self, project: str, view: str, number: int | None) -> Replaced:
         """Brings an earlier version back, the latest one for None: a new one, with its rows. NotFoundError without it."""
+        return await self._service.finish(self._roll_back(project, view, number))
+
+    async def _roll_back(self, project: str, view: str, number: int | None) -> Replaced:
         staged = await self._service.stage_version(project, view, number)
         try:
             return Replaced(*await self._service.replace(staged))
@@ -155,7 +161,7 @@ class Loads:
         staged = load.staged
         fields = {"view": staged.plan.view, "source": staged.source, "idle_s": self.idle_s}
         _log.warning("load given up", extra={"fields": fields})
-        self._giving_up = asyncio.ensure_future(self.abort(name))
+        self._service.begin(self.abort(name))
 
     def _check(self, staged: Staged, checks: Checks) -> None:
         """Raises FailedPreconditionError with all checks that the load does not pass."""

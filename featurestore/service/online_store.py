@@ -230,7 +230,7 @@ class OnlineStore(OnlineReader):
         gate = self._gate(plan.table)
         long = message is not None and len(message.data) > INLINE_BYTES_MAX
         if long or gate.locked() or not plan.table.writes_inline(rows):
-            return self._finish(self._kept(self._in_turn(gate, call_then_make_room)))
+            return self.finish(self._kept(self._in_turn(gate, call_then_make_room)))
         result, sequence = call()
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
             return self._synced(result, sequence)
@@ -272,12 +272,21 @@ class OnlineStore(OnlineReader):
         async with gate:
             return await asyncio.get_running_loop().run_in_executor(self._writers, call)
 
-    async def _finish(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+    async def finish(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Awaits work that goes on to its end even if the caller is cancelled."""
+        return await asyncio.shield(self.begin(work))
+
+    def begin(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
+        """Begins work that ``close`` waits for."""
         task = asyncio.ensure_future(work)
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: whoever asked may have gone away
 
     # -------------------------------------------------------------------------------------------------------- definitions
 
@@ -289,7 +298,7 @@ class OnlineStore(OnlineReader):
         Tables are rebuilt beside the event loop; reads go on meanwhile, writes to a changed table wait. ``begin`` is as in
         ``write``.
         """
-        return await self._finish(self._apply(desired, prune, dry_run, begin))
+        return await self.finish(self._apply(desired, prune, dry_run, begin))
 
     async def _apply(self, desired: Definitions, prune: bool, dry_run: bool, begin: Callable[[], None] | None) -> Plan:
         async with AsyncExitStack() as gates:
@@ -351,11 +360,11 @@ class OnlineStore(OnlineReader):
         def call() -> Staged:
             return replacing.stage(project, view, source=source, started_us=now_us(), rows=rows)
 
-        return await self._finish(self._changing(call))
+        return await self.finish(self._changing(call))
 
     async def stage_version(self, project: str, view: str, number: int | None) -> Staged:
         """The same, filled with the rows of a version that was kept; None: of the latest. NotFoundError where there is none."""
-        return await self._finish(self._stage_version(self._replaces(), project, view, number))
+        return await self.finish(self._stage_version(self._replaces(), project, view, number))
 
     async def _stage_version(self, replacing: Replacing, project: str, view: str, number: int | None) -> Staged:
         version = replacing.kept(project, view, number)
@@ -373,7 +382,7 @@ class OnlineStore(OnlineReader):
 
         Returns the version that serves now, the one before, and whether that one was kept. What is raised has changed nothing.
         """
-        return await self._finish(self._replace(self._replaces(), staged))
+        return await self.finish(self._replace(self._replaces(), staged))
 
     async def _replace(self, replacing: Replacing, staged: Staged) -> tuple[Version, Version, bool]:
         await self._in_thread(lambda: replacing.catch_up(staged))
@@ -400,7 +409,7 @@ class OnlineStore(OnlineReader):
         """Gives up what is staged."""
         replacing = self._replaces()
         gate = self._gate(staged.plan.table)
-        await self._finish(self._in_turn(gate, lambda: replacing.discard(staged)))
+        await self.finish(self._in_turn(gate, lambda: replacing.discard(staged)))
         self._gates.pop(id(staged.plan.table), None)
 
     def _replaces(self) -> Replacing:
@@ -419,7 +428,7 @@ class OnlineStore(OnlineReader):
         freed = 0
         for table in self.store.tables():
             step = self._in_turn(self._gate(table), lambda table=table: table.reclaim(now_us=now_us(), rows_max=rows_max))  # type: ignore[misc]
-            freed += await self._finish(step)
+            freed += await self.finish(step)
         return freed
 
     async def keep_up(self, rows_max: int) -> int:
