@@ -3,6 +3,7 @@
 Nothing here knows a network or a message format; nothing below here knows names across views.
 """
 
+from featurestore.service.loads import Checks, Loads, Replaced
 from featurestore.service.mapped_store import MappedStore
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
 from featurestore.service.online_store import OnlineStore
@@ -10,4 +11,16 @@ from featurestore.service.read_plan import ReadPlan, Selection
 from featurestore.service.recovery import Durability
 from featurestore.service.write_plan import WritePlan
 
-__all__ = ["Durability", "MappedStore", "OnlineReader", "OnlineStore", "ReadPlan", "Selection", "ServiceLimits", "WritePlan"]
+__all__ = [
+    "Checks",
+    "Durability",
+    "Loads",
+    "MappedStore",
+    "OnlineReader",
+    "OnlineStore",
+    "ReadPlan",
+    "Replaced",
+    "Selection",
+    "ServiceLimits",
+    "WritePlan",
+]

@@ -2,7 +2,8 @@
 
     tables still mapped, and the mark says which records they hold     taken over; the records behind the mark are replayed
     a table whose owner died while he changed a row                    made anew: from the snapshot, and the records behind it
-    no tables (a reboot), or nothing known of them                     the same, all of them
+    a table with the rows of another version than the registry's       made anew: from that version on disk, and what is behind
+    no tables (a reboot), or nothing known of them                     made anew, all of them
 
 Replaying is right because it is done in order and can be repeated: the later event time wins, and of equal ones the later
 record, as when they came. And it is done under the definitions that hold now: a record is applied to a view that was the same
@@ -15,27 +16,28 @@ Invariant: the mark says nothing while a table is being filled from the beginnin
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from featurestore.durability import (
-    Entry,
     Fsync,
     Journal,
     JournalReader,
     Mark,
-    Record,
+    find_version,
     journal_bytes,
     journal_number,
     latest_snapshot,
 )
-from featurestore.errors import FeatureStoreError, InternalError
+from featurestore.errors import InternalError
 from featurestore.registry import Registry
 from featurestore.service import table_changes
-from featurestore.service.snapshots import Snapshots
+from featurestore.service.replacing import Replacing
+from featurestore.service.replayer import Replay, Replayer
+from featurestore.service.snapshots import Snapshots, SnapshotWriter, WriteTables
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import Store
 
@@ -45,21 +47,22 @@ DIRECTORY_NAME = "journal"
 EVERYTHING = 1 << 62
 """More bytes than any journal has: of rows that no journal has, a snapshot is due at once."""
 
-Replay = Callable[[Entry, WritePlan, frozenset[str]], None]
-"""Applies an entry to the plan's table; of its features only those."""
-
 
 @dataclass(frozen=True)
 class Durability:
     """How writes are kept, and who can read what was kept."""
 
-    replay: Replay
+    make_replay: Callable[[], Replay]
     fsync: Fsync = "interval"
     fsync_interval_s: float = 1.0
     snapshot_command: Sequence[str] = ()
-    """What writes a snapshot, as a process of its own; without it none are taken."""
+    """What writes a snapshot, as a process of its own."""
+    write_tables: WriteTables | None = None
+    """What that process does; without it no snapshots are taken."""
     snapshot_bytes_min: int = 256 << 20
     """A smaller journal is left as it is."""
+    versions_kept: int = 1
+    """Of the rows of a view that are replaced as a whole: how many earlier ones can be brought back."""
 
 
 class Recovered(NamedTuple):
@@ -105,14 +108,29 @@ class Recovery:
         for name in store.torn if self._number else ():  # without a journal the table is all that there is
             store.drop_table(*name)
         self._adopted = self._number == 0 and any(table.stats().rows for table in store.tables())
+        if self._number:
+            for table in store.tables():
+                name = table.view.project, table.view.view
+                if table.version != registry.versions(*name).current.number:  # its owner died in the middle of a swap
+                    store.drop_table(*name)
         held = {(table.view.project, table.view.view) for table in store.tables()}
         views = [(view.project, view.name) for view in registry.current.feature_views]
         self._anew = {name for name in views if name not in held}
-        self._after = {name: self._base if name in self._anew else self._marked or 0 for name in views}
+        covered = self._snapshot.definitions if self._snapshot is not None else 0
+        self._from_version = {name for name in self._anew if registry.versions(*name).since > covered}
+        self._after = {name: self._first_after(name, registry) for name in views}
         if self._anew:
             self._mark.forget()
         table_changes.prepare(store, registry.current)
         table_changes.settle(store, registry.current)
+        for name in self._anew:
+            store.table(*name).renumber(registry.versions(*name).current.number)
+
+    def _first_after(self, name: tuple[str, str], registry: Registry) -> int:
+        """Up to which record a view's rows do not come from the journal."""
+        if name not in self._anew:
+            return self._marked or 0
+        return registry.versions(*name).after if name in self._from_version else self._base
 
     def replay(self, store: Store, registry: Registry) -> None:
         """Applies what the tables do not hold, and makes the journal end where it is whole."""
@@ -129,33 +147,42 @@ class Recovery:
             raise InternalError(f"{path}: got {error.strerror}, expected a journal's file that can be read") from None
 
     def _replay(self, store: Store, registry: Registry) -> None:
-        self._plans = {name: WritePlan(*name, registry.current, store) for name in self._after}
+        plans = {name: WritePlan(*name, registry.current, store) for name in self._after}
+        replayer = Replayer(registry, self._durability.make_replay())
+        for name in self._from_version:
+            number = registry.versions(*name).current.number
+            files = find_version(self._directory, ".".join(name), number)
+            if files is None:
+                raise InternalError(
+                    f"{self._directory}: got no files of version {number} of view {name[1]!r}, expected its rows: put them back"
+                )
+            self._replay_whole(files.directory, files.records, {name}, plans, replayer)
         if self._snapshot is not None and self._anew:
-            reader = JournalReader(self._snapshot.directory)
-            for record in reader:
-                if (record.entry.project, record.entry.view) in self._anew:
-                    self._apply(self._snapshot.directory, record, registry)
-            reader.expect_end(self._snapshot.records)
+            self._replay_whole(
+                self._snapshot.directory, self._snapshot.records, self._anew - self._from_version, plans, replayer
+            )
         reader = JournalReader(self._directory, min(self._after.values(), default=self._marked or self._base))
         for record in reader:
-            if record.sequence > self._after.get((record.entry.project, record.entry.view), record.sequence):
-                self._apply(self._directory, record, registry)
+            name = record.entry.project, record.entry.view
+            if record.sequence > self._after.get(name, record.sequence):
+                self._records += replayer.apply(self._directory, record, plans[name])
         self._end = reader.cut()
 
-    def _apply(self, directory: Path, record: Record, registry: Registry) -> None:
-        entry = record.entry
-        plan = self._plans[entry.project, entry.view]
-        features = registry.features_known(plan.project, plan.view, entry.definitions)
-        if features is None:
-            return
-        self._records += 1
-        try:
-            self._durability.replay(entry, plan, features)
-        except FeatureStoreError as error:
-            raise type(error)(
-                f"{directory}: record {record.sequence}, a write to view {plan.view!r}, cannot be applied again: "
-                f"{error.message}"
-            ) from None
+    def _replay_whole(
+        self,
+        directory: Path,
+        records: int,
+        names: set[tuple[str, str]],
+        plans: Mapping[tuple[str, str], WritePlan],
+        replayer: Replayer,
+    ) -> None:
+        """Applies what is there of some views from a journal that is known to have so many records."""
+        reader = JournalReader(directory)
+        for record in reader:
+            name = record.entry.project, record.entry.view
+            if name in names:
+                self._records += replayer.apply(directory, record, plans[name])
+        reader.expect_end(records)
 
     def begin_journal(self) -> tuple[Journal, Recovered]:
         """The journal to go on with; from now on the mark moves with it."""
@@ -176,9 +203,20 @@ class Recovery:
             _log.info("recovered", extra={"fields": recovered._asdict()})
         return journal, recovered
 
-    def snapshots(self, journal: Journal, segments: Path) -> Snapshots | None:
-        """What takes the next ones; None where none are wanted."""
+    def writer(self, journal: Journal) -> SnapshotWriter | None:
+        """What writes tables down; None where nothing does."""
         durability = self._durability
-        if not durability.snapshot_command:
+        if durability.write_tables is None:
             return None
-        return Snapshots(self._directory, segments, journal, durability.snapshot_command, durability.snapshot_bytes_min)
+        return SnapshotWriter(durability.snapshot_command, durability.write_tables, journal.number)
+
+    def snapshots(self, journal: Journal, segments: Path, writer: SnapshotWriter) -> Snapshots:
+        """What takes the next ones."""
+        return Snapshots(self._directory, segments, journal, writer, self._durability.snapshot_bytes_min)
+
+    def replacing(self, journal: Journal, store: Store, registry: Registry, writer: SnapshotWriter) -> Replacing:
+        """What replaces the rows of whole views."""
+        replayer = Replayer(registry, self._durability.make_replay())
+        replacing = Replacing(self._directory, store, registry, journal, writer, replayer, self._durability.versions_kept)
+        replacing.tidy()
+        return replacing

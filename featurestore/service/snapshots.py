@@ -10,67 +10,101 @@ import logging
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from featurestore.durability import Journal, begin_snapshot, finish_snapshot
+from featurestore.errors import FeatureStoreError, InternalError
 
 _log = logging.getLogger(__name__)
 
+WriteTables = Callable[[Path, Path, int, int], int]
+"""Writes the tables in one directory into another one, for that journal, under that version of the definitions."""
+WRITTEN_HERE_BYTES = 4 << 20
+"""Of memory: such tables are written in some 20 ms, and a process takes ten times as long to start."""
 
-class Snapshots:
-    """Takes snapshots of one store, one at a time."""
 
-    def __init__(self, directory: Path, segments: Path, journal: Journal, command: Sequence[str], bytes_min: int) -> None:
-        self._directory = directory
-        self._segments = segments
-        self._journal = journal
+class SnapshotWriter:
+    """Has tables written down by a process of its own, which maps them. Safe to use from several threads.
+
+    ``write``: what such a process does, done here for a table that takes less time than a process needs to start.
+    """
+
+    def __init__(self, command: Sequence[str], write: WriteTables, journal: int) -> None:
         self._command = command
-        self._bytes_min = bytes_min
-        self._bytes_wanted = bytes_min
-        self._process: subprocess.Popen[str] | None = None
-        self._closed = False
+        self._write = write
+        self._journal = journal
+        self._processes: set[subprocess.Popen[str]] = set()
+        self.is_closed = False
 
-    def is_due(self, rows_bytes: int) -> bool:
-        """Whether the journal has grown to what the rows take."""
-        return self._journal.bytes_since_snapshot > max(self._bytes_wanted, rows_bytes)
+    def write(self, segments: Path, target: Path, definitions: int, *, memory_bytes: int | None = None) -> int:
+        """Writes the tables in ``segments``, as they are under that version of the definitions, into an empty directory.
 
-    def take(self, base: int, definitions: int) -> None:
-        """Writes one, of everything up to record ``base``, taken by that version of the definitions. Blocks meanwhile.
-
-        A failure is logged: the journal stays, and the next try waits until it has grown by as much again.
+        ``memory_bytes``: what they take, if it is known. Returns in how many records. Blocks meanwhile. Raises InternalError
+        with the process's sentence.
         """
-        started = time.monotonic()
-        journal_bytes = self._journal.bytes_since_snapshot
-        self._bytes_wanted = journal_bytes + self._bytes_min
-        target = begin_snapshot(self._directory)
-        arguments = [str(self._segments), str(target), str(self._journal.number), str(definitions)]
+        if memory_bytes is not None and memory_bytes <= WRITTEN_HERE_BYTES:
+            return self._write(segments, target, self._journal, definitions)
         with subprocess.Popen(  # noqa: S603  our own program
-            [*self._command, *arguments],
+            [*self._command, str(segments), str(target), str(self._journal), str(definitions)],
             stdin=subprocess.PIPE,  # which ends with this process, and the other one with it
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,  # a Ctrl-C is for the server
-        ) as self._process:
-            if self._closed:  # while it was being started
-                self._process.kill()
-            assert self._process.stdout is not None
-            assert self._process.stderr is not None
-            out, errors = self._process.stdout.read(), self._process.stderr.read()
-        if self._process.returncode or self._closed:
+        ) as process:
+            self._processes.add(process)
+            if self.is_closed:  # while it was being started
+                process.kill()
+            assert process.stdout is not None
+            assert process.stderr is not None
+            out, errors = process.stdout.read(), process.stderr.read()
+        self._processes.discard(process)
+        if process.returncode or self.is_closed:
+            raise InternalError(f"the tables could not be written down: {errors.strip()[-500:]}")
+        return int(out)
+
+    def close(self) -> None:
+        """Ends what is being written."""
+        self.is_closed = True
+        for process in [*self._processes]:
+            process.kill()
+
+
+class Snapshots:
+    """Takes snapshots of one store, one at a time."""
+
+    def __init__(self, directory: Path, segments: Path, journal: Journal, writer: SnapshotWriter, bytes_min: int) -> None:
+        self._directory = directory
+        self._segments = segments
+        self._journal = journal
+        self._writer = writer
+        self._bytes_min = bytes_min
+        self._bytes_wanted = bytes_min
+
+    def is_due(self, rows_bytes: int) -> bool:
+        """Whether the journal has grown to what the rows take."""
+        return self._journal.bytes_since_snapshot > max(self._bytes_wanted, rows_bytes)
+
+    def take(self, base: int, definitions: int, needed_after: Callable[[], int]) -> None:
+        """Writes one, of everything up to record ``base``, taken by that version of the definitions. Blocks meanwhile.
+
+        ``needed_after``: behind which record the journal is needed whatever is in the snapshot. A failure is logged: the
+        journal stays, and the next try waits until it has grown by as much again.
+        """
+        started = time.monotonic()
+        journal_bytes = self._journal.bytes_since_snapshot
+        self._bytes_wanted = journal_bytes + self._bytes_min
+        target = begin_snapshot(self._directory)
+        try:
+            records = self._writer.write(self._segments, target, definitions)
+        except FeatureStoreError as error:
             shutil.rmtree(target, ignore_errors=True)
-            if not self._closed:
-                _log.error("snapshot failed", extra={"fields": {"reason": errors.strip()[-500:]}})
+            if not self._writer.is_closed:
+                _log.error("snapshot failed", extra={"fields": {"reason": error.message}})
             return
-        snapshot = finish_snapshot(self._directory, target, base, int(out))
+        snapshot = finish_snapshot(self._directory, target, base, records, definitions, needed_after())
         self._journal.forget_bytes(journal_bytes)
         self._bytes_wanted = self._bytes_min
         seconds = round(time.monotonic() - started, 3)
         _log.info("snapshot", extra={"fields": {"base": base, "records": snapshot.records, "seconds": seconds}})
-
-    def close(self) -> None:
-        """Ends the one that is being written."""
-        self._closed = True
-        if self._process is not None:
-            self._process.kill()

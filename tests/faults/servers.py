@@ -109,11 +109,14 @@ class Servers:
         self.lose_memory()
         synced: dict[str, int] = {}
         for line in self._synced.read_text().splitlines():
-            name, size = line.split()
-            synced[name.replace(".new", ".journal")] = int(size)  # its head is synced before it has its name
+            name, _, bytes_ = line.rpartition(" ")
+            synced[name.removesuffix(".new").removesuffix(".journal")] = int(
+                bytes_
+            )  # its head is synced before it has its name
         for file in journal_files(self.data / "journal"):
-            assert synced[file.path.name] <= file.path.stat().st_size
-            os.truncate(file.path, synced[file.path.name])
+            size = synced[str(file.path.with_suffix(""))]
+            assert size <= file.path.stat().st_size
+            os.truncate(file.path, size)
 
     def close(self) -> None:
         """Ends the host, and what it runs."""
