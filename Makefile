@@ -49,7 +49,7 @@ demo: .venv/demo ## real flights become features that a model reads, end to end
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/flights/demo.py
 
 test: .venv/bench lint ## everything that is promised: lint, types, generated code, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # A copy of the client's package whose compiled part is built for it stands before the one in .venv. Python itself leaks by design.
 SANITIZED := .venv/sanitized

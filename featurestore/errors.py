@@ -4,6 +4,7 @@ error is one object from the kernel to the caller in this process, and the same 
 
 from featurestore_client.errors import (
     AlreadyExistsError,
+    CancelledError,
     DeadlineExceededError,
     ErrorCode,
     FailedPreconditionError,
@@ -24,6 +25,7 @@ from featurestore_client.errors import (
 
 __all__ = [
     "AlreadyExistsError",
+    "CancelledError",
     "DeadlineExceededError",
     "ErrorCode",
     "FailedPreconditionError",

@@ -55,6 +55,13 @@ class Settings(BaseSettings):
         256 << 20, ge=1, description="bytes of the journal from which on a snapshot takes its place, if the rows take no more"
     )
 
+    versions_kept: int = Field(
+        1, ge=0, le=100, description="earlier versions of a view's rows that rollback can bring back, where loads replace them"
+    )
+    replace_idle_s: float = Field(
+        60.0, gt=0, le=86_400, description="seconds without a stream until a load that replaces a view's rows is given up"
+    )
+
     listen: Annotated[str, AfterValidator(_listen_address)] = Field(
         "127.0.0.1:7400", description="HOST:PORT of gRPC; port 0 takes a free one"
     )

@@ -21,7 +21,9 @@ FORMAT = 1
 """Rises when an older featurestore could misread the manifest."""
 RUN_PREFIX = "data-"
 
-_NAME = re.compile(r"registry\.json|journal/(snapshot-[0-9]{20}-[0-9]+/)?[0-9]{20}\.journal")
+_NAME = re.compile(
+    r"registry\.json|journal/(snapshot-[0-9]{20}-[0-9]+(-[0-9]+)?/|versions/\w+\.\w+/[0-9]+-[0-9]+/)?[0-9]{20}\.journal"
+)
 
 
 @dataclass(frozen=True)

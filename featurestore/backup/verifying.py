@@ -4,7 +4,7 @@ a start could use it. A server may be running on it.
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -12,16 +12,21 @@ from typing import NamedTuple
 from featurestore.backup.copying import content_of, existing_manifest
 from featurestore.backup.destination import Destination, DirectoryDestination
 from featurestore.backup.manifest import FILE_NAME as MANIFEST
-from featurestore.durability import latest_snapshot
-from featurestore.durability.checking import MappedFile, MessageProblem, check_journal
+from featurestore.durability import find_version, latest_snapshot
+from featurestore.durability.checking import JournalCheck, MappedFile, MessageProblem, check_journal
 from featurestore.durability.reading import journal_files, mapped
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError, NotFoundError
 from featurestore.registry import Registry
 from featurestore.registry.registry import FILE_NAME as REGISTRY
+from featurestore.registry.versions import Versions
 from featurestore.service.recovery import DIRECTORY_NAME as JOURNAL
 
 _ATTEMPTS_MAX = 10
-_SNAPSHOT = re.compile(rf"{JOURNAL}/snapshot-([0-9]+)-([0-9]+)/")
+_WHOLE = re.compile(
+    rf"{JOURNAL}/(snapshot-(?P<base>[0-9]+)-(?P<of_snapshot>[0-9]+)(-(?P<definitions>[0-9]+))?"
+    r"|versions/(?P<view>[^/]+)/(?P<number>[0-9]+)-(?P<of_version>[0-9]+))/"
+)
+"""The names of files in a snapshot, or in a version of a view's rows."""
 
 
 class FileFinding(NamedTuple):
@@ -80,12 +85,26 @@ def verify(place: Destination, problem_of: MessageProblem) -> Verification:
 
 
 def _files_in(root: Path) -> dict[str, Path]:
-    """The files that a start would read, by name."""
+    """The files that a start, or a rollback, would read, by name."""
     snapshot = latest_snapshot(root / JOURNAL)
-    paths = [file.path for file in journal_files(snapshot.directory)] if snapshot is not None else []
-    journal = journal_files(root / JOURNAL, snapshot.base if snapshot is not None else 0)
-    paths = [root / REGISTRY, *paths, *(file.path for file in journal)]
-    return {str(path.relative_to(root)): path for path in paths if path.exists()}
+    whole = [snapshot.directory] if snapshot is not None else []
+    versions, _ = _registry_in(root)
+    for view, each in versions.items():
+        found = (
+            find_version(root / JOURNAL, view, number)
+            for number in sorted(each.numbers_on_disk(snapshot.definitions if snapshot is not None else 0))
+        )
+        whole += [files.directory for files in found if files is not None]
+    paths = [file.path for directory in (*whole, root / JOURNAL) for file in journal_files(directory)]
+    return {str(path.relative_to(root)): path for path in (root / REGISTRY, *paths) if path.exists()}
+
+
+def _registry_in(directory: Path) -> tuple[Versions, str]:
+    """The versions of views' rows by what is written there, and what is wrong with it."""
+    try:
+        return Registry.open(directory).all_versions, ""
+    except FeatureStoreError as error:
+        return {}, error.message
 
 
 def _verify_backup(place: Destination, problem_of: MessageProblem) -> Verification:
@@ -120,41 +139,61 @@ def _read_over(pieces: Iterator[bytes], copy: Path | None) -> None:
 def _check(
     paths: Mapping[str, Path], views: Mapping[str, memoryview], problems: Mapping[str, str], problem_of: MessageProblem
 ) -> Verification:
-    findings = []
-    if REGISTRY in paths:
-        findings.append(
-            FileFinding(REGISTRY, len(views[REGISTRY]), 0, problems.get(REGISTRY) or _registry_problem(paths[REGISTRY]))
-        )
+    versions, wrong = _registry_in(paths[REGISTRY].parent) if REGISTRY in paths else ({}, "")
     in_journal = [name for name in paths if name != REGISTRY]
-    if in_journal and REGISTRY not in paths:
-        findings.append(
-            FileFinding(REGISTRY, 0, 0, f"{REGISTRY} is not there, and without it nobody knows the views of the rows")
-        )
-    in_snapshot = {name: found for name in in_journal if (found := _SNAPSHOT.match(name))}
-    base, records = map(int, next(iter(in_snapshot.values())).groups()) if in_snapshot else (0, 0)
-    ends = []
-    for names, after in (([*in_snapshot], 0), ([name for name in in_journal if name not in in_snapshot], base)):
-        files = [MappedFile(paths[name], int(Path(name).stem), views[name]) for name in names]
-        check = check_journal(files, after, problem_of, is_complete=bool(names) and names[0] in in_snapshot)
-        ends.append(check)
-        for name, each in zip(names, check.files, strict=True):
-            problem = problems.get(name) or (f"{paths[name]}: {each.problem}" if each.problem else "")
-            findings.append(FileFinding(name, len(views[name]), each.records, problem, each.tail_bytes, each.is_behind))
-    of_snapshot, of_journal = ends
-    if in_snapshot and of_snapshot.last != records:
-        place = next(index for index, each in enumerate(findings) if each.name in in_snapshot)
-        directory = paths[findings[place].name].parent
-        wrong = f"{directory}: got {of_snapshot.last} records, expected {records}: files of it are missing, or cut"
-        findings[place] = findings[place]._replace(problem=findings[place].problem or wrong)
-    last, behind = max(of_journal.last, base), of_journal.behind
-    if any(each.problem for each in findings if each.name in in_snapshot or each.name == REGISTRY):
-        last, behind = 0, of_snapshot.last + of_snapshot.behind + max(of_journal.last - base, 0) + behind
-    return Verification(findings, base, last, behind)
+    if REGISTRY not in paths and in_journal:
+        wrong = f"{REGISTRY} is not there, and without it nobody knows the views of the rows"
+    findings = [FileFinding(REGISTRY, len(views.get(REGISTRY, b"")), 0, problems.get(REGISTRY) or wrong)]
+    places = {name: found for name in in_journal if (found := _WHOLE.match(name))}
+    groups: dict[str, list[str]] = {}
+    for name, found in places.items():
+        groups.setdefault(found[0], []).append(name)
+    snapshot = next((found for found in places.values() if found["base"]), None)
+    base, covered = (int(snapshot["base"]), int(snapshot["definitions"] or 0)) if snapshot else (0, 0)
+    is_damaged, behind = bool(findings[0].problem), 0
+    for place, names in groups.items():
+        found = places[names[0]]
+        check, of_group = _check_group(names, 0, paths, views, problems, problem_of, is_complete=True)
+        expected = int(found["of_snapshot"] or found["of_version"])
+        if check.last != expected and not any(each.problem for each in of_group):
+            wrong = f"{place}: got {check.last} records, expected {expected}: files of it are missing"
+            of_group[0] = of_group[0]._replace(problem=wrong)
+        findings += of_group
+        is_damaged |= any(each.problem for each in of_group)
+        behind += check.last + check.behind
+    there = {(found["view"], int(found["number"])) for found in places.values() if found["view"]}
+    for view, each in versions.items():
+        for number in sorted(each.numbers_on_disk(covered)):
+            if (view, number) not in there:
+                name = f"{JOURNAL}/versions/{view}/{number}"
+                findings.append(
+                    FileFinding(name, 0, 0, f"{name} is not there, and it has the rows of version {number} of {view}")
+                )
+                is_damaged = True
+    after = min([base, *(each.after for each in versions.values() if each.since > covered)])
+    check, of_group = _check_group(
+        [name for name in in_journal if name not in places], after, paths, views, problems, problem_of, is_complete=False
+    )
+    if is_damaged:
+        return Verification([*findings, *of_group], base, 0, behind + max(check.last - after, 0) + check.behind)
+    return Verification([*findings, *of_group], base, max(check.last, base), check.behind)
 
 
-def _registry_problem(path: Path) -> str:
-    try:
-        Registry.open(path.parent)
-    except FeatureStoreError as error:
-        return error.message
-    return ""
+def _check_group(
+    names: Sequence[str],
+    after: int,
+    paths: Mapping[str, Path],
+    views: Mapping[str, memoryview],
+    problems: Mapping[str, str],
+    problem_of: MessageProblem,
+    *,
+    is_complete: bool,
+) -> tuple[JournalCheck, list[FileFinding]]:
+    """Checks the files of one journal."""
+    files = [MappedFile(paths[name], int(Path(name).stem), views[name]) for name in names]
+    check = check_journal(files, after, problem_of, is_complete=is_complete)
+    findings = []
+    for name, each in zip(names, check.files, strict=True):
+        problem = problems.get(name) or (f"{paths[name]}: {each.problem}" if each.problem else "")
+        findings.append(FileFinding(name, len(views[name]), each.records, problem, each.tail_bytes, each.is_behind))
+    return check, findings

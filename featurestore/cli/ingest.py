@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featurestore.cli.connection import Connection, Json, Project, with_connection
+from featurestore.cli.versions import replaced_dict, tell_replaced
 
 if TYPE_CHECKING:
-    from featurestore_client import Client
+    from featurestore_client import Client, ReplaceChecks
 
     from featurestore.ingest import Load, LoadOptions, Summary
     from featurestore.model import Entity, FeatureView
@@ -126,6 +127,29 @@ def ingest(
             metavar="FILE",
         ),
     ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Replace all rows of the view by these, at one instant, once they are all there and pass the checks.",
+        ),
+    ] = False,
+    expect_rows: Annotated[
+        str | None,
+        typer.Option("--expect-rows", help="With --replace: how many rows there must be: N, N.., ..M or N..M.", metavar="N..M"),
+    ] = None,
+    max_null_fraction: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--max-null-fraction",
+            help="With --replace: which share of a feature may be null, of each or of a named one. Repeatable.",
+            metavar="[FEATURE=]P%",
+        ),
+    ] = None,
+    max_drop: Annotated[
+        str | None,
+        typer.Option("--max-drop", help="With --replace: by which share the number of rows may fall.", metavar="P%"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Load files into a feature view: Parquet, CSV, Arrow (Feather), JSON lines.
@@ -141,7 +165,12 @@ def ingest(
       featurestore ingest carrier_stats stats/ --where "carrier <> 'XX'" --rejects rejects.csv --max-rejects 1%
       zcat events.jsonl.gz | featurestore ingest user_stats - --format jsonl --timestamp-format ms --json
       featurestore ingest carrier_stats big.parquet --resume
+      featurestore ingest carrier_stats nightly.parquet --replace --expect-rows 1000.. --max-null-fraction 5% --max-drop 20%
     """
+    if replace and resume:
+        raise typer.BadParameter("expected --replace or --resume, and not both: such a load is there wholly or not at all")
+    if not replace and (expect_rows or max_null_fraction or max_drop):
+        raise typer.BadParameter("--expect-rows, --max-null-fraction and --max-drop are for a load with --replace")
     if dry_run and resume:
         raise typer.BadParameter("expected --dry-run or --resume, and not both")
     if delimiter is not None and len(delimiter) != 1:
@@ -163,18 +192,21 @@ def ingest(
         sources = find_sources(_paths(defined, files), Format(file_format.value) if file_format else None)
         place = (
             None
-            if dry_run
+            if dry_run or replace
             else _checkpoint_path(checkpoint, defined, resumable=not any(each.is_standard_input for each in sources))
         )
-        load = Load(defined, entity, sources, options, store=str(connection), checkpoint=place, resume=resume)
+        checks = _checks(expect_rows, max_null_fraction or [], max_drop) if replace else None
+        load = Load(defined, entity, sources, options, store=str(connection), checkpoint=place, resume=resume, replaces=checks)
         if load.resumed and load.resumed_counts.written and not table_rows:
             raise _lost(place)
         _note_checkpoint(load, place, resume=resume)
         summary = _run(load, None if dry_run else client, view, place)
     if as_json:
-        typer.echo(json.dumps(summary.as_dict(), indent=2))
+        typer.echo(json.dumps({**summary.as_dict(), **(replaced_dict(load.replaced) if load.replaced else {})}, indent=2))
     else:
         _tell(summary, options)
+        if load.replaced is not None:
+            tell_replaced(load.replaced)
     if summary.interrupted:
         typer.echo(_going_on(summary.counts.read, place), err=True)
         raise typer.Exit(130)
@@ -201,6 +233,38 @@ def _pairs(options: list[str]) -> tuple[tuple[str, str], ...]:
             raise typer.BadParameter(f"--map: got {option!r}, expected COLUMN=FEATURE")
         pairs.append((column, feature))
     return tuple(pairs)
+
+
+def _checks(rows: str | None, nulls: list[str], drop: str | None) -> "ReplaceChecks":
+    from featurestore_client import ReplaceChecks
+
+    rows_min, rows_max = _rows(rows) if rows else (None, None)
+    fractions = dict(_null_fraction(each) for each in nulls)
+    return ReplaceChecks(rows_min, rows_max, fractions or None, _fraction("--max-drop", drop) if drop else None)
+
+
+def _rows(text: str) -> tuple[int | None, int | None]:
+    first, dots, last = text.partition("..")
+    if not all(part.isdecimal() for part in (first, last) if part) or not (first or last):
+        raise typer.BadParameter(f"--expect-rows: got {text!r}, expected N, N.., ..M or N..M")
+    if not dots:
+        return int(first), int(first)
+    return int(first) if first else None, int(last) if last else None
+
+
+def _null_fraction(text: str) -> tuple[str, float]:
+    feature, _, fraction = text.rpartition("=")
+    return feature, _fraction("--max-null-fraction", fraction)
+
+
+def _fraction(option: str, text: str) -> float:
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise typer.BadParameter(f"{option}: got {text!r}, expected a share such as 5% or 0.05")
+    return value
 
 
 def _paths(view: "FeatureView", files: list[str] | None) -> list[str]:
@@ -255,7 +319,7 @@ def _going_on(rows: int, place: Path | None) -> str:
 
 def _run(load: "Load", client: "Client | None", title: str, place: Path | None) -> "Summary":
     from featurestore.cli.progress import ShownProgress
-    from featurestore.errors import FeatureStoreError
+    from featurestore.errors import CancelledError, FeatureStoreError
 
     try:
         with _stopped_by_signals(load), ShownProgress(title, load.resumed_counts.read) as shown:
@@ -265,6 +329,11 @@ def _run(load: "Load", client: "Client | None", title: str, place: Path | None) 
             raise
         # The client's own way out is for programs: underneath is what happened.
         cause = error.__cause__ if isinstance(error.__cause__, FeatureStoreError) else error
+        if isinstance(error, CancelledError):
+            typer.echo(error.message, err=True)
+            raise typer.Exit(130) from None
+        if load.is_replacing:
+            raise
         left = place is not None and place.exists()
         way_out = _going_on(load.summary().counts.read, place) if left or place is None else ""
         raise FeatureStoreError(f"{cause}" + (f"\n{way_out}" if way_out else "")) from error

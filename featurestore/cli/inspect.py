@@ -8,6 +8,7 @@ import typer
 
 from featurestore.cli.connection import Connection, Json, Project, with_connection
 from featurestore.cli.tables import bytes_text, print_json, print_table
+from featurestore.cli.versions import version_text
 
 if TYPE_CHECKING:
     from featurestore_client import Client
@@ -197,6 +198,9 @@ def _print_view(described: Entry) -> None:
     _print_line("services", ", ".join(described["feature_services"]) or "(none)")
     _print_line("rows", f"{table.get('rows', 0):,}")
     _print_line("memory", bytes_text(table.get("memory_bytes", 0)))
+    _print_line("version", version_text(described["version"], rows=table.get("rows", 0)))
+    for number, version in enumerate(described["kept"]):
+        _print_line("" if number else "kept", version_text(version))
     typer.echo()
     print_table(["feature", "type", "description"], [[f["name"], f["type"], f["description"]] for f in view["features"]])
 

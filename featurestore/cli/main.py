@@ -18,6 +18,7 @@ _COMMANDS = {
     "describe": "featurestore.cli.inspect:describe",
     "get": "featurestore.cli.get:get",
     "ingest": "featurestore.cli.ingest:ingest",
+    "rollback": "featurestore.cli.versions:rollback",
     "serve": "featurestore.cli.serve:serve",
     "status": "featurestore.cli.status:status",
     "export": "featurestore.cli.export:export",

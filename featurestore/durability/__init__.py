@@ -7,6 +7,7 @@ from featurestore.durability.mark import Mark
 from featurestore.durability.reading import End, JournalReader, journal_bytes, journal_number
 from featurestore.durability.record import Entry, Kind, Message, Record
 from featurestore.durability.snapshot import Snapshot, begin_snapshot, finish_snapshot, latest_snapshot
+from featurestore.durability.version import VersionFiles, begin_version, find_version, finish_version, keep_versions
 
 __all__ = [
     "FILE_BYTES",
@@ -24,11 +25,16 @@ __all__ = [
     "Position",
     "Record",
     "Snapshot",
+    "VersionFiles",
     "begin_snapshot",
+    "begin_version",
+    "find_version",
     "finish_snapshot",
+    "finish_version",
     "hold_files",
     "journal_bytes",
     "journal_number",
+    "keep_versions",
     "latest_snapshot",
     "let_go",
     "pieces_of",

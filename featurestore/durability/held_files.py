@@ -2,20 +2,21 @@
 names away, but not them.
 
 They are hard links in a directory of their own. What a journal's file held up to some byte never changes, so a file that is
-still written to is held as long as it was then. Invariant: what is held is a snapshot and the records behind it, or all records
-from the first one on.
+still written to is held as long as it was then. Invariant: what is held is a snapshot, the versions that views
+have beside it, and the records behind them; or all records from the first one on.
 """
 
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from featurestore.durability.journal import Position
 from featurestore.durability.reading import journal_files
 from featurestore.durability.snapshot import Snapshot
+from featurestore.durability.version import VersionFiles
 
 _PREFIX, _SUFFIX = "held.", ".new"
 
@@ -46,9 +47,14 @@ class Held:
 
 
 def hold_files(
-    directory: Path, snapshot: Snapshot | None, journal: int, position: Position, beside: Mapping[str, bytes]
+    directory: Path,
+    snapshot: Snapshot | None,
+    versions: Iterable[VersionFiles],
+    journal: int,
+    position: Position,
+    beside: Mapping[str, bytes],
 ) -> Held:
-    """Holds the journal in ``directory`` up to a position, and a snapshot. ``beside``: contents of other files, by name.
+    """Holds the journal in ``directory`` up to a position, a snapshot and versions. ``beside``: others' contents, by name.
 
     Whoever takes files away waits meanwhile. Raises OSError.
     """
@@ -59,9 +65,9 @@ def hold_files(
             path = place / str(len(found))
             path.write_bytes(content)
             found.append(HeldFile(name, path, len(content)))
-        base = snapshot.base if snapshot is not None else 0
-        journals = [each for each in journal_files(directory, base) if each.first_sequence <= position.last]
-        for file in (*(journal_files(snapshot.directory) if snapshot is not None else ()), *journals):
+        whole = [each.directory for each in (*((snapshot,) if snapshot is not None else ()), *versions)]
+        journals = [each for each in journal_files(directory) if each.first_sequence <= position.last]
+        for file in (*(file for each in whole for file in journal_files(each)), *journals):
             path = place / str(len(found))
             os.link(file.path, path)
             is_last = file in journals and file.first_sequence == position.first
@@ -70,7 +76,7 @@ def hold_files(
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
-    return Held(place, found, journal, base, position)
+    return Held(place, found, journal, snapshot.base if snapshot is not None else 0, position)
 
 
 def let_go(directory: Path) -> None:

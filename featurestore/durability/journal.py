@@ -157,11 +157,14 @@ class Journal:
         self._wanted.set()
         await future
 
-    def begin_file(self) -> None:
-        """Goes on in a new file, so that what has been written can go as a whole. Blocks until that is there, and no writer."""
+    def begin_file(self, *, waits: bool = True) -> None:
+        """Goes on in a new file, so that what has been written can go as a whole: soon, or, where it ``waits``, at once.
+
+        No writer waits for it.
+        """
         with self._lock:
             maker = self._next.want() if self._first and self._last >= self._first else None
-        if maker is not None:
+        if waits and maker is not None:
             maker.join()
 
     def forget_bytes(self, count: int) -> None:

@@ -53,11 +53,10 @@ def journal_path(directory: Path, first_sequence: int) -> Path:
     return directory / f"{first_sequence:020d}{SUFFIX}"
 
 
-def journal_files(directory: Path, base: int = 0) -> list[JournalFile]:
-    """The files of a journal in order; of those with nothing behind record ``base`` at most the last."""
+def journal_files(directory: Path) -> list[JournalFile]:
+    """The files of a journal in order."""
     paths = sorted(directory.glob(f"*{SUFFIX}"))
-    files = [JournalFile(path, int(path.stem)) for path in paths if path.stem.isdecimal()]
-    return files[sum(following.first_sequence <= base + 1 for following in files[1:]) :]
+    return [JournalFile(path, int(path.stem)) for path in paths if path.stem.isdecimal()]
 
 
 def journal_number(directory: Path) -> int:
@@ -70,7 +69,9 @@ def journal_number(directory: Path) -> int:
 
 def journal_bytes(directory: Path, base: int) -> int:
     """Bytes of the files with records behind ``base``."""
-    return sum(file.path.stat().st_size for file in journal_files(directory, base))
+    files = journal_files(directory)
+    needless = sum(following.first_sequence <= base + 1 for following in files[1:])
+    return sum(file.path.stat().st_size for file in files[needless:])
 
 
 class JournalReader:

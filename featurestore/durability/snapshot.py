@@ -1,7 +1,8 @@
 """Snapshots on disk: each a journal of its own in a directory, named by what it stands for.
 
-    DIRECTORY/snapshot-<base>-<records>/    holds everything that the journal's records up to ``base`` did, in so many records
-    DIRECTORY/snapshot.<number>.new/        being written
+    DIRECTORY/snapshot-<base>-<records>-<definitions>/    holds everything that the journal's records up to ``base`` did, in so
+                                                          many records; begun under that version of the definitions
+    DIRECTORY/snapshot.<number>.new/                      being written
 
 Invariant: a directory with a snapshot's name is whole and on the disk. What it makes needless goes only after that.
 """
@@ -23,6 +24,7 @@ class Snapshot(NamedTuple):
     directory: Path
     base: int
     records: int
+    definitions: int
 
     @property
     def bytes(self) -> int:
@@ -32,7 +34,7 @@ class Snapshot(NamedTuple):
 
 def latest_snapshot(directory: Path) -> Snapshot | None:
     """The snapshot to start from, if there is one."""
-    return max(_snapshots(directory), key=lambda each: each.base, default=None)
+    return max(_snapshots(directory), key=lambda each: (each.base, each.definitions), default=None)
 
 
 def begin_snapshot(directory: Path) -> Path:
@@ -42,9 +44,12 @@ def begin_snapshot(directory: Path) -> Path:
     return Path(tempfile.mkdtemp(".new", "snapshot.", directory))
 
 
-def finish_snapshot(directory: Path, written: Path, base: int, records: int) -> Snapshot:
-    """Makes what was written there, and synced, a snapshot. The ones before it go, and journal files that it stands for."""
-    target = directory / f"{_PREFIX}{base:020d}-{records}"
+def finish_snapshot(directory: Path, written: Path, base: int, records: int, definitions: int, after: int) -> Snapshot:
+    """Makes what was written there, and synced, a snapshot. The ones before it go, and journal files that it stands for.
+
+    ``after``: files with records behind this one stay all the same.
+    """
+    target = directory / f"{_PREFIX}{base:020d}-{records}-{definitions}"
     shutil.rmtree(target, ignore_errors=True)
     written.rename(target)
     sync_directory(directory)
@@ -52,15 +57,16 @@ def finish_snapshot(directory: Path, written: Path, base: int, records: int) -> 
         if each.directory != target:
             shutil.rmtree(each.directory)
     for file, following in pairwise(journal_files(directory)):
-        if following.first_sequence <= base + 1:
+        if following.first_sequence <= min(base, after) + 1:
             file.path.unlink()
-    return Snapshot(target, base, records)
+    return Snapshot(target, base, records, definitions)
 
 
 def _snapshots(directory: Path) -> list[Snapshot]:
     found = []
     for path in directory.glob(f"{_PREFIX}*"):
-        base, _, records = path.name.removeprefix(_PREFIX).partition("-")
-        if base.isdecimal() and records.isdecimal():
-            found.append(Snapshot(path, int(base), int(records)))
+        numbers = path.name.removeprefix(_PREFIX).split("-")
+        if len(numbers) in (2, 3) and all(number.isdecimal() for number in numbers):
+            base, records, definitions = map(int, (*numbers, "0")[:3])  # the first format had no definitions, and no versions
+            found.append(Snapshot(path, base, records, definitions))
     return found

@@ -19,8 +19,9 @@ from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import pyarrow as pa
+from featurestore_client import ReplaceChecks, Replaced
 
-from featurestore.errors import FailedPreconditionError, FeatureStoreError, InvalidArgumentError
+from featurestore.errors import CancelledError, FailedPreconditionError, FeatureStoreError, InvalidArgumentError
 from featurestore.ingest.checkpoint import Binding, Checkpoint, Counts, Position, Progress, read_checkpoint
 from featurestore.ingest.conversion import Conversion
 from featurestore.ingest.mapping import DEFAULT_TIMESTAMP_COLUMN, Mapping, Naming, map_columns
@@ -36,6 +37,7 @@ PARTS_AHEAD = 4
 """How many parts are read before they are needed."""
 WORKERS = 2
 REJECTS_SHOWN = 5
+SOURCES_NAMED = 3
 _UNCUT_ROWS = 1 << 30  # the batches have their size already: the client is not to cut them again
 
 
@@ -47,6 +49,19 @@ class Sink(Protocol):
         view: str,
         data: Any,
         *,
+        timestamp_column: str | None = None,
+        batch_rows: int | None = None,
+        progress: Callable[[Any], None] | None = None,
+        project: str = "default",
+    ) -> Any: ...
+
+    def replace(
+        self,
+        view: str,
+        data: Any,
+        *,
+        source: str = "",
+        checks: Any = ...,
         timestamp_column: str | None = None,
         batch_rows: int | None = None,
         progress: Callable[[Any], None] | None = None,
@@ -142,13 +157,18 @@ class Load:
         store: str = "",
         checkpoint: Path | None = None,
         resume: bool = False,
+        replaces: ReplaceChecks | None = None,
     ) -> None:
-        """``store`` is the server or directory, to which a checkpoint belongs.
+        """``store`` is the server or directory, to which a checkpoint belongs. ``replaces``: all rows of the view are to be
+        replaced by these, if they pass those checks; such a load cannot be resumed.
 
         Raises FailedPreconditionError where ``resume`` finds a checkpoint of something else, NotFoundError and
         InvalidArgumentError for files and options that make no sense.
         """
         self._view, self._entity, self._sources, self._options = view, entity, sources, options
+        self._replaces = replaces
+        self.replaced: Replaced | None = None
+        """Which version of the view's rows serves now, and which did before."""
         self._checkpoint_path = checkpoint
         started_us = time.time_ns() // 1_000
         self._binding = Binding.of(store, view, options=options.binding(), sources=sources, started_us=started_us)
@@ -193,6 +213,11 @@ class Load:
         if progress is not None:
             self._start = progress
             self.resumed = True
+
+    @property
+    def is_replacing(self) -> bool:
+        """Whether it replaces all rows of the view."""
+        return self._replaces is not None
 
     @property
     def resumed_counts(self) -> Counts:
@@ -241,15 +266,26 @@ class Load:
             counts = progress.counts
             self._settle(progress.acknowledged_sequence, (counts.rows - counts.older, counts.older))
 
-        try:
-            counts = sink.ingest(
+        options: dict[str, Any] = {
+            "timestamp_column": self._timestamp_name,
+            "batch_rows": _UNCUT_ROWS,
+            "progress": acknowledged,
+            "project": self._view.project,
+        }
+        if self._replaces is not None:
+            source = ", ".join(each.name for each in self._sources[:SOURCES_NAMED])
+            more = len(self._sources) - SOURCES_NAMED
+            self.replaced = sink.replace(
                 self._view.name,
-                self._batches(check_limit=True),
-                timestamp_column=self._timestamp_name,
-                batch_rows=_UNCUT_ROWS,
-                progress=acknowledged,
-                project=self._view.project,
+                self._all_batches(),
+                source=source + (f" and {more} more" if more > 0 else ""),
+                checks=self._replaces,
+                **options,
             )
+            self._settle(self._sent, None)
+            return
+        try:
+            counts = sink.ingest(self._view.name, self._batches(check_limit=True), **options)
         except Exception as error:
             # Acknowledged since the last report: their rows count as written, for nobody is left to say how many were older.
             sequence = getattr(error, "acknowledged_sequence", None)
@@ -257,6 +293,13 @@ class Load:
                 self._settle(sequence, None)
             raise
         self._settle(self._sent, (counts.rows - counts.older, counts.older))
+
+    def _all_batches(self) -> Iterator[pa.RecordBatch]:
+        """Those of a load that counts wholly or not at all."""
+        yield from self._batches(check_limit=True)
+        if self._stopping.is_set():
+            raise CancelledError("stopped: the view's rows are as they were")
+        self._check_limit(self._seen, at_end=True)
 
     def _batches(self, *, check_limit: bool) -> Iterator[pa.RecordBatch]:
         """The batches to send, as the client asks for them."""

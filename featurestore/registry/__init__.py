@@ -9,6 +9,7 @@ from featurestore.registry.parse import parse_definitions, sentences
 from featurestore.registry.plan import Change, Plan, duration_text, plan_changes, reference_text
 from featurestore.registry.registry import Registry
 from featurestore.registry.source import Origin
+from featurestore.registry.versions import Version, ViewVersions
 
 __all__ = [
     "Change",
@@ -19,6 +20,8 @@ __all__ = [
     "Origin",
     "Plan",
     "Registry",
+    "Version",
+    "ViewVersions",
     "duration_text",
     "key_of",
     "load",

@@ -20,21 +20,23 @@ from featurestore.registry.check import check, check_distinct
 from featurestore.registry.definitions import Definitions
 from featurestore.registry.parse import parse_definitions, sentences
 from featurestore.registry.plan import Plan, plan_changes
+from featurestore.registry.versions import Versions, ViewVersions, read_versions, versions_after
 
 FILE_NAME = "registry.json"
-FORMAT = 2
+FORMAT = 3
 """Rises when an older featurestore could misread the file. 2 has births; a file of format 1 is read as one in which all that is
-there was there from the beginning."""
+there was there from the beginning. 3 has versions; in an older one no view's rows were ever replaced."""
 
 
 class Registry:
     """Definitions with a version that rises with each commit."""
 
-    def __init__(self, path: Path, current: Definitions, version: int, births: Births) -> None:
+    def __init__(self, path: Path, current: Definitions, version: int, births: Births, versions: Versions) -> None:
         self._path = path
         self._current = current
         self._version = version
         self._births = births
+        self._versions = versions
 
     @classmethod
     def open(cls, directory: Path) -> "Registry":
@@ -46,7 +48,7 @@ class Registry:
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            return cls(path, Definitions(projects=(Project(name=DEFAULT_PROJECT),)), 0, {})
+            return cls(path, Definitions(projects=(Project(name=DEFAULT_PROJECT),)), 0, {}, {})
         except UnicodeDecodeError as error:
             raise _damaged(path, f"byte {error.start} is not UTF-8") from None
         except OSError as error:
@@ -79,12 +81,33 @@ class Registry:
             )
         if not plan.changes:
             return
+        births = births_after(self._births, self._current, plan.result, self._version + 1)
+        self._write(plan.result, births, versions_after(self._versions, self._births, births))
+
+    def commit_versions(self, project: str, view: str, versions: ViewVersions) -> None:
+        """Makes these the versions of a view's rows, durably."""
+        self._write(self._current, self._births, {**self._versions, f"{project}.{view}": versions})
+
+    def _write(self, definitions: Definitions, births: Births, versions: Versions) -> None:
         version = self._version + 1
-        births = births_after(self._births, self._current, plan.result, version)
-        definitions = plan.result.model_dump(mode="json")
-        document = {"format": FORMAT, "version": version, "definitions": definitions, "births": births}
+        document = {
+            "format": FORMAT,
+            "version": version,
+            "definitions": definitions.model_dump(mode="json"),
+            "births": births,
+            "versions": {name: each.model_dump(mode="json") for name, each in versions.items()},
+        }
         _replace(self._path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-        self._current, self._births, self._version = plan.result, births, version
+        self._current, self._births, self._versions, self._version = definitions, births, versions, version
+
+    def versions(self, project: str, view: str) -> ViewVersions:
+        """The versions of a view's rows."""
+        return self._versions.get(f"{project}.{view}", ViewVersions())
+
+    @property
+    def all_versions(self) -> Versions:
+        """Those of all views whose rows were replaced."""
+        return self._versions
 
     def content(self) -> dict[str, bytes]:
         """What lies on disk, by the name of the file; nothing before the first commit. Raises OSError."""
@@ -96,7 +119,7 @@ class Registry:
         return features_known(self._births, project, view, version)
 
 
-def _read(path: Path, text: str) -> tuple[Definitions, int, Births]:
+def _read(path: Path, text: str) -> tuple[Definitions, int, Births, Versions]:
     try:
         document: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -122,7 +145,13 @@ def _read(path: Path, text: str) -> tuple[Definitions, int, Births]:
     births = document.get("births") if format_ > 1 else expected
     if not isinstance(births, dict) or not _same_names(births, expected):
         raise _damaged(path, "the births in it are not those of its views and features")
-    return definitions, version, births
+    try:
+        versions = read_versions(document.get("versions") if format_ > 2 else {})
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
+    if not versions.keys() <= births.keys():
+        raise _damaged(path, "there are versions in it of views that it does not have")
+    return definitions, version, births, versions
 
 
 def _same_names(births: Mapping[str, Any], expected: Births) -> bool:

@@ -17,6 +17,7 @@ from featurestore.server.columns import checked_name
 from featurestore.server.context import CallContext
 from featurestore.server.feature_methods import schema_of
 from featurestore.server.messages import parse
+from featurestore.server.replace_methods import version_message
 from featurestore.server.wire import featurestore_pb2 as public
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore.service import OnlineReader, OnlineStore, Selection
@@ -112,8 +113,12 @@ class DefinitionReads:
             for service in self._service.definitions.feature_services
             if service.project == project and any(reference.view == name for reference in service.features)
         )
+        versions = self._service.versions(project, name)
         response = public.DescribeFeatureViewResponse(
-            table=_table(self._service.table(project, name)), feature_services=readers
+            table=_table(self._service.table(project, name)),
+            feature_services=readers,
+            version=version_message(versions.current),
+            kept=map(version_message, versions.kept),
         )
         _message(view, response.feature_view)
         return response.SerializeToString()

@@ -20,14 +20,15 @@ from featurestore.server.messages import parse
 from featurestore.server.read_wire import AnswerFormat, KeyFormat, read_request
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore.server.write_decoding import DecodedBatch, PreparedWrite, decode_batch, decode_delete
-from featurestore.server.write_wire import WriteRequest, read_ingest_request, read_write_request
-from featurestore.service import OnlineReader, OnlineStore, ReadPlan, Selection
+from featurestore.server.write_wire import Batch, WriteRequest, read_ingest_request, read_write_request
+from featurestore.service import Loads, OnlineReader, OnlineStore, ReadPlan, Selection, WritePlan
 from featurestore.service.online_store import now_us
 from featurestore.service.plan_cache import PlanCache
 from featurestore.store import DeleteCounts, WriteCounts
 
 QUICK_REQUEST_BYTES = 128 << 10
 """A larger write takes so long to decode and check that a worker thread does it, while the event loop goes on."""
+LOADS_REMEMBERED = 8
 
 
 class PreparedRead:
@@ -51,7 +52,7 @@ class _IngestStream:
     """What the messages of a stream have in common."""
 
     def __init__(self) -> None:
-        self.project = self.view = ""
+        self.project = self.view = self.load = ""
         self.sequence = 0
 
     def go_on(self, request: wire.IngestFeaturesRequest | WriteRequest) -> None:
@@ -60,11 +61,13 @@ class _IngestStream:
         if self.view and (project, view) != (self.project, self.view):
             expected = f"{self.project}.{self.view}, as in the first message"
             raise InvalidArgumentError.of("view", f"{project}.{view}", expected)
+        if self.view and request.load != self.load:
+            raise InvalidArgumentError.of("load", request.load, f"{self.load!r}, as in the first message")
         if self.sequence and request.sequence <= self.sequence:
             raise InvalidArgumentError.of(
                 "sequence", request.sequence, f"above {self.sequence}, the one before it in the stream"
             )
-        self.project, self.view, self.sequence = project, view, request.sequence
+        self.project, self.view, self.load, self.sequence = project, view, request.load, request.sequence
 
 
 class FeatureReads:
@@ -123,9 +126,11 @@ class FeatureReads:
 class FeatureWrites:
     """The handlers of the other three, over the store's owner."""
 
-    def __init__(self, service: OnlineStore) -> None:
+    def __init__(self, service: OnlineStore, loads: Loads) -> None:
         self._service = service
+        self._loads = loads
         self._writes: PlanCache[tuple[str, str], PreparedWrite] = PlanCache(self._prepare_write, service)
+        self._staged: PlanCache[WritePlan, PreparedWrite] = PlanCache(PreparedWrite, service, LOADS_REMEMBERED)
 
     def write(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """WriteFeatures. Inline for few rows."""
@@ -188,6 +193,8 @@ class FeatureWrites:
             await asyncio.wait((incoming,))
             if not incoming.cancelled():
                 incoming.exception()  # seen: the stream has ended for another reason before it mattered
+            if stream.load:
+                self._loads.leave(stream.load, stream)
 
     async def _next_batch(self, requests: AsyncIterator[bytes], stream: _IngestStream) -> tuple[int, DecodedBatch] | None:
         data = await anext(requests, None)
@@ -200,8 +207,20 @@ class FeatureWrites:
     def _decode_ingest(self, data: bytes, stream: _IngestStream) -> tuple[int, DecodedBatch]:
         request = read_ingest_request(data) or parse(wire.IngestFeaturesRequest, data)
         stream.go_on(request)
+        if stream.load:
+            return request.sequence, self._decode_for_load(data, request.batch, stream)
         message = Message(Kind.INGEST, data, now_us())
         return request.sequence, decode_batch(request.batch, self._prepared(stream.project, stream.view), message)
+
+    def _decode_for_load(self, data: bytes, batch: wire.WriteBatch | Batch, stream: _IngestStream) -> DecodedBatch:
+        staged = self._loads.staged(stream.load, stream)
+        plan = staged.plan
+        if (plan.project, plan.view) != (stream.project, stream.view):
+            raise InvalidArgumentError.of(
+                "view", f"{stream.project}.{stream.view}", f"{plan.project}.{plan.view}, which the load replaces"
+            )
+        # Without event times the rows are of when the load began, so that what is written meanwhile is newer.
+        return decode_batch(batch, self._staged.get(plan), Message(Kind.INGEST, data, staged.started_us))
 
 
 def schema_of(plan: ReadPlan) -> wire.AnswerSchema:

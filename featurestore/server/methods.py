@@ -21,11 +21,12 @@ from featurestore.server.export_methods import ExportMethods
 from featurestore.server.feature_methods import FeatureReads, FeatureWrites
 from featurestore.server.health import Health
 from featurestore.server.reflection import Reflection
+from featurestore.server.replace_methods import ReplaceMethods
 from featurestore.server.shared_memory import SharedMemory
 from featurestore.server.status import ProcessSlot, StatusBoard
 from featurestore.server.status_methods import StatusMethods
 from featurestore.server.wire import featurestore_pb2 as public
-from featurestore.service import MappedStore, OnlineReader, OnlineStore
+from featurestore.service import Loads, MappedStore, OnlineReader, OnlineStore
 
 UnaryHandler = Callable[[bytes, CallContext], bytes | Awaitable[bytes]]
 StreamHandler = Callable[[AsyncIterator[bytes], CallContext], AsyncIterator[bytes]]
@@ -53,12 +54,17 @@ Method = UnaryMethod | StreamMethod
 
 def own_methods(service: OnlineStore, board: StatusBoard, slot: ProcessSlot) -> list[Method]:
     """All of FeatureStore's, over the store that this process owns; ``slot`` is its row of the board."""
-    writes, backups = FeatureWrites(service), BackupMethods(service)
+    loads, backups = Loads(service), BackupMethods(service)
+    writes, replacing = FeatureWrites(service, loads), ReplaceMethods(loads)
     return [
         *_reading_methods(service, FeatureReads(service).get, board, slot),
         UnaryMethod(PREFIX + "WriteFeatures", writes.write, inline=True),
         UnaryMethod(PREFIX + "DeleteFeatures", writes.delete, inline=True),
         StreamMethod(PREFIX + "IngestFeatures", writes.ingest),
+        UnaryMethod(PREFIX + "BeginReplace", replacing.begin, inline=False),
+        UnaryMethod(PREFIX + "CommitReplace", replacing.commit, inline=False),
+        UnaryMethod(PREFIX + "AbortReplace", replacing.abort, inline=False),
+        UnaryMethod(PREFIX + "Rollback", replacing.roll_back, inline=False),
         UnaryMethod(PREFIX + "Apply", DefinitionChanges(service).apply, inline=False),
         UnaryMethod(PREFIX + "GetSharedMemory", SharedMemory(service).get, inline=True),
         UnaryMethod(PREFIX + "TakeSnapshot", backups.take_snapshot, inline=False),

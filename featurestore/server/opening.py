@@ -13,6 +13,7 @@ from featurestore.server.grpc_aio import GrpcAioServer
 from featurestore.server.listener import Listener
 from featurestore.server.methods import Methods
 from featurestore.server.serving import Engine
+from featurestore.server.snapshot_process import write_snapshot
 from featurestore.server.write_decoding import Replay
 from featurestore.service import Durability, LoggedProgress, MappedStore, OnlineStore, Progress, ServiceLimits
 from featurestore.settings import Settings, read_secret_file
@@ -36,7 +37,7 @@ class Engines(NamedTuple):
 
 def service_limits(settings: Settings) -> ServiceLimits:
     """What one request may ask for."""
-    return ServiceLimits(read_rows_max=settings.read_rows_max, read_bytes_max=settings.read_bytes_max)
+    return ServiceLimits(settings.read_rows_max, settings.read_bytes_max, settings.replace_idle_s)
 
 
 def open_service(settings: Settings, progress: Callable[[], Progress] = LoggedProgress) -> OnlineStore:
@@ -64,11 +65,13 @@ def open_service(settings: Settings, progress: Callable[[], Progress] = LoggedPr
         mode=_SEGMENTS_MODES[settings.shared_memory],
         shares_memory=settings.shared_memory != "off",
         durability=Durability(
-            Replay(),
-            (sys.executable, "-m", "featurestore.server.snapshot_process"),
+            Replay,
             settings.fsync,
             settings.fsync_interval_s,
+            (sys.executable, "-m", "featurestore.server.snapshot_process"),
+            write_snapshot,
             settings.snapshot_bytes_min,
+            settings.versions_kept,
             progress,
         ),
     )

@@ -19,6 +19,7 @@ class Batch:
 class WriteRequest:
     project: str
     view: str
+    load: str
     sequence: int
     batch: Batch
 

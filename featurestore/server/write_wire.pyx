@@ -36,6 +36,7 @@ cdef struct RequestTags:
     uint8_t view
     uint8_t batch
     uint8_t sequence       # 0: it has none
+    uint8_t load           # likewise
 
 
 cdef RequestTags WRITE = RequestTags(
@@ -43,12 +44,14 @@ cdef RequestTags WRITE = RequestTags(
     tag_of(wire.WriteFeaturesRequest, "view"),
     tag_of(wire.WriteFeaturesRequest, "batch"),
     0,
+    0,
 )
 cdef RequestTags INGEST = RequestTags(
     tag_of(wire.IngestFeaturesRequest, "project"),
     tag_of(wire.IngestFeaturesRequest, "view"),
     tag_of(wire.IngestFeaturesRequest, "batch"),
     tag_of(wire.IngestFeaturesRequest, "sequence", VARINT),
+    tag_of(wire.IngestFeaturesRequest, "load"),
 )
 
 
@@ -68,9 +71,9 @@ cdef class Batch:
 
 
 cdef class WriteRequest:
-    """A WriteFeaturesRequest, or an IngestFeaturesRequest, which has a sequence."""
+    """A WriteFeaturesRequest, or an IngestFeaturesRequest, which has a sequence and may have a load."""
 
-    cdef readonly str project, view
+    cdef readonly str project, view, load
     cdef readonly uint64_t sequence
     cdef readonly Batch batch
 
@@ -92,6 +95,7 @@ cdef WriteRequest request_of(bytes data, RequestTags *tags):
     cdef Span project = Span(NULL, 0)
     cdef Span view = Span(NULL, 0)
     cdef Span batch = Span(NULL, 0)
+    cdef Span load = Span(NULL, 0)
     cdef bint has_sequence = False
     cdef uint8_t tag
     while at < end:
@@ -106,15 +110,18 @@ cdef WriteRequest request_of(bytes data, RequestTags *tags):
         elif tag == tags.batch:
             if not take_span(&at, end, &batch):
                 return None
+        elif tag == tags.load and tag:
+            if not take_span(&at, end, &load):
+                return None
         elif tag == tags.sequence and tag and not has_sequence:
             has_sequence = True
             if not take_varint(&at, end, &request.sequence):
                 return None
         else:
             return None
-    if not (is_ascii(&project) and is_ascii(&view)):
+    if not (is_ascii(&project) and is_ascii(&view) and is_ascii(&load)):
         return None
-    request.project, request.view = text_of(&project), text_of(&view)
+    request.project, request.view, request.load = text_of(&project), text_of(&view), text_of(&load)
     request.batch = batch_of(&batch, data)
     return request if request.batch is not None else None
 

@@ -3,6 +3,7 @@
 Nothing here knows a network or a message format; nothing below here knows names across views.
 """
 
+from featurestore.service.loads import Checks, Loads, Replaced
 from featurestore.service.mapped_store import MappedStore
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
 from featurestore.service.online_store import OnlineStore
@@ -11,7 +12,9 @@ from featurestore.service.recovery import Durability, LoggedProgress, Progress, 
 from featurestore.service.write_plan import WritePlan
 
 __all__ = [
+    "Checks",
     "Durability",
+    "Loads",
     "LoggedProgress",
     "MappedStore",
     "OnlineReader",
@@ -19,6 +22,7 @@ __all__ = [
     "Progress",
     "ReadPlan",
     "Recovered",
+    "Replaced",
     "Selection",
     "ServiceLimits",
     "WritePlan",

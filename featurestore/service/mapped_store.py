@@ -11,7 +11,7 @@ from featurestore_client.tables.mapped_tables import MappedTables
 from featurestore_client.tables.table import TableReader
 
 from featurestore.errors import FeatureStoreError, UnavailableError
-from featurestore.registry import Definitions, Registry
+from featurestore.registry import Definitions, Registry, ViewVersions
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
 from featurestore.service.read_plan import ReadPlan, Selection
 
@@ -41,7 +41,7 @@ class MappedStore(OnlineReader):
         if state == self._state:
             return  # the owner is gone, and there is no other yet: nothing can have changed
         # The version was read before the file: a change between the two is taken up once more, and never missed.
-        self._definitions: Definitions = Registry.open(self._directory).current
+        self._registry = Registry.open(self._directory)
         self._catalog, self._tables = catalog, MappedTables(self._segments, catalog)
         self._state, self._seen = state, state[1]
         self._version += 1
@@ -50,7 +50,12 @@ class MappedStore(OnlineReader):
     def definitions(self) -> Definitions:
         """The definitions that hold now."""
         self.version  # noqa: B018  takes them up
-        return self._definitions
+        return self._registry.current
+
+    def versions(self, project: str, view: str) -> ViewVersions:
+        """The versions of a view's rows."""
+        self.version  # noqa: B018  as above
+        return self._registry.versions(project, view)
 
     @property
     def catalog(self) -> Catalog:

@@ -16,7 +16,7 @@ from featurestore_client.tables.columns import Values
 from featurestore_client.tables.table import TableReader
 
 from featurestore.errors import ResourceExhaustedError
-from featurestore.registry import Definitions
+from featurestore.registry import Definitions, ViewVersions
 from featurestore.service.read_plan import ReadPlan, Selection
 
 _Result = TypeVar("_Result")
@@ -31,6 +31,8 @@ class ServiceLimits:
 
     read_rows_max: int = 10_000
     read_bytes_max: int = 256 << 20
+    replace_idle_s: float = 60.0
+    """After so long without a stream that fills it a load that replaces is given up."""
 
 
 class OnlineReader(ABC):
@@ -47,6 +49,10 @@ class OnlineReader(ABC):
     @abstractmethod
     def definitions(self) -> Definitions:
         """The definitions that are in force."""
+
+    @abstractmethod
+    def versions(self, project: str, view: str) -> ViewVersions:
+        """The versions of a view's rows."""
 
     @abstractmethod
     def table(self, project: str, view: str) -> TableReader:

@@ -25,11 +25,12 @@ from featurestore_client.tables.columns import Column, Values
 
 from featurestore.durability import Entry, Held, Journal, Message
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, UnavailableError
-from featurestore.registry import Definitions, Plan, Registry
+from featurestore.registry import Definitions, Plan, Registry, Version, ViewVersions
 from featurestore.service import table_changes
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
 from featurestore.service.recovery import Durability, Recovered, Recovery
-from featurestore.service.snapshots import Snapshots, SnapshotTaken
+from featurestore.service.replacing import Replacing, Staged
+from featurestore.service.snapshots import Snapshots, SnapshotTaken, SnapshotWriter
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import DeleteCounts, Limits, Store, Table, WriteCounts
 from featurestore.store.store import GROUP_MAY_READ
@@ -41,6 +42,9 @@ RECLAIM_STEPS_PER_S = 4
 BEATS_PER_S = 4
 INLINE_BYTES_MAX = 128 << 10
 """Of a message; a longer one takes too long to go into the journal while the event loop waits."""
+CAUGHT_UP_RECORDS = 200
+"""So few writes may be left when the rows of a view are replaced: writers wait for them."""
+CATCH_UPS_MAX = 20
 
 
 class OnlineStore(OnlineReader):
@@ -58,13 +62,18 @@ class OnlineStore(OnlineReader):
         super().__init__(limits)
         self.store = store
         self._journal: Journal | None = None
+        self._writer: SnapshotWriter | None = None
         self._snapshots: Snapshots | None = None
+        self._replacing: Replacing | None = None
         self._snapshot_gate = asyncio.Lock()
         self.recovered: Recovered | None = None
         """What the start found and repaired."""
         if recovery is not None:
             self._journal, self.recovered = recovery.begin_journal()
-            self._snapshots = recovery.snapshots(self._journal, store.segments)
+            self._writer = recovery.writer(self._journal)
+            if self._writer is not None:
+                self._snapshots = recovery.snapshots(self._journal, store.segments, self._writer)
+                self._replacing = recovery.replacing(self._journal, store, registry, self._writer)
         self.shares_memory = shares_memory
         """Whether clients of this machine are told where the tables lie."""
         self._registry = registry
@@ -131,10 +140,14 @@ class OnlineStore(OnlineReader):
         """The definitions that are in force."""
         return self._registry.current
 
+    def versions(self, project: str, view: str) -> ViewVersions:
+        """The versions of a view's rows."""
+        return self._registry.versions(project, view)
+
     async def close(self) -> None:
         """Finishes what is under way and closes the store."""
-        if self._snapshots is not None:
-            self._snapshots.close()
+        if self._writer is not None:
+            self._writer.close()
         while self._under_way:
             await asyncio.wait(self._under_way)
         self._writers.shutdown()
@@ -215,7 +228,7 @@ class OnlineStore(OnlineReader):
         gate = self._gate(plan.table)
         long = message is not None and len(message.data) > INLINE_BYTES_MAX
         if long or gate.locked() or not plan.table.writes_inline(rows):
-            return self._finish(self._kept(self._in_turn(gate, call_then_make_room)))
+            return self.finish(self._kept(self._in_turn(gate, call_then_make_room)))
         result, sequence = call()
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
             return self._synced(result, sequence)
@@ -229,7 +242,7 @@ class OnlineStore(OnlineReader):
 
         def append() -> None:
             nonlocal sequence
-            if journal is None:
+            if journal is None or plan.is_staged:  # a version is written down as a whole, when it is there
                 return
             assert message is not None, "a write that is to be kept comes in a message"
             if self.store.table(plan.project, plan.view) is not plan.table:
@@ -257,12 +270,21 @@ class OnlineStore(OnlineReader):
         async with gate:
             return await asyncio.get_running_loop().run_in_executor(self._writers, call)
 
-    async def _finish(self, work: Awaitable[_Result]) -> _Result:
+    async def finish(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Awaits work that goes on to its end even if the caller is cancelled."""
+        return await asyncio.shield(self.begin(work))
+
+    def begin(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
+        """Begins work that ``close`` waits for."""
         task = asyncio.ensure_future(work)
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: whoever asked may have gone away
 
     # -------------------------------------------------------------------------------------------------------- definitions
 
@@ -274,7 +296,7 @@ class OnlineStore(OnlineReader):
         Tables are rebuilt beside the event loop; reads go on meanwhile, writes to a changed table wait. ``begin`` is as in
         ``write``.
         """
-        return await self._finish(self._apply(desired, prune, dry_run, begin))
+        return await self.finish(self._apply(desired, prune, dry_run, begin))
 
     async def _apply(self, desired: Definitions, prune: bool, dry_run: bool, begin: Callable[[], None] | None) -> Plan:
         async with AsyncExitStack() as gates:
@@ -290,7 +312,10 @@ class OnlineStore(OnlineReader):
             return plan
 
     async def _hold_changed_tables(self, gates: AsyncExitStack, definitions: Definitions) -> None:
-        for project, view in table_changes.changed_tables(self.store, definitions):
+        changed = table_changes.changed_tables(self.store, definitions)
+        if self._replacing is not None:
+            self._replacing.refuse_changes(changed)
+        for project, view in changed:
             await gates.enter_async_context(self._gate(self.store.table(project, view)))
 
     def _change(self, plan: Plan) -> None:
@@ -310,6 +335,8 @@ class OnlineStore(OnlineReader):
         """Drops what the definitions no longer have. They are committed, so a failure is logged and tried again later."""
         try:
             await self._in_thread(lambda: table_changes.settle(self.store, self._registry.current))
+            if self._replacing is not None:
+                await self._in_thread(self._replacing.tidy)
             self._unsettled = False
             self._move()  # a plan made since the commit would compile its projection again at each read
         except Exception:
@@ -326,53 +353,128 @@ class OnlineStore(OnlineReader):
 
         FailedPreconditionError where there is no journal, InternalError where it cannot be written.
         """
-        return await self._finish(self._take_snapshot(*self._kept_files()))
+        return await self.finish(self._take_snapshot())
 
-    async def _take_snapshot(self, journal: Journal, snapshots: Snapshots) -> SnapshotTaken:
+    async def _take_snapshot(self) -> SnapshotTaken:
+        journal, snapshots, replacing = self._on_disk()
         async with self._snapshot_gate:
             await asyncio.to_thread(journal.begin_file)
             async with self._apply_gate:  # by one version of the definitions, everything up to one record was taken
                 base, definitions = journal.applied_to, self._registry.version
-            return await asyncio.to_thread(snapshots.take, base, definitions)
+            taken = await asyncio.to_thread(snapshots.take, base, definitions, lambda: replacing.needed_after(definitions))
+            await self._in_thread(replacing.tidy)
+            return taken
 
     @asynccontextmanager
     async def held_files(self) -> AsyncIterator[Held]:
         """The files from which the store comes again as it is now, while they are copied. Raises as ``take_snapshot`` does."""
-        holding = asyncio.ensure_future(self._hold_files(*self._kept_files()))
+        holding = self.begin(self._hold_files())
         try:
-            yield await self._finish(holding)
+            yield await asyncio.shield(holding)
         finally:
             await asyncio.wait((holding,))
             if holding.exception() is None:
                 await asyncio.to_thread(holding.result().release)
 
-    async def _hold_files(self, journal: Journal, snapshots: Snapshots) -> Held:
+    async def _hold_files(self) -> Held:
+        _, snapshots, replacing = self._on_disk()
         if snapshots.are_all:
-            await self._take_snapshot(journal, snapshots)
-        async with self._apply_gate:  # so that records and definitions are of one instant
-            return await asyncio.to_thread(snapshots.hold, self._registry.content)
+            await self._take_snapshot()
+        async with self._apply_gate:  # so that records, definitions and versions are of one instant
+            return await asyncio.to_thread(snapshots.hold, self._registry.content, replacing.needed_files)
 
-    def _kept_files(self) -> tuple[Journal, Snapshots]:
-        if self._journal is None or self._snapshots is None:
+    def _on_disk(self) -> tuple[Journal, Snapshots, Replacing]:
+        if self._journal is None or self._snapshots is None or self._replacing is None:
             raise FailedPreconditionError(
                 "the store keeps no journal, so that there is nothing on disk to take a snapshot or a backup of: open it by "
                 "`featurestore serve` or featurestore.open, which keep one"
             )
-        return self._journal, self._snapshots
+        return self._journal, self._snapshots, self._replacing
 
     def _begin_snapshot_if_due(self) -> None:
         if self._snapshots is not None and self._snapshots.is_due(self._memory_bytes_seen) and not self._snapshot_gate.locked():
-            task = asyncio.ensure_future(self._take_due_snapshot())
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            self.begin(self._take_due_snapshot())
 
     async def _take_due_snapshot(self) -> None:
         try:
-            await self._take_snapshot(*self._kept_files())
+            await self._take_snapshot()
         except UnavailableError:
             pass  # the store is being closed
         except FeatureStoreError as error:
             _log.error("snapshot failed", extra={"fields": {"reason": error.message}})
+
+    # ---------------------------------------------------------------------------------------------------- replacing all rows
+
+    async def stage(self, project: str, view: str, *, source: str, rows: int = 0) -> Staged:
+        """An empty table beside a view's own, which ``replace`` puts in its place; until then ``discard`` gives it up.
+
+        ``rows``: about how many it will have; 0: as many as the view has. Raises as ``Replacing.stage`` does.
+        """
+        replacing = self._replaces()
+
+        def call() -> Staged:
+            return replacing.stage(project, view, source=source, started_us=now_us(), rows=rows)
+
+        return await self.finish(self._changing(call))
+
+    async def stage_version(self, project: str, view: str, number: int | None) -> Staged:
+        """The same, filled with the rows of a version that was kept; None: of the latest. NotFoundError where there is none."""
+        return await self.finish(self._stage_version(self._replaces(), project, view, number))
+
+    async def _stage_version(self, replacing: Replacing, project: str, view: str, number: int | None) -> Staged:
+        version = replacing.kept(project, view, number)
+        source = f"version {version.number}" + (f" ({version.source})" if version.source else "")
+        staged = await self.stage(project, view, source=source, rows=version.rows)
+        try:
+            await self._in_thread(lambda: replacing.fill(staged, version))
+        except BaseException:
+            await self.discard(staged)
+            raise
+        return staged
+
+    async def replace(self, staged: Staged) -> tuple[Version, Version, bool]:
+        """Makes what is staged the rows of its view, at one instant for all who read; with what was written to it meanwhile.
+
+        Returns the version that serves now, the one before, and whether that one was kept. What is raised has changed nothing.
+        """
+        return await self.finish(self._replace(self._replaces(), staged))
+
+    async def _replace(self, replacing: Replacing, staged: Staged) -> tuple[Version, Version, bool]:
+        await self._in_thread(lambda: replacing.catch_up(staged))
+        await self._in_thread(lambda: replacing.write_down(staged))
+        for _ in range(CATCH_UPS_MAX):  # the fewer are left, the shorter writers wait
+            if await self._in_thread(lambda: replacing.catch_up(staged)) < CAUGHT_UP_RECORDS:
+                break
+        table = self.table(*staged.name)
+        async with self._apply_gate, self._gate(table):
+            current, before = await self._in_thread(lambda: replacing.swap(staged, now_us()))
+            self._move()
+        kept = False
+        try:
+            await self._in_thread(lambda: replacing.write_down_former(staged, before))
+            kept = await self._changing(lambda: replacing.keep(staged, before))
+        except (FeatureStoreError, OSError) as error:
+            _log.error("version not kept", extra={"fields": {"view": staged.plan.view, "reason": str(error)}})
+        await self.discard(staged)
+        fields = {"project": staged.plan.project, "view": staged.plan.view, "version": current.number, "rows": current.rows}
+        _log.info("replaced", extra={"fields": {**fields, "source": current.source}})
+        return current, before, kept
+
+    async def discard(self, staged: Staged) -> None:
+        """Gives up what is staged."""
+        replacing = self._replaces()
+        gate = self._gate(staged.plan.table)
+        await self.finish(self._in_turn(gate, lambda: replacing.discard(staged)))
+        self._gates.pop(id(staged.plan.table), None)
+
+    def _replaces(self) -> Replacing:
+        if self._replacing is None:
+            raise FailedPreconditionError("this store keeps no journal, so that its rows cannot be replaced as a whole")
+        return self._replacing
+
+    async def _changing(self, call: Callable[[], _Result]) -> _Result:
+        async with self._apply_gate:
+            return await self._in_thread(call)
 
     # -------------------------------------------------------------------------------------------------------- maintenance
 
@@ -381,7 +483,7 @@ class OnlineStore(OnlineReader):
         freed = 0
         for table in self.store.tables():
             step = self._in_turn(self._gate(table), lambda table=table: table.reclaim(now_us=now_us(), rows_max=rows_max))  # type: ignore[misc]
-            freed += await self._finish(step)
+            freed += await self.finish(step)
         return freed
 
     async def keep_up(self, rows_max: int) -> int:

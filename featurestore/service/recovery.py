@@ -2,7 +2,8 @@
 
     tables still mapped, and the mark says which records they hold     taken over; the records behind the mark are replayed
     a table whose owner died while he changed a row                    made anew: from the snapshot, and the records behind it
-    no tables (a reboot), or nothing known of them                     the same, all of them
+    a table with the rows of another version than the registry's       made anew: from that version on disk, and what is behind
+    no tables (a reboot), or nothing known of them                     made anew, all of them
 
 Replaying is right because it is done in order and can be repeated: the later event time wins, and of equal ones the later
 record, as when they came. And it is done under the definitions that hold now: a record is applied to a view that was the same
@@ -15,30 +16,31 @@ Invariant: the mark says nothing while a table is being filled from the beginnin
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from featurestore.durability import (
-    Entry,
     Fsync,
     Journal,
     JournalReader,
     Mark,
     Record,
-    Snapshot,
+    find_version,
     journal_bytes,
     journal_number,
     latest_snapshot,
     let_go,
 )
-from featurestore.errors import FeatureStoreError, InternalError
+from featurestore.errors import InternalError
 from featurestore.registry import Registry
 from featurestore.service import table_changes
 from featurestore.service.read_ahead import ReadAhead
-from featurestore.service.snapshots import EVERYTHING, Snapshots
+from featurestore.service.replacing import Replacing
+from featurestore.service.replayer import Apply, Replay, Replayer
+from featurestore.service.snapshots import EVERYTHING, Snapshots, SnapshotWriter, WriteTables
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import Store
 
@@ -49,11 +51,8 @@ AHEAD_MAX = 4
 """Records that are read and decoded while one is applied."""
 TOLD_EVERY_S = 5.0
 
-Apply = Callable[[], object]
-Replay = Callable[[Entry, WritePlan, frozenset[str]], Apply]
-"""Decodes an entry; what it gives back applies it to the plan's table, of its features only those."""
 Progress = Callable[[int, int], None]
-"""Called with how many bytes of snapshot and journal are applied, and how many there are."""
+"""Called with how many bytes of versions, snapshot and journal are applied, and how many there are."""
 
 
 class LoggedProgress:
@@ -76,13 +75,17 @@ class LoggedProgress:
 class Durability:
     """How writes are kept, and who can read what was kept."""
 
-    replay: Replay
-    snapshot_command: Sequence[str]
-    """What writes a snapshot, as a process of its own."""
+    make_replay: Callable[[], Replay]
     fsync: Fsync = "interval"
     fsync_interval_s: float = 1.0
+    snapshot_command: Sequence[str] = ()
+    """What writes a snapshot, as a process of its own."""
+    write_tables: WriteTables | None = None
+    """What that process does; without it no snapshots are taken."""
     snapshot_bytes_min: int = 256 << 20
     """A smaller journal is left as it is."""
+    versions_kept: int = 1
+    """Of the rows of a view that are replaced as a whole: how many earlier ones can be brought back."""
     progress: Callable[[], Progress] = LoggedProgress
     """Makes what is told how far a start is."""
 
@@ -97,6 +100,14 @@ class Recovered(NamedTuple):
     cut_bytes: int
     """Of a journal's end that was not whole."""
     seconds: float
+
+
+class _Whole(NamedTuple):
+    """A journal of which it is known how many records it has, and the views that are filled from it."""
+
+    directory: Path
+    records: int
+    names: set[tuple[str, str]]
 
 
 class Recovery:
@@ -131,14 +142,29 @@ class Recovery:
         for name in store.torn if self._number else ():  # without a journal the table is all that there is
             store.drop_table(*name)
         self._adopted = self._number == 0 and any(table.stats().rows for table in store.tables())
+        if self._number:
+            for table in store.tables():
+                name = table.view.project, table.view.view
+                if table.version != registry.versions(*name).current.number:  # its owner died in the middle of a swap
+                    store.drop_table(*name)
         held = {(table.view.project, table.view.view) for table in store.tables()}
         views = [(view.project, view.name) for view in registry.current.feature_views]
         self._anew = {name for name in views if name not in held}
-        self._after = {name: self._base if name in self._anew else self._marked or 0 for name in views}
+        covered = self._snapshot.definitions if self._snapshot is not None else 0
+        self._from_version = {name for name in self._anew if registry.versions(*name).since > covered}
+        self._after = {name: self._first_after(name, registry) for name in views}
         if self._anew:
             self._mark.forget()
         table_changes.prepare(store, registry.current)
         table_changes.settle(store, registry.current)
+        for name in self._anew:
+            store.table(*name).renumber(registry.versions(*name).current.number)
+
+    def _first_after(self, name: tuple[str, str], registry: Registry) -> int:
+        """Up to which record a view's rows do not come from the journal."""
+        if name not in self._anew:
+            return self._marked or 0
+        return registry.versions(*name).after if name in self._from_version else self._base
 
     def replay(self, store: Store, registry: Registry) -> None:
         """Applies what the tables do not hold, and makes the journal end where it is whole."""
@@ -162,13 +188,13 @@ class Recovery:
             raise InternalError(f"{path}: got {error.strerror}, expected a journal's file that can be read") from None
 
     def _replay(self, store: Store, registry: Registry) -> None:
-        self._plans = {name: WritePlan(*name, registry.current, store) for name in self._after}
+        plans = {name: WritePlan(*name, registry.current, store) for name in self._after}
+        replayer = Replayer(registry, self._durability.make_replay())
+        whole = self._whole(registry)
+        reader = JournalReader(self._directory, after := min(self._after.values(), default=self._marked or self._base))
+        done, total = 0, journal_bytes(self._directory, after) + sum(journal_bytes(each.directory, 0) for each in whole)
         progress = self._durability.progress()
-        after = min(self._after.values(), default=self._marked or self._base)
-        snapshot = self._snapshot if self._anew else None
-        done, total = 0, journal_bytes(self._directory, after) + (snapshot.bytes if snapshot is not None else 0)
-        reader = JournalReader(self._directory, after)
-        with ReadAhead(self._decoded(snapshot, reader, registry), AHEAD_MAX) as records:
+        with ReadAhead(self._decoded(whole, reader, plans, replayer), AHEAD_MAX) as records:
             for record, apply in records:
                 done += record.record_bytes
                 if apply is not None:
@@ -178,34 +204,39 @@ class Recovery:
         progress(total, total)
         self._end = reader.cut()
 
+    def _whole(self, registry: Registry) -> list[_Whole]:
+        """What tables are to be filled from before the journal."""
+        found = []
+        for name in self._from_version:
+            number = registry.versions(*name).current.number
+            files = find_version(self._directory, ".".join(name), number)
+            if files is None:
+                raise InternalError(
+                    f"{self._directory}: got no files of version {number} of view {name[1]!r}, expected its rows: put them back"
+                )
+            found.append(_Whole(files.directory, files.records, {name}))
+        if self._snapshot is not None and self._anew:
+            found.append(_Whole(self._snapshot.directory, self._snapshot.records, self._anew - self._from_version))
+        return found
+
     def _decoded(
-        self, snapshot: Snapshot | None, journal: JournalReader, registry: Registry
+        self,
+        whole: Sequence[_Whole],
+        journal: JournalReader,
+        plans: Mapping[tuple[str, str], WritePlan],
+        replayer: Replayer,
     ) -> Iterator[tuple[Record, Apply | None]]:
-        """The records of both, in order, and what applies each of them, where it is to be applied."""
-        if snapshot is not None:
-            reader = JournalReader(snapshot.directory)
+        """The records of all of them, in order, and what applies each that is to be applied."""
+        for directory, count, names in whole:
+            reader = JournalReader(directory)
             for record in reader:
-                is_wanted = (record.entry.project, record.entry.view) in self._anew
-                yield record, self._decode(snapshot.directory, record, registry) if is_wanted else None
-            reader.expect_end(snapshot.records)
+                name = record.entry.project, record.entry.view
+                yield record, replayer.decode(directory, record, plans[name]) if name in names else None
+            reader.expect_end(count)
         for record in journal:
-            is_wanted = record.sequence > self._after.get((record.entry.project, record.entry.view), record.sequence)
-            yield record, self._decode(self._directory, record, registry) if is_wanted else None
-
-    def _decode(self, directory: Path, record: Record, registry: Registry) -> Apply | None:
-        entry = record.entry
-        plan = self._plans[entry.project, entry.view]
-        features = registry.features_known(plan.project, plan.view, entry.definitions)
-        if features is None:
-            return None
-        with _told_of(directory, record):
-            apply = self._durability.replay(entry, plan, features)
-
-        def apply_told() -> None:
-            with _told_of(directory, record):
-                apply()
-
-        return apply_told
+            name = record.entry.project, record.entry.view
+            is_wanted = record.sequence > self._after.get(name, record.sequence)
+            yield record, replayer.decode(self._directory, record, plans[name]) if is_wanted else None
 
     def begin_journal(self) -> tuple[Journal, Recovered]:
         """The journal to go on with; from now on the mark moves with it."""
@@ -226,19 +257,20 @@ class Recovery:
             _log.info("recovered", extra={"fields": recovered._asdict()})
         return journal, recovered
 
-    def snapshots(self, journal: Journal, segments: Path) -> Snapshots:
-        """What takes the next ones."""
+    def writer(self, journal: Journal) -> SnapshotWriter | None:
+        """What writes tables down; None where nothing does."""
         durability = self._durability
-        return Snapshots(self._directory, segments, journal, durability.snapshot_command, durability.snapshot_bytes_min)
+        if durability.write_tables is None:
+            return None
+        return SnapshotWriter(durability.snapshot_command, durability.write_tables, journal.number)
 
+    def snapshots(self, journal: Journal, segments: Path, writer: SnapshotWriter) -> Snapshots:
+        """What takes the next ones."""
+        return Snapshots(self._directory, segments, journal, writer, self._durability.snapshot_bytes_min)
 
-@contextmanager
-def _told_of(directory: Path, record: Record) -> Iterator[None]:
-    """Says in a sentence which record cannot be applied."""
-    try:
-        yield
-    except FeatureStoreError as error:
-        raise type(error)(
-            f"{directory}: record {record.sequence}, a write to view {record.entry.view!r}, cannot be applied again: "
-            f"{error.message}"
-        ) from None
+    def replacing(self, journal: Journal, store: Store, registry: Registry, writer: SnapshotWriter) -> Replacing:
+        """What replaces the rows of whole views."""
+        replayer = Replayer(registry, self._durability.make_replay())
+        replacing = Replacing(self._directory, store, registry, journal, writer, replayer, self._durability.versions_kept)
+        replacing.tidy()
+        return replacing

@@ -11,14 +11,29 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from featurestore.durability import Held, Journal, begin_snapshot, finish_snapshot, hold_files, latest_snapshot
+from featurestore.durability import (
+    Held,
+    Journal,
+    Snapshot,
+    VersionFiles,
+    begin_snapshot,
+    finish_snapshot,
+    hold_files,
+    latest_snapshot,
+)
 from featurestore.errors import InternalError, UnavailableError
 
 _log = logging.getLogger(__name__)
+
+WriteTables = Callable[[Path, Path, int, int], int]
+"""Writes the tables in one directory into another one, for that journal, under that version of the definitions."""
+WRITTEN_HERE_BYTES = 4 << 20
+"""Of memory: such tables are written in some 20 ms, and a process takes ten times as long to start."""
+
 
 EVERYTHING = 1 << 62
 """More bytes than any journal has: of rows that no journal has, a snapshot is due at once."""
@@ -35,19 +50,66 @@ class SnapshotTaken(NamedTuple):
     seconds: float
 
 
+class SnapshotWriter:
+    """Has tables written down by a process of its own, which maps them. Safe to use from several threads.
+
+    ``write``: what such a process does, done here for a table that takes less time than a process needs to start.
+    """
+
+    def __init__(self, command: Sequence[str], write: WriteTables, journal: int) -> None:
+        self._command = command
+        self._write = write
+        self._journal = journal
+        self._processes: set[subprocess.Popen[str]] = set()
+        self.is_closed = False
+
+    def write(self, segments: Path, target: Path, definitions: int, *, memory_bytes: int | None = None) -> int:
+        """Writes the tables in ``segments``, as they are under that version of the definitions, into an empty directory.
+
+        ``memory_bytes``: what they take, if it is known. Returns in how many records. Blocks meanwhile. Raises InternalError
+        with the process's sentence.
+        """
+        if memory_bytes is not None and memory_bytes <= WRITTEN_HERE_BYTES:
+            return self._write(segments, target, self._journal, definitions)
+        with subprocess.Popen(  # noqa: S603  our own program
+            [*self._command, str(segments), str(target), str(self._journal), str(definitions)],
+            stdin=subprocess.PIPE,  # which ends with this process, and the other one with it
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # a Ctrl-C is for the server
+        ) as process:
+            self._processes.add(process)
+            if self.is_closed:  # while it was being started
+                process.kill()
+            assert process.stdout is not None
+            assert process.stderr is not None
+            out, errors = process.stdout.read(), process.stderr.read()
+        self._processes.discard(process)
+        if self.is_closed:
+            raise UnavailableError("the server is stopping, and ended what was being written down: try again when it is back")
+        if process.returncode:
+            raise InternalError(f"the tables could not be written down: {errors.strip()[-500:]}")
+        return int(out)
+
+    def close(self) -> None:
+        """Ends what is being written."""
+        self.is_closed = True
+        for process in [*self._processes]:
+            process.kill()
+
+
 class Snapshots:
     """Takes snapshots of one store, one at a time, and holds its files for a backup."""
 
-    def __init__(self, directory: Path, segments: Path, journal: Journal, command: Sequence[str], bytes_min: int) -> None:
+    def __init__(self, directory: Path, segments: Path, journal: Journal, writer: SnapshotWriter, bytes_min: int) -> None:
         self._directory = directory
         self._segments = segments
         self._journal = journal
-        self._command = command
+        self._writer = writer
         self._bytes_min = bytes_min
         self._bytes_wanted = bytes_min
-        self._process: subprocess.Popen[str] | None = None
-        self._closed = False
-        self._files = threading.Lock()  # held by whoever takes files away, or holds them
+        self._files = threading.Lock()  # held by whoever takes a snapshot's files away, or holds them
 
     @property
     def are_all(self) -> bool:
@@ -58,64 +120,47 @@ class Snapshots:
         """Whether the journal has grown to what the rows take."""
         return self._journal.bytes_since_snapshot > max(self._bytes_wanted, rows_bytes)
 
-    def take(self, base: int, definitions: int) -> SnapshotTaken:
+    def take(self, base: int, definitions: int, needed_after: Callable[[], int]) -> SnapshotTaken:
         """Writes one, of everything up to record ``base``, taken by that version of the definitions. Blocks meanwhile.
 
-        InternalError where that fails: the journal stays, and the next one is due when it has grown by as much again.
+        ``needed_after``: behind which record the journal is needed whatever is in the snapshot. InternalError where that
+        fails: the journal stays, and the next one is due when it has grown by as much again.
         """
         started = time.monotonic()
         latest = latest_snapshot(self._directory)
-        if latest is not None and latest.base == base and not self.are_all:
+        if latest is not None and (latest.base, latest.definitions) == (base, definitions) and not self.are_all:
             return SnapshotTaken(base, latest.records, latest.bytes, 0.0)  # nothing was written since
+        journal_bytes = self._journal.bytes_since_snapshot
+        self._bytes_wanted = journal_bytes + self._bytes_min
         try:
-            return self._take(base, definitions, started)
+            target = begin_snapshot(self._directory)
+            try:
+                records = self._writer.write(self._segments, target, definitions)
+                with self._files:
+                    snapshot = finish_snapshot(self._directory, target, base, records, definitions, needed_after())
+            finally:
+                shutil.rmtree(target, ignore_errors=True)  # where it has not become one
         except OSError as error:
             place = error.filename or self._directory
             raise InternalError(f"{place}: got {error.strerror}, expected to write a snapshot") from None
-
-    def _take(self, base: int, definitions: int, started: float) -> SnapshotTaken:
-        journal_bytes = self._journal.bytes_since_snapshot
-        self._bytes_wanted = journal_bytes + self._bytes_min
-        target = begin_snapshot(self._directory)
-        arguments = [str(self._segments), str(target), str(self._journal.number), str(definitions)]
-        with subprocess.Popen(  # noqa: S603  our own program
-            [*self._command, *arguments],
-            stdin=subprocess.PIPE,  # which ends with this process, and the other one with it
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # a Ctrl-C is for the server
-        ) as self._process:
-            if self._closed:  # while it was being started
-                self._process.kill()
-            assert self._process.stdout is not None
-            assert self._process.stderr is not None
-            out, errors = self._process.stdout.read(), self._process.stderr.read()
-        if self._process.returncode or self._closed:
-            shutil.rmtree(target, ignore_errors=True)
-            if self._closed:
-                raise UnavailableError("the server is stopping, and ended the snapshot: take one when it is back")
-            raise InternalError(f"{self._directory}: the snapshot was not written: {errors.strip()[-500:]}")
-        with self._files:
-            snapshot = finish_snapshot(self._directory, target, base, int(out))
         self._journal.forget_bytes(journal_bytes)
         self._bytes_wanted = self._bytes_min
         taken = SnapshotTaken(base, snapshot.records, snapshot.bytes, round(time.monotonic() - started, 3))
         _log.info("snapshot", extra={"fields": taken._asdict()})
         return taken
 
-    def hold(self, beside: Callable[[], Mapping[str, bytes]]) -> Held:
-        """The files from which the store comes again as it is now, held for a backup. ``beside``: other files' contents."""
+    def hold(
+        self, beside: Callable[[], Mapping[str, bytes]], versions: Callable[[Snapshot | None], Iterable[VersionFiles]]
+    ) -> Held:
+        """The files from which the store comes again as it is now, held for a backup.
+
+        ``beside``: other files' contents. ``versions``: those that are needed beside a snapshot.
+        """
         try:
             with self._files:
                 snapshot, position = latest_snapshot(self._directory), self._journal.position
-                return hold_files(self._directory, snapshot, self._journal.number, position, beside())
+                needed = versions(snapshot)
+                return hold_files(self._directory, snapshot, needed, self._journal.number, position, beside())
         except OSError as error:
             place = error.filename or self._directory
             raise InternalError(f"{place}: got {error.strerror}, expected to hold the files of a backup") from None
-
-    def close(self) -> None:
-        """Ends the one that is being written."""
-        self._closed = True
-        if self._process is not None:
-            self._process.kill()

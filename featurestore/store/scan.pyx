@@ -24,6 +24,9 @@ from featurestore_client.tables.segment cimport (
 cdef extern from "sched.h" nogil:
     int sched_yield()
 
+cdef extern from *:
+    int __builtin_ctz(unsigned int) nogil
+
 cdef enum:
     YIELDS_MAX = 1_000_000   # a writer that holds a row for so long has died, or was stopped
     NO_MEMORY = -1
@@ -122,6 +125,32 @@ def scan_rows(Snapshot snapshot not None, int shard, uint64_t first, uint64_t co
         free(keys.data)
     columns = split_keys(snapshot.layout.key_scalars, data, offsets[: found + 1])
     return columns, events[:found], deads[:found], 0 if number >= header.rows_used else number
+
+
+def count_nulls(Snapshot snapshot not None):
+    """How many live rows have each bit of the bitmap set, in a table that nobody writes to."""
+    cdef RowShape *shape = &snapshot.shape
+    cdef Shard *place
+    cdef SegmentHeader *header
+    cdef uint64_t number
+    cdef uint32_t word, bits
+    cdef const char *row
+    counts = np.zeros(32 * shape.bitmap_words, np.int64)
+    cdef int64_t[::1] count_of = counts
+    for shard in range(len(snapshot.segments)):
+        place = &snapshot.shards[shard]
+        header = <SegmentHeader *>place.base
+        with nogil:
+            for number in range(header.rows_used):
+                row = row_at(place.base, header, number)
+                if load_i64(row + ROW_WRITTEN) == ROW_FREE or load_u32(row + shape.bitmap_offset) & 1:
+                    continue
+                for word in range(shape.bitmap_words):
+                    bits = load_u32(row + shape.bitmap_offset + 4 * word)
+                    while bits:
+                        count_of[32 * word + __builtin_ctz(bits)] += 1
+                        bits &= bits - 1
+    return counts.tolist()
 
 
 def split_keys(scalars, bytes data, offsets):

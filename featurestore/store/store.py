@@ -6,6 +6,7 @@ process owns a directory at a time, by a file lock that goes with the process.
 
 import fcntl
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ GROUP_MAY_READ = 0o750
 """The mode of the directory of segments: who may enter it may map the tables. Nobody but the owner may write any of it."""
 _LOCK_MODE = 0o600  # else a reader could take the lock, and keep an owner from starting
 _DROPPED = "dropped-"
+_STAGED = "staged"
 
 
 class Store:
@@ -33,6 +35,7 @@ class Store:
         self._shards = shards
         self._delete_window_us = delete_window_us
         self._tables: dict[tuple[str, str], Table] = {}
+        self._staged: list[Table] = []
         self.torn: list[tuple[str, str]] = []
         """Tables whose owner died while he changed a row, which is lost with what it held before."""
 
@@ -72,8 +75,8 @@ class Store:
         segments.chmod(mode)
         store = cls(segments, lock, limits or Limits(), shards, delete_window_us)
         try:
-            for dropped in segments.glob(f"{_DROPPED}*"):
-                shutil.rmtree(dropped)
+            for left in (*segments.glob(f"{_DROPPED}*"), *segments.glob(_STAGED)):
+                shutil.rmtree(left)
             kept = keeps_tables is None or keeps_tables(segments)
             for control in sorted(segments.glob("*/control")):
                 if kept:
@@ -129,6 +132,34 @@ class Store:
         directory.rename(dropped)  # at one instant: half of a table is no table
         shutil.rmtree(dropped)
 
+    def stage_table(self, project: str, view: str) -> Table:
+        """An empty table beside the one of a view, whose place its rows may take (``Table.exchange``). Readers do not find it.
+
+        It lies in a directory of its own. Give it to ``discard_table``.
+        """
+        live = self.table(project, view)
+        parent = self.segments / _STAGED / secrets.token_hex(8)
+        try:
+            table = Table.create(
+                parent / f"{project}.{view}",
+                live.definition,
+                live.entity,
+                limits=self.limits,
+                shards=live.stats().shards,
+                delete_window_us=self._delete_window_us,
+            )
+        except BaseException:
+            shutil.rmtree(parent, ignore_errors=True)
+            raise
+        table._memory_of_all = self.memory_bytes
+        self._staged.append(table)
+        return table
+
+    def discard_table(self, staged: Table) -> None:
+        """Removes a table that was staged, and its rows."""
+        self._staged.remove(staged)
+        shutil.rmtree(staged.directory.parent)
+
     def table(self, project: str, view: str) -> Table:
         """The table of a view. Raises NotFoundError with the nearest names."""
         table = self._tables.get((project, view))
@@ -141,8 +172,8 @@ class Store:
         return [self._tables[name] for name in sorted(self._tables)]
 
     def memory_bytes(self) -> int:
-        """Memory of all tables together."""
-        return sum(table.stats().memory_bytes for table in self._tables.values())
+        """Memory of all tables together, those that are being filled among them."""
+        return sum(table.stats().memory_bytes for table in (*self._tables.values(), *self._staged))
 
     def close(self) -> None:
         """Leaves the tables in good order and gives the directory up. Safe to call twice."""
@@ -151,6 +182,8 @@ class Store:
         for table in self._tables.values():
             table.close()
         self._tables.clear()
+        self._staged.clear()
+        shutil.rmtree(self.segments / _STAGED, ignore_errors=True)
         os.close(self._lock)
         self._lock = -1
 

@@ -6,6 +6,7 @@ snapshot's segments are never changed in shape, only replaced in a new snapshot.
 """
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from featurestore_client.tables.columns import Column, Values, VarColumn
 from featurestore_client.tables.keys import KeyBatch, check_strings, key_batch
 from featurestore_client.tables.layout import RowLayout, Slot
-from featurestore_client.tables.segment import Control, Segment
+from featurestore_client.tables.segment import Arena, Control, Index, Segment
 from featurestore_client.tables.table import (
     ReadLimits,
     TableReader,
@@ -35,9 +36,11 @@ from featurestore.model import Entity, FeatureView
 from featurestore.store.memory import advise_huge, commit_ahead, create_arena, create_control, create_index, room
 from featurestore.store.rebuild import convert, reindex, size_of_live
 from featurestore.store.remover import delete_rows, reclaim_rows
+from featurestore.store.scan import count_nulls
 from featurestore.store.writer import Room, Source, count_new, write_rows
 
 NEVER_US = -(1 << 63)
+FIRST_VERSION = 1
 FIRST_ROWS = 1_024
 HEAP_HOLES_MIN_UNITS = 4_096
 INLINE_ROWS_MAX = 256
@@ -119,11 +122,14 @@ class Table(TableReader):
 
     definition: FeatureView
     entity: Entity
+    version: int
+    """Of its rows, which changes where they are all replaced; 1 for those that were never."""
 
     def __init__(self, directory: Path, control: Control, limits: Limits, delete_window_us: int) -> None:
         super().__init__(directory, control, limits.of_reads, follows=False)
         self._limits = limits
         self._document: dict[str, Any] = {}  # what the schema's file says
+        self.version = FIRST_VERSION
         self._write_lock = threading.Lock()
         self._delete_window_us = delete_window_us
         self._cursor = _Cursor()
@@ -187,11 +193,13 @@ class Table(TableReader):
             self._document = document
             self.definition = FeatureView.model_validate(document["definition"]["view"])
             self.entity = Entity.model_validate(document["definition"]["entity"])
+            self.version = document.get("version", FIRST_VERSION)
             self._retention_us = _microseconds(self.definition.retention)
 
     def _write_schema(self, schema_id: int, view: FeatureView, entity: Entity) -> dict[str, Any]:
         document = schema_document(schema_of(view, entity), _microseconds(view.ttl))
         document["definition"] = {"view": view.model_dump(mode="json"), "entity": entity.model_dump(mode="json")}
+        document["version"] = self.version
         path = schema_path(self._directory, schema_id)
         path.write_text(json.dumps(document))
         path.chmod(0o644)
@@ -364,14 +372,18 @@ class Table(TableReader):
         return dropped
 
     def _new_segment(self, shard: int, layout: RowLayout, rows: int, heap_units: int) -> Segment:
-        path = arena_path(self._directory, shard, self._arenas[shard] + 1)
-        Path(path).unlink(missing_ok=True)  # left by an owner that died before it could publish
+        path = self._arena_file(shard)
         arena = create_arena(path, layout, rows, heap_units)
         try:
             return Segment(arena, create_index(self._index_file(shard), max(FIRST_ROWS, rows + rows // 4)))
         except BaseException:
             Path(path).unlink()
             raise
+
+    def _arena_file(self, shard: int) -> str:
+        path = arena_path(self._directory, shard, self._arenas[shard] + 1)
+        Path(path).unlink(missing_ok=True)  # left by an owner that died before it could publish
+        return path
 
     def _index_file(self, shard: int) -> str:
         path = index_path(self._directory, shard, self._indexes[shard] + 1)
@@ -444,6 +456,38 @@ class Table(TableReader):
             else:
                 self._rebuild(range(len(self._arenas)), layout, (view, entity))
 
+    def renumber(self, version: int) -> None:
+        """Says of which version its rows are."""
+        with self._write_lock:
+            if version != self.version:
+                self.version = version
+                self._publish({}, schema=(self.definition, self.entity))
+
+    def exchange(self, other: "Table", version: int) -> None:
+        """Takes all rows of ``other``, a table of the same view and as many shards, and gives it its own.
+
+        Each reader of this table sees the other rows from one instant on. ``version`` is theirs. Nothing is copied: files
+        change their directory.
+        """
+        with self._write_lock, other._write_lock:
+            assert self._snapshot.layout == other._snapshot.layout
+            # Under a second name first: who looks for a file meanwhile, by what the control file still says, finds it.
+            incoming, outgoing = self._linked(other), other._linked(self)
+            other.version, self.version = self.version, version
+            self._publish(incoming, schema=(self.definition, self.entity))
+            other._publish(outgoing, schema=(other.definition, other.entity))
+
+    def _linked(self, other: "Table") -> dict[int, Segment]:
+        """The other table's segments, under names of this one's next generation."""
+        segments = {}
+        layout = self._snapshot.layout
+        for shard, segment in enumerate(other._snapshot.segments):
+            arena, index = self._arena_file(shard), self._index_file(shard)
+            os.link(segment.arena.path, arena)
+            os.link(segment.index.path, index)
+            segments[shard] = Segment(Arena.attach(arena, layout, True), Index.attach(index, True))
+        return segments
+
     # ------------------------------------------------------------------------------------------------------------- upkeep
 
     def reclaim(self, *, now_us: int, rows_max: int) -> int:
@@ -479,6 +523,12 @@ class Table(TableReader):
             return freed
         finally:
             self._write_lock.release()
+
+    def null_counts(self) -> dict[str, int]:
+        """How many rows have no value, by feature. Of a table that nobody writes to meanwhile."""
+        snapshot = self._current()
+        counts = count_nulls(snapshot)
+        return {slot.name: counts[slot.bit] for slot in snapshot.layout.slots}
 
     def gather_pages(self) -> bool:
         """One bounded step towards huge pages: asks for them behind the next shard that has grown since it was last asked for.

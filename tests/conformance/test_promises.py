@@ -1,7 +1,9 @@
 """What a feature store promises to whoever reads and writes it, whichever way the calls go."""
 
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +18,7 @@ from featurestore_client import (
     FeatureStoreError,
     InvalidArgumentError,
     NotFoundError,
+    ReplaceChecks,
     ResourceExhaustedError,
     ValueStatus,
     Violation,
@@ -369,6 +372,129 @@ def test_reads_go_on_while_the_schema_changes(store: Project, beside: Project):
         reader.join()
     assert not failures
     assert all(seen)
+
+
+# --------------------------------------------------------------------------------------------------- loads that replace
+
+
+def run_in_thread(call: Callable[[], None]) -> None:
+    """While this thread's event loop, if it has one, is in the middle of something."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(call).result()
+
+
+def test_a_replaced_view_has_the_new_rows_alone_and_rolls_back(store: Project) -> None:
+    store.apply({"entities": ENTITIES, "feature_views": [view_of("users", {"a": "int64", "s": "string"})]})
+    store.write("users", {"user": [1, 2], "a": [10, 20], "s": ["x", "y"]}, event_timestamps=NOW)
+    # An older event than the one that serves: a version stands on its own.
+    replaced = store.replace(
+        "users", {"user": [2, 3], "a": [21, 31], "s": ["new", None]}, source="nightly", checks=ReplaceChecks(rows_min=2)
+    )
+    assert store.get(["users:a", "users:s"], {"user": [1, 2, 3]}).to_dict() == {"a": [None, 21, 31], "s": [None, "new", None]}
+    assert (replaced.version.number, replaced.version.rows, replaced.version.source) == (2, 2, "nightly")
+    assert (replaced.former.number, replaced.former.rows, replaced.former_is_kept) == (1, 2, True)
+    described = store.describe_feature_view("users")
+    assert described["version"] == replaced.version._asdict()
+    assert described["kept"] == [replaced.former._asdict()]
+    back = store.rollback("users")
+    assert store.get(["users:a"], {"user": [1, 2, 3]}).to_dict() == {"a": [10, 20, None]}
+    assert (back.version.number, back.version.source, back.former.number) == (3, "version 1", 2)
+    with pytest.raises(NotFoundError, match="has not kept version 1 of its rows; those it has: 2"):
+        store.rollback("users", version=1)
+
+
+def test_a_load_that_fails_its_checks_replaces_nothing(store: Project) -> None:
+    store.apply({"entities": ENTITIES, "feature_views": [view_of("users", {"a": "int64", "b": "int64"})]})
+    users = [*range(100)]
+    store.write("users", {"user": users, "a": users, "b": users}, event_timestamps=NOW)
+    rows = {"user": [1, 2], "a": [1, None], "b": [1, 1]}
+    for checks, sentence in (
+        (ReplaceChecks(rows_min=3), "rows: got 2, expected at least 3"),
+        (ReplaceChecks(rows_max=1), "rows: got 2, expected at most 1"),
+        (ReplaceChecks(max_drop=0.5), "rows: got 2, 98.0% fewer than the 100 of now, expected at most 50.0%"),
+        (ReplaceChecks(max_null_fraction={"a": 0.2}), "a: got 50.0% nulls, expected at most 20.0%"),
+    ):
+        with pytest.raises(FailedPreconditionError, match=f"view 'users' was not replaced: {re.escape(sentence)}"):
+            store.replace("users", rows, checks=checks)
+    with pytest.raises(FailedPreconditionError, match=r"rows: got 0, 100\.0% fewer"):
+        store.replace("users", {"user": [], "a": [], "b": []})
+    with pytest.raises(InvalidArgumentError, match="max_null_fraction"):
+        store.replace("users", rows, checks=ReplaceChecks(max_null_fraction={"c": 0.2}))
+    with pytest.raises(InvalidArgumentError):
+        store.replace("users", {"user": [1], "a": ["text"]})
+    assert store.get(["users:a"], {"user": [1, 99]}).to_dict() == {"a": [1, 99]}
+    assert store.describe_feature_view("users")["version"]["number"] == 1
+
+
+def test_all_of_a_read_is_of_one_version_while_rows_are_replaced(store: Project, beside: Project) -> None:
+    store.apply({"entities": ENTITIES, "feature_views": [view_of("users", {"a": "int64", "s": "string"})]})
+    users = np.arange(3_000)
+    store.write("users", {"user": users, "a": users * 0, "s": ["0"] * len(users)}, event_timestamps=NOW)
+    asked = users[::30]
+    stop, seen, failures = threading.Event(), [0], []
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                batch = beside.get(["users:a", "users:s"], {"user": asked}).to_dict()
+                (version,) = set(batch["a"])  # of all rows the same
+                assert set(batch["s"]) == {str(version)}
+                assert version >= seen[-1]
+                seen.append(version)
+        except Exception as error:
+            failures.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for version in range(1, 4):
+            store.replace("users", {"user": users, "a": users * 0 + version, "s": [str(version)] * len(users)})
+            assert store.get(["users:a"], {"user": [7]}).to_dict() == {"a": [version]}
+    finally:
+        stop.set()
+        reader.join()
+    assert not failures
+
+
+def test_what_is_written_while_a_load_goes_on_is_in_the_new_rows(store: Project, beside: Project) -> None:
+    store.apply({"entities": ENTITIES, "feature_views": [view_of("users", {"a": "int64", "b": "int64"})]})
+    store.write("users", {"user": [1, 2, 3], "a": [1, 2, 3], "b": [1, 2, 3]}, event_timestamps=NOW)
+    later, latest = NOW + timedelta(seconds=1), NOW + timedelta(seconds=2)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"user": [1, 2, 3], "a": [10, 20, 30], "b": [10, 20, 30], "event_timestamp": [later] * 3}
+        run_in_thread(meanwhile)
+
+    def meanwhile() -> None:
+        beside.write("users", {"user": [1, 4], "b": [100, 400]}, event_timestamps=latest)  # only a column
+        beside.write("users", {"user": [3], "a": [5], "b": [5]}, event_timestamps=NOW)  # older than the load's row
+        beside.delete("users", {"user": [2]}, event_timestamps=latest)
+
+    store.replace("users", rows())
+    found = store.get(["users:a", "users:b"], {"user": [1, 2, 3, 4]}).to_dict()
+    assert found == {"a": [10, None, 30, None], "b": [100, None, 30, 400]}
+
+
+def test_a_view_that_is_being_replaced_keeps_its_schema_and_is_not_replaced_twice(store: Project, beside: Project) -> None:
+    definition = view_of("users", {"a": "int64"})
+    store.apply({"entities": ENTITIES, "feature_views": [definition, view_of("others", {"a": "int64"})]})
+    store.write("users", {"user": [1], "a": [1]}, event_timestamps=NOW)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"user": [1], "a": [2]}
+        run_in_thread(meanwhile)
+
+    def meanwhile() -> None:
+        with pytest.raises(FailedPreconditionError, match="view 'users' is being replaced, from nightly since 20"):
+            beside.apply({"feature_views": [view_of("users", {"a": "int64", "b": "int64"})]})
+        with pytest.raises(FailedPreconditionError, match="view 'users' is being replaced already, from nightly since 20"):
+            beside.replace("users", {"user": [1], "a": [3]})
+        beside.apply({"feature_views": [view_of("others", {"a": "int64", "b": "int64"})]})
+
+    store.replace("users", rows(), source="nightly")
+    assert store.get(["users:a"], {"user": [1]}).to_dict() == {"a": [2]}
+    store.apply({"feature_views": [view_of("users", {"a": "int64", "b": "int64"})]})
+    assert store.get(["users:a", "users:b"], {"user": [1]}).to_dict() == {"a": [2], "b": [None]}
 
 
 # ------------------------------------------------------------------------------------------------------------------ status

@@ -26,7 +26,7 @@ def note_syncs(path: Path) -> None:
 
     def noting(sync: Callable[[int], None]) -> Callable[[int], None]:
         def noted(handle: int) -> None:
-            name, size = Path(f"/proc/self/fd/{handle}").readlink().name, os.fstat(handle).st_size
+            name, size = Path(f"/proc/self/fd/{handle}").readlink(), os.fstat(handle).st_size
             sync(handle)
             os.write(notes, f"{name} {size}\n".encode())
 

@@ -8,7 +8,7 @@ two writes is seen.
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import featurestore_client
@@ -16,6 +16,7 @@ from featurestore_client.errors import FeatureStoreError
 
 ENTITY = {"name": "e", "join_keys": [{"name": "k", "type": "int64"}]}
 KEYS_OF_WRITER = 1_000_000
+REPLACERS_KEYS = range(-200, 0)
 ROWS_MAX = 60
 REACH_MAX = 700
 READ_ROWS = 5_000
@@ -61,9 +62,15 @@ class Writer:
         self.known: dict[int, State] = {}
         self._pending: tuple[list[int], Change] | None = None
         self.acknowledged = 0
+        self.between_calls = threading.Lock()
+        """Held by whoever needs to know that no call is in flight."""
 
     def step(self, client: featurestore_client.Client) -> None:
         """One call. What it raises leaves it pending."""
+        with self.between_calls:
+            self._step(client)
+
+    def _step(self, client: featurestore_client.Client) -> None:
         self._value += 1
         value = self._value
         self._reach = min(self._reach + 10, REACH_MAX)  # new keys, so that tables grow; then the journal outgrows them
@@ -101,6 +108,15 @@ class Writer:
         columns = {"k": keys, "b": [value] * len(keys), "b_text": [text_of(key, value) for key in keys]}
         client.write("v", columns, event_timestamps=FIRST_EVENT_US + value)
 
+    def rows(self) -> dict[str, list[Any]]:
+        """All that is known to be there, as columns of a load."""
+        event = FIRST_EVENT_US + self._value  # older than whatever is written from now on
+        found = [(key, state) for key, state in self.known.items() if state is not None]
+        a = [state.a for _, state in found]
+        b = [state.b for _, state in found]
+        keys = [key for key, _ in found]
+        return load_columns(keys, a, b, event)
+
     def check(self, client: featurestore_client.Client) -> None:
         """Holds every key against what it may be now, and takes what it is for known."""
         pending_keys, change = self._pending or ([], lambda state: state)
@@ -117,6 +133,61 @@ class Writer:
                 self.known[key] = found
         assert len(taken) < 2, f"of the call in flight, on keys {pending_keys}, a part was done"
         self._pending = None
+
+
+class Replacer:
+    """Replaces all rows by what the writers know, which changes nothing for them, however many they write meanwhile.
+
+    Keys of its own tell which version serves.
+    """
+
+    def __init__(self, writers: Sequence[Writer]) -> None:
+        self._writers = writers
+        self._version = 0
+        self._pending = 0
+        self.acknowledged = 0
+
+    def step(self, client: featurestore_client.Client) -> None:
+        """One load. What it raises leaves it pending."""
+        self._pending = self._version + 1
+        held = [writer for writer in self._writers if writer.between_calls.acquire()]
+        loads = [writer.rows() for writer in self._writers]
+
+        def rows() -> Iterator[dict[str, list[Any]]]:
+            while held:  # the load has begun: what is written from now on is not in it
+                held.pop().between_calls.release()
+            yield from (load for load in loads if load["k"])
+            yield load_columns(
+                [*REPLACERS_KEYS], [self._pending] * len(REPLACERS_KEYS), [None] * len(REPLACERS_KEYS), FIRST_EVENT_US
+            )
+
+        try:
+            client.replace("v", rows())
+        finally:
+            while held:
+                held.pop().between_calls.release()
+        self._version, self._pending = self._pending, 0
+        self.acknowledged += 1
+
+    def check(self, client: featurestore_client.Client) -> None:
+        """Which version serves: the one that was acknowledged last, or the one in flight; wholly."""
+        (found,) = {0 if state is None or state.a is None else state.a for state in read(client, [*REPLACERS_KEYS])}
+        assert found in {self._version, self._pending or self._version}, f"version {found}, expected {self._version}"
+        self._version, self._pending = found, 0
+
+
+def load_columns(keys: list[int], a: list[int | None], b: list[int | None], event_us: int) -> dict[str, list[Any]]:
+    """Rows of those two values each."""
+    return {
+        "k": keys,
+        "a": a,
+        "text": [None if value is None else text_of(key, value) for key, value in zip(keys, a, strict=True)],
+        "vector": [None if value is None else [float(value + i) for i in range(8)] for value in a],
+        "checksum": [None if value is None else value * 31 + key for key, value in zip(keys, a, strict=True)],
+        "b": b,
+        "b_text": [None if value is None else text_of(key, value) for key, value in zip(keys, b, strict=True)],
+        "event_timestamp": [event_us] * len(keys),
+    }
 
 
 def text_of(key: int, value: int) -> str:
@@ -149,7 +220,7 @@ def connect(url: str) -> featurestore_client.Client:
 class Round:
     """Writers at work on a server until it is killed, while its schema changes."""
 
-    def __init__(self, url: str, writers: list[Writer], *, alters: bool) -> None:
+    def __init__(self, url: str, writers: list[Writer], *, alters: bool = False, replacer: Replacer | None = None) -> None:
         self._url = url
         self._writers = writers
         self._enough = threading.Semaphore(0)
@@ -158,6 +229,8 @@ class Round:
         self._threads = [threading.Thread(target=self._work, args=(writer,)) for writer in writers]
         if alters:
             self._threads.append(threading.Thread(target=self._alter))
+        if replacer is not None:
+            self._threads.append(threading.Thread(target=lambda: self._until_killed(replacer.step)))
         for thread in self._threads:
             thread.start()
 

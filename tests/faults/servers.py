@@ -116,11 +116,14 @@ class Servers:
         self.lose_memory()
         synced: dict[str, int] = {}
         for line in self._synced.read_text().splitlines():
-            name, size = line.split()
-            synced[f"{name.partition('.')[0]}.journal"] = int(size)  # its head is synced before it has its name
+            name, _, bytes_ = line.rpartition(" ")
+            for suffix in (".new", ".next", ".journal"):  # its head is synced before it has its name
+                name = name.removesuffix(suffix)
+            synced[name] = int(bytes_)
         for file in journal_files(self.data / "journal"):
-            assert synced[file.path.name] <= file.path.stat().st_size
-            os.truncate(file.path, synced[file.path.name])
+            size = synced[str(file.path.with_suffix(""))]
+            assert size <= file.path.stat().st_size
+            os.truncate(file.path, size)
 
     def close(self) -> None:
         """Ends the host, and what it runs."""

@@ -2,10 +2,10 @@
 
     python -m tests.faults.torture --rounds 1000 --seed 7
 
-Each round: writers write, delete and make tables grow, in some of them the schema changes all the while; after a random number
-of acknowledged calls the server is killed. In some rounds the memory is lost too, or the power: then all that the journal had
-not synced is cut off (with ``--fsync always`` nothing may be missing; with the others only the process dies). In some the
-server is killed again while it recovers. A failure names its seed.
+Each round: writers write, delete and make tables grow; in some the schema changes all the while, in others all rows are
+replaced, again and again; after a random number of acknowledged calls the server is killed. In some rounds the memory is lost
+too, or the power: then all that the journal had not synced is cut off (with ``--fsync always`` nothing may be missing; with the
+others only the process dies). In some the server is killed again while it recovers. A failure names its seed.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults.oracle import Round, Writer, connect, definitions
+from tests.faults.oracle import Replacer, Round, Writer, connect, definitions
 from tests.faults.servers import Servers, servers
 
 WRITERS = 3
@@ -35,6 +35,7 @@ class Torture:
         self._rng = random.Random(seed)
         self._fsync = fsync
         self._writers = [Writer(number, random.Random(f"{seed} {number}")) for number in range(WRITERS)]
+        self._replacer = Replacer(self._writers)
         server.start(fsync=fsync, shards="1", **SNAPSHOTS)
         with connect(server.url) as client:
             client.apply(definitions(0))
@@ -43,7 +44,9 @@ class Torture:
     def round(self) -> None:
         """Work, kill, recover, check."""
         rng, server = self._rng, self._server
-        work = Round(server.url, self._writers, alters=rng.random() < 0.4)
+        kind = rng.random()
+        replacer = self._replacer if 0.4 <= kind < 0.7 else None  # not beside changes of the schema, which would be refused
+        work = Round(server.url, self._writers, alters=kind < 0.4, replacer=replacer)
         snapshots, long = self.snapshots, rng.random() < LONG_ROUNDS
         for _ in range(LONG_CALLS_MAX // CALLS_MAX if long else 0):
             if self.snapshots == snapshots:
@@ -65,6 +68,7 @@ class Torture:
         with connect(server.url) as client:
             for writer in self._writers:
                 writer.check(client)
+            self._replacer.check(client)
 
     @property
     def snapshots(self) -> int:
@@ -76,6 +80,11 @@ class Torture:
         """Calls that were acknowledged in all rounds."""
         return sum(writer.acknowledged for writer in self._writers)
 
+    @property
+    def replaced(self) -> int:
+        """How often all rows were replaced."""
+        return self._replacer.acknowledged
+
 
 def main() -> None:
     """The command."""
@@ -84,7 +93,7 @@ def main() -> None:
     parser.add_argument("--rounds-a-directory", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     given = parser.parse_args()
-    rounds = kills = acknowledged = snapshots = 0
+    rounds = kills = acknowledged = snapshots = replaced = 0
     while rounds < given.rounds:
         fsync = ("always", "interval", "never")[rounds // given.rounds_a_directory % 3]
         with tempfile.TemporaryDirectory(prefix="featurestore-torture-") as directory, servers(Path(directory)) as server:
@@ -98,9 +107,11 @@ def main() -> None:
                 print(f"round {rounds}, seed {seed}, fsync {fsync}:\n" + "".join(server.lines[-20:]), file=sys.stderr)
                 raise
             kills, acknowledged = kills + torture.kills, acknowledged + torture.acknowledged
-            snapshots += torture.snapshots
+            snapshots, replaced = snapshots + torture.snapshots, replaced + torture.replaced
         print(
-            f"{rounds} rounds, {kills} kills, {snapshots} snapshots, {acknowledged} acknowledged calls: all there", flush=True
+            f"{rounds} rounds, {kills} kills, {snapshots} snapshots, {replaced} loads that replaced all rows, "
+            f"{acknowledged} acknowledged calls: all there",
+            flush=True,
         )
 
 

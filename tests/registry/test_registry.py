@@ -8,7 +8,7 @@ import pytest
 
 from featurestore.errors import FailedPreconditionError, InternalError
 from featurestore.model import Entity, FeatureView, Field, JoinKey
-from featurestore.registry import Definitions, Registry, load
+from featurestore.registry import Definitions, Registry, Version, ViewVersions, load
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart" / "definitions.yaml"
 
@@ -111,8 +111,8 @@ def test_bytes_that_are_no_text_are_a_damaged_file(tmp_path: Path) -> None:
 
 
 def test_a_file_of_a_newer_featurestore_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    (tmp_path / "registry.json").write_text(json.dumps({"format": 3, "anything": "else"}))
-    with pytest.raises(FailedPreconditionError, match="got format 3, expected at most 2: a newer featurestore wrote it"):
+    (tmp_path / "registry.json").write_text(json.dumps({"format": 4, "anything": "else"}))
+    with pytest.raises(FailedPreconditionError, match="got format 4, expected at most 3: a newer featurestore wrote it"):
         Registry.open(tmp_path)
 
 
@@ -149,3 +149,41 @@ def test_a_file_of_format_1_is_read_as_one_without_history(tmp_path: Path) -> No
     path.write_text(json.dumps({**document, "births": {}}))
     with pytest.raises(InternalError, match="the births in it are not those of its views and features"):
         Registry.open(tmp_path)
+
+
+def test_versions_stay_with_their_view_and_go_with_it(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path)
+    registry.commit(registry.plan(Definitions(entities=(ENTITY,), feature_views=(view("v", "a"), view("w", "a"))), prune=False))
+    versions = ViewVersions(
+        current=Version(number=3, time_us=5, rows=7, source="x"), since=2, after=9, kept=(Version(number=2), Version(number=1))
+    )
+    registry.commit_versions("default", "v", versions)
+    assert registry.version == 2
+    registry.commit(registry.plan(Definitions(entities=(ENTITY,), feature_views=(view("v", "a", "b"),)), prune=True))
+    for known in (registry, Registry.open(tmp_path)):
+        assert known.versions("default", "v") == versions
+        assert known.versions("default", "w") == ViewVersions()
+        assert [*known.all_versions] == ["default.v"]
+    assert versions.next_number == 4
+    assert [versions.find(None), versions.find(1), versions.find(3)] == [versions.kept[0], versions.kept[1], None]
+    registry.commit(registry.plan(Definitions(entities=(ENTITY,)), prune=True))
+    registry.commit(registry.plan(Definitions(entities=(ENTITY,), feature_views=(view("v", "a"),)), prune=True))
+    assert Registry.open(tmp_path).versions("default", "v") == ViewVersions()
+
+
+def test_damaged_versions_are_named(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path)
+    registry.commit(registry.plan(Definitions(entities=(ENTITY,), feature_views=(view("v", "a"),)), prune=False))
+    path = tmp_path / "registry.json"
+    document = json.loads(path.read_text())
+    for versions, sentence in (
+        ([], "there are no versions in it"),
+        ({"default.v": {"current": {"number": 0}}}, r"its versions are damaged at current\.number: "),
+        ({"default.w": {}}, "there are versions in it of views that it does not have"),
+    ):
+        path.write_text(json.dumps({**document, "versions": versions}))
+        with pytest.raises(InternalError, match=sentence):
+            Registry.open(tmp_path)
+    # Before there were any.
+    path.write_text(json.dumps({**{name: each for name, each in document.items() if name != "versions"}, "format": 2}))
+    assert Registry.open(tmp_path).versions("default", "v") == ViewVersions()

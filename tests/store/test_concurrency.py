@@ -79,6 +79,11 @@ def test_reader_in_another_process_never_sees_a_torn_row(directory: Path) -> Non
                 table.reclaim(now_us=event, rows_max=2_000)
             if event % 150 == 0:
                 store.alter_table(view(event // 150 % 4), ENTITY)
+            if event % 170 == 0:
+                staged = store.stage_table("default", "v")
+                write(staged, np.arange(reach), event, rng)
+                table.exchange(staged, table.version + 1)
+                store.discard_table(staged)
             event += 1
         out, errors = watcher.communicate()
         assert watcher.returncode == 0, errors

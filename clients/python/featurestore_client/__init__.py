@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from featurestore_client.answers import FeatureBatch
 from featurestore_client.async_client import AsyncClient
 from featurestore_client.balancing import Balancing
-from featurestore_client.calls import DeleteCounts, WriteCounts
+from featurestore_client.calls import DeleteCounts, ReplaceChecks, Replaced, Version, WriteCounts
 from featurestore_client.client import TIMEOUT_S, Client
 from featurestore_client.definitions import ApplyResult, Change
 from featurestore_client.errors import (
@@ -55,12 +55,15 @@ __all__ = [
     "InvalidArgumentError",
     "NotFoundError",
     "PermissionDeniedError",
+    "ReplaceChecks",
+    "Replaced",
     "ResourceExhaustedError",
     "RetryPolicy",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
     "ValueStatus",
+    "Version",
     "Violation",
     "WriteCounts",
     "connect",

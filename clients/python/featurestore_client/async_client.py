@@ -6,13 +6,14 @@ same methods with the same arguments (tested).
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from featurestore_client import calls
 from featurestore_client.answers import FeatureBatch
 from featurestore_client.backups import BackupFile, BackupPart, backup_part, backup_request
-from featurestore_client.calls import Call, DeleteCounts, WriteCounts
-from featurestore_client.client import APPLY_TIMEOUT_S, INGEST_TIMEOUT_S, SNAPSHOT_TIMEOUT_S, TIMEOUT_S
+from featurestore_client.calls import Call, DeleteCounts, ReplaceChecks, Replaced, WriteCounts
+from featurestore_client.client import APPLY_TIMEOUT_S, INGEST_TIMEOUT_S, REPLACE_TIMEOUT_S, SNAPSHOT_TIMEOUT_S, TIMEOUT_S
 from featurestore_client.definitions import ApplyResult, Document
 from featurestore_client.errors import (
     DeadlineExceededError,
@@ -156,6 +157,41 @@ class AsyncClient:
             timestamp_column, resume_after, window, batch_rows, progress, checked_timeout(timeout_s), self._retry
         ).check()
         return await ingest_async(self._transport, await self.view_schema(view, project=project), data, options)
+
+    async def replace(
+        self,
+        view: str,
+        data: Any,
+        *,
+        source: str = "",
+        checks: ReplaceChecks | None = None,
+        timestamp_column: str | None = None,
+        window: int = WINDOW,
+        batch_rows: int | None = None,
+        progress: Callable[[IngestProgress], None] | None = None,
+        project: str = "default",
+        timeout_s: float = INGEST_TIMEOUT_S,
+    ) -> Replaced:
+        """Replaces all rows of a view by these, at one instant for whoever reads, or leaves it as it was."""
+        checks = checks or ReplaceChecks()
+        load = await self._run(calls.begin_replace(project, view, source, checks.rows_min or 0), timeout_s)
+        try:
+            options = IngestOptions(
+                timestamp_column, 0, window, batch_rows, progress, checked_timeout(timeout_s), self._retry, load
+            ).check()
+            await ingest_async(self._transport, await self.view_schema(view, project=project), data, options)
+            return await self._run(calls.commit_replace(load, checks), REPLACE_TIMEOUT_S)
+        except BaseException:
+            with suppress(FeatureStoreError):
+                await self._run(calls.abort_replace(load), timeout_s)
+            raise
+
+    async def rollback(
+        self, view: str, *, version: int | None = None, project: str = "default", timeout_s: float | None = None
+    ) -> Replaced:
+        """Brings back the rows that a view had before they were replaced."""
+        timeout_s = REPLACE_TIMEOUT_S if timeout_s is None else timeout_s
+        return await self._run(calls.rollback(project, view, version), timeout_s)
 
     # ---------------------------------------------------------------------------------------------------------- definitions
 

@@ -64,6 +64,89 @@ class DeleteCounts(NamedTuple):
     """Deletes older than the stored row: left it as it was."""
 
 
+class Version(NamedTuple):
+    """A version of all rows of a view."""
+
+    number: int
+    time_us: int
+    """When it began to serve, in microseconds since 1970 UTC; 0 for the first."""
+    rows: int
+    """It had then; of an earlier version: when it was replaced."""
+    source: str
+
+    @classmethod
+    def of(cls, version: wire.Version) -> "Version":
+        """Of the wire's message."""
+        return cls(version.number, version.time_us, version.rows, version.source)
+
+
+class Replaced(NamedTuple):
+    """Which version serves, and which one served before."""
+
+    version: Version
+    former: Version
+    former_is_kept: bool
+    """Whether ``rollback`` can bring it back."""
+
+
+class ReplaceChecks(NamedTuple):
+    """What a load must pass before it replaces the rows of a view. Fractions are from 0 to 1."""
+
+    rows_min: int | None = None
+    rows_max: int | None = None
+    max_null_fraction: float | Mapping[str, float] | None = None
+    """Of each feature, or by feature."""
+    max_drop: float | None = None
+    """By which fraction the number of rows may fall. Unless this is 1, a load without rows does not replace any."""
+
+
+def begin_replace(project: str, view: str, source: str, rows: int) -> Call[str]:
+    """BeginReplace: the name of the load."""
+    return Call(
+        SERVICE + "BeginReplace",
+        wire.BeginReplaceRequest(project=project, view=view, source=source, rows=rows).SerializeToString(),
+        lambda encoded: wire.BeginReplaceResponse.FromString(encoded).load,
+        repeatable=False,
+    )
+
+
+def commit_replace(load: str, checks: ReplaceChecks) -> Call[Replaced]:
+    """CommitReplace. Asked once more it answers the same."""
+    fractions = checks.max_null_fraction
+    request = wire.CommitReplaceRequest(
+        load=load,
+        rows_min=checks.rows_min,
+        rows_max=checks.rows_max,
+        max_null_fractions=fractions if isinstance(fractions, Mapping) else {} if fractions is None else {"": fractions},
+        max_drop=checks.max_drop,
+    )
+
+    def decode(encoded: bytes) -> Replaced:
+        return _replaced(wire.CommitReplaceResponse.FromString(encoded))
+
+    return Call(SERVICE + "CommitReplace", request.SerializeToString(), decode, repeatable=True)
+
+
+def abort_replace(load: str) -> Call[None]:
+    """AbortReplace."""
+    request = wire.AbortReplaceRequest(load=load).SerializeToString()
+    return Call(SERVICE + "AbortReplace", request, lambda encoded: None, repeatable=True)
+
+
+def rollback(project: str, view: str, version: int | None) -> Call[Replaced]:
+    """Rollback. A second try would roll back further."""
+    request = wire.RollbackRequest(project=project, view=view, version=version or 0).SerializeToString()
+
+    def decode(encoded: bytes) -> Replaced:
+        return _replaced(wire.RollbackResponse.FromString(encoded))
+
+    return Call(SERVICE + "Rollback", request, decode, repeatable=False)
+
+
+def _replaced(response: wire.CommitReplaceResponse | wire.RollbackResponse) -> Replaced:
+    return Replaced(Version.of(response.version), Version.of(response.former), response.former_is_kept)
+
+
 def write(view: ViewSchema, data: Any, event_timestamps: Any, timestamp_column: str | None) -> Call[WriteCounts]:
     """WriteFeatures. Without event times the server's clock is the time, and a second try would be a later write."""
     batch = write_batch(view, data, event_timestamps=event_timestamps, timestamp_column=timestamp_column)

@@ -6,12 +6,13 @@ answer. Invariant: thread-safe, and all that it remembers can be lost without an
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from featurestore_client import calls
 from featurestore_client.answers import FeatureBatch
 from featurestore_client.backups import BackupFile, BackupPart, backup_part, backup_request
-from featurestore_client.calls import Call, DeleteCounts, WriteCounts
+from featurestore_client.calls import Call, DeleteCounts, ReplaceChecks, Replaced, WriteCounts
 from featurestore_client.definitions import ApplyResult, Document
 from featurestore_client.errors import (
     DeadlineExceededError,
@@ -35,6 +36,8 @@ TIMEOUT_S = 10.0
 APPLY_TIMEOUT_S = 300.0
 """Of apply, which may rebuild tables."""
 INGEST_TIMEOUT_S = 60.0
+REPLACE_TIMEOUT_S = 3_600.0
+"""Of what makes other rows those of a view, which writes them to the disk first."""
 SNAPSHOT_TIMEOUT_S = 3_600.0
 """Of a snapshot, which writes all rows down."""
 
@@ -190,6 +193,52 @@ class Client:
             timestamp_column, resume_after, window, batch_rows, progress, checked_timeout(timeout_s), self._retry
         ).check()
         return ingest(self._transport, self.view_schema(view, project=project), data, options)
+
+    def replace(
+        self,
+        view: str,
+        data: Any,
+        *,
+        source: str = "",
+        checks: ReplaceChecks | None = None,
+        timestamp_column: str | None = None,
+        window: int = WINDOW,
+        batch_rows: int | None = None,
+        progress: Callable[[IngestProgress], None] | None = None,
+        project: str = "default",
+        timeout_s: float = INGEST_TIMEOUT_S,
+    ) -> Replaced:
+        """Replaces all rows of a view by these, at one instant for whoever reads, or leaves it as it was.
+
+        The rows are loaded as ``ingest`` does, beside those that serve; what is written to the view meanwhile is in the new
+        rows too. ``source`` is for people, who see it with the versions of the view. Raises FailedPreconditionError where one
+        of the ``checks`` fails, ResourceExhaustedError where the server has no memory for both.
+
+        >>> client.replace("carrier_stats", table, source="nightly", checks=ReplaceChecks(rows_min=1000, max_drop=0.2))
+        """
+        checks = checks or ReplaceChecks()
+        load = self._run(calls.begin_replace(project, view, source, checks.rows_min or 0), timeout_s)
+        try:
+            options = IngestOptions(
+                timestamp_column, 0, window, batch_rows, progress, checked_timeout(timeout_s), self._retry, load
+            ).check()
+            ingest(self._transport, self.view_schema(view, project=project), data, options)
+            return self._run(calls.commit_replace(load, checks), REPLACE_TIMEOUT_S)
+        except BaseException:
+            with suppress(FeatureStoreError):
+                self._run(calls.abort_replace(load), timeout_s)
+            raise
+
+    def rollback(
+        self, view: str, *, version: int | None = None, project: str = "default", timeout_s: float | None = None
+    ) -> Replaced:
+        """Brings back the rows that a view had before they were replaced: the latest version that is kept, or the one named.
+
+        They are as they were at that time: what was written since is not in them, but what is written from now on is. Raises
+        NotFoundError where that version is not kept.
+        """
+        timeout_s = REPLACE_TIMEOUT_S if timeout_s is None else timeout_s
+        return self._run(calls.rollback(project, view, version), timeout_s)
 
     # ---------------------------------------------------------------------------------------------------------- definitions
 

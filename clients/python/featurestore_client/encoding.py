@@ -167,9 +167,9 @@ def write_request(project: str, view: str, batch: WireBatch) -> bytes:
     return _joined(head, _WRITE_BATCH_TAG, batch)
 
 
-def ingest_request(project: str, view: str, sequence: int, batch: WireBatch) -> bytes:
+def ingest_request(project: str, view: str, sequence: int, batch: WireBatch, load: str = "") -> bytes:
     """An IngestFeaturesRequest that can stand anywhere in a stream."""
-    head = wire.IngestFeaturesRequest(project=project, view=view, sequence=sequence).SerializeToString()
+    head = wire.IngestFeaturesRequest(project=project, view=view, sequence=sequence, load=load).SerializeToString()
     return _joined(head, _INGEST_BATCH_TAG, batch)
 
 

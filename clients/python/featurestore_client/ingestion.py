@@ -59,6 +59,8 @@ class IngestOptions(NamedTuple):
     progress: Callable[[IngestProgress], None] | None
     timeout_s: float
     retry: RetryPolicy
+    load: str = ""
+    """For which load the rows are, where they replace others."""
 
     def check(self) -> "IngestOptions":
         """Itself, if its numbers make sense. Raises InvalidArgumentError."""
@@ -152,7 +154,7 @@ class _Window:
         if not self.unacknowledged:
             self._moved_s = time.monotonic()
         self._timed &= batch.timed
-        message = ingest_request(self._view.project, self._view.view, self._sequence, batch)
+        message = ingest_request(self._view.project, self._view.view, self._sequence, batch, self._options.load)
         self.unacknowledged.append((self._sequence, message))
         return message
 
@@ -198,6 +200,8 @@ class _Window:
 
     def explain(self, error: BaseException) -> BaseException:
         """The error, with the place from which to go on."""
+        if self._options.load:
+            return error  # nothing of it will be there
         sequence = self.acknowledged_sequence
         way_out = f"all batches up to sequence {sequence} are applied: ingest again with resume_after={sequence} to go on"
         if not isinstance(error, FeatureStoreError):

@@ -51,7 +51,7 @@ def test_an_api_key_is_asked_for(start: Callable[..., Any], connect: Any) -> Non
 def test_the_readme_prints_what_it_shows(start: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
     text = (Path(__file__).parent.parent / "README.md").read_text()
     blocks = re.findall(r"```(python|text)\n(.*?)```", text, re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["python", "text"] * 4
+    assert [kind for kind, _ in blocks] == ["python", "text"] * 5
     names: dict[str, Any] = {}
     address = start().address
     for (_, code), (_, shown) in zip(blocks[::2], blocks[1::2], strict=True):

@@ -124,7 +124,8 @@ class IngestFeaturesRequest(Message):
     sequence: int
     @property
     def batch(self) -> WriteBatch: ...
-    def __init__(self, *, project: str | None = ..., view: str | None = ..., sequence: int | None = ..., batch: WriteBatch | Mapping[str, Any] | None = ...) -> None: ...
+    load: str
+    def __init__(self, *, project: str | None = ..., view: str | None = ..., sequence: int | None = ..., batch: WriteBatch | Mapping[str, Any] | None = ..., load: str | None = ...) -> None: ...
 
 class IngestFeaturesResponse(Message):
     sequence: int
@@ -146,6 +147,63 @@ class DeleteFeaturesResponse(Message):
     absent: int
     older: int
     def __init__(self, *, deleted: int | None = ..., absent: int | None = ..., older: int | None = ...) -> None: ...
+
+class BeginReplaceRequest(Message):
+    project: str
+    view: str
+    source: str
+    rows: int
+    def __init__(self, *, project: str | None = ..., view: str | None = ..., source: str | None = ..., rows: int | None = ...) -> None: ...
+
+class BeginReplaceResponse(Message):
+    load: str
+    idle_s: float
+    def __init__(self, *, load: str | None = ..., idle_s: float | None = ...) -> None: ...
+
+class CommitReplaceRequest(Message):
+    load: str
+    rows_min: int
+    rows_max: int
+    @property
+    def max_null_fractions(self) -> MutableMapping[str, float]: ...
+    max_drop: float
+    def __init__(self, *, load: str | None = ..., rows_min: int | None = ..., rows_max: int | None = ..., max_null_fractions: Mapping[str, float] | None = ..., max_drop: float | None = ...) -> None: ...
+
+class CommitReplaceResponse(Message):
+    @property
+    def version(self) -> Version: ...
+    @property
+    def former(self) -> Version: ...
+    former_is_kept: bool
+    def __init__(self, *, version: Version | Mapping[str, Any] | None = ..., former: Version | Mapping[str, Any] | None = ..., former_is_kept: bool | None = ...) -> None: ...
+
+class AbortReplaceRequest(Message):
+    load: str
+    def __init__(self, *, load: str | None = ...) -> None: ...
+
+class AbortReplaceResponse(Message):
+    def __init__(self) -> None: ...
+
+class RollbackRequest(Message):
+    project: str
+    view: str
+    version: int
+    def __init__(self, *, project: str | None = ..., view: str | None = ..., version: int | None = ...) -> None: ...
+
+class RollbackResponse(Message):
+    @property
+    def version(self) -> Version: ...
+    @property
+    def former(self) -> Version: ...
+    former_is_kept: bool
+    def __init__(self, *, version: Version | Mapping[str, Any] | None = ..., former: Version | Mapping[str, Any] | None = ..., former_is_kept: bool | None = ...) -> None: ...
+
+class Version(Message):
+    number: int
+    time_us: int
+    rows: int
+    source: str
+    def __init__(self, *, number: int | None = ..., time_us: int | None = ..., rows: int | None = ..., source: str | None = ...) -> None: ...
 
 class Project(Message):
     name: str
@@ -339,7 +397,11 @@ class DescribeFeatureViewResponse(Message):
     def table(self) -> Table: ...
     @property
     def feature_services(self) -> RepeatedScalarFieldContainer[str]: ...
-    def __init__(self, *, feature_view: FeatureView | Mapping[str, Any] | None = ..., table: Table | Mapping[str, Any] | None = ..., feature_services: Iterable[str] | None = ...) -> None: ...
+    @property
+    def version(self) -> Version: ...
+    @property
+    def kept(self) -> RepeatedCompositeFieldContainer[Version]: ...
+    def __init__(self, *, feature_view: FeatureView | Mapping[str, Any] | None = ..., table: Table | Mapping[str, Any] | None = ..., feature_services: Iterable[str] | None = ..., version: Version | Mapping[str, Any] | None = ..., kept: Iterable[Version | Mapping[str, Any]] | None = ...) -> None: ...
 
 class DescribeFeatureServiceRequest(Message):
     project: str

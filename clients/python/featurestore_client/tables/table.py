@@ -80,6 +80,11 @@ class TableReader(SnapshotReader):
         self._arenas: list[int] = []
         self._indexes: list[int] = []
 
+    @property
+    def directory(self) -> Path:
+        """Where its files lie."""
+        return self._directory
+
     @classmethod
     def attach(cls, directory: Path, *, limits: ReadLimits | None = None) -> "TableReader":
         """Maps the table in ``directory`` read-only. Raises NotFoundError when there is none."""

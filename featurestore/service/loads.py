@@ -1,0 +1,201 @@
+"""Loads that replace: one client's turn at filling a table that is to take the place of a view's.
+
+A load has a name that only who began it knows. It lives while a stream fills it; where there has been none for a while, its
+client is gone, and what it has filled is given up. Invariant: a load that ends in any other way than by ``commit`` leaves the
+view as it was. Used on one event loop.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from featurestore.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from featurestore.registry import Version
+from featurestore.service.online_store import OnlineStore
+from featurestore.service.replacing import Staged
+from featurestore.service.write_plan import WritePlan
+
+_log = logging.getLogger(__name__)
+
+OUTCOMES_KEPT = 64
+"""Of loads that are over, for a client that asks once more because it did not get the answer."""
+
+
+class Replaced(NamedTuple):
+    """What became of a load."""
+
+    version: Version
+    """That serves now."""
+    former: Version
+    former_is_kept: bool
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What a load must pass before it replaces anything. Fractions are from 0 to 1."""
+
+    rows_min: int | None = None
+    rows_max: int | None = None
+    max_null_fractions: Mapping[str, float] = field(default_factory=dict)
+    """By feature; under an empty name for those that are not named."""
+    max_drop: float | None = None
+    """By which fraction the number of rows may fall. A load without any rows is refused unless this is 1."""
+
+
+class _Load:
+    def __init__(self, staged: Staged) -> None:
+        self.staged = staged
+        self.streams: set[object] = set()
+        self.heard_s = time.monotonic()
+        self.ending: asyncio.Future[Replaced] | None = None
+
+
+class Loads:
+    """The loads of one store."""
+
+    def __init__(self, service: OnlineStore) -> None:
+        self._service = service
+        self.idle_s = service.limits.replace_idle_s
+        self._loads: dict[str, _Load] = {}
+        self._outcomes: dict[str, Replaced] = {}
+
+    async def begin(self, project: str, view: str, *, source: str, rows: int) -> str:
+        """Begins a load. Returns its name. ``rows`` and what is raised: as ``OnlineStore.stage``."""
+        return await self._service.finish(self._begin(project, view, source, rows))
+
+    async def _begin(self, project: str, view: str, source: str, rows: int) -> str:
+        staged = await self._service.stage(project, view, source=source, rows=rows)
+        name = secrets.token_hex(16)
+        self._loads[name] = _Load(staged)
+        asyncio.get_running_loop().call_later(self.idle_s, self._look_after, name)
+        return name
+
+    def staged(self, name: str, stream: object) -> Staged:
+        """Where the rows of a load go that come in a stream; called for each message, from any thread, and then ``leave`` once.
+
+        NotFoundError where there is no such load, or none any more.
+        """
+        load = self._find(name)
+        if load.ending is not None:
+            raise FailedPreconditionError("the load is being committed: it takes no more rows")
+        load.streams.add(stream)
+        return load.staged
+
+    def leave(self, name: str, stream: object) -> None:
+        """A stream has ended."""
+        load = self._loads.get(name)
+        if load is not None:
+            load.streams.discard(stream)
+            load.heard_s = time.monotonic()
+
+    async def commit(self, name: str, checks: Checks) -> Replaced:
+        """Replaces the view's rows by those of the load. Asked once more, it answers the same.
+
+        FailedPreconditionError where a check fails; the load is still there then, and ends by ``abort`` or another try.
+        """
+        done = self._outcomes.get(name)
+        if done is not None:
+            return done
+        load = self._find(name)
+        _check_names(checks, load.staged.plan)
+        if load.ending is None:
+            load.ending = self._service.begin(self._commit(name, load, checks))
+        return await asyncio.shield(load.ending)
+
+    async def _commit(self, name: str, load: _Load, checks: Checks) -> Replaced:
+        try:
+            await self._service.beside_the_loop(lambda: self._check(load.staged, checks))
+            outcome = Replaced(*await self._service.replace(load.staged))
+        except BaseException:
+            load.ending, load.heard_s = None, time.monotonic()
+            raise
+        del self._loads[name]
+        self._outcomes[name] = outcome
+        while len(self._outcomes) > OUTCOMES_KEPT:
+            del self._outcomes[next(iter(self._outcomes))]
+        return outcome
+
+    async def abort(self, name: str) -> None:
+        """Gives a load up. Nothing happens where there is none of that name (any more)."""
+        load = self._loads.get(name)
+        if load is None:
+            return
+        if load.ending is not None:
+            raise FailedPreconditionError("the load is being committed: it cannot be given up any more")
+        del self._loads[name]
+        await self._service.discard(load.staged)
+
+    async def roll_back(self, project: str, view: str, number: int | None) -> Replaced:
+        """Brings an earlier version back, the latest one for None: a new one, with its rows. NotFoundError without it."""
+        return await self._service.finish(self._roll_back(project, view, number))
+
+    async def _roll_back(self, project: str, view: str, number: int | None) -> Replaced:
+        staged = await self._service.stage_version(project, view, number)
+        try:
+            return Replaced(*await self._service.replace(staged))
+        except BaseException:
+            await self._service.discard(staged)
+            raise
+
+    def _find(self, name: str) -> _Load:
+        load = self._loads.get(name)
+        if load is None:
+            raise NotFoundError(
+                f"there is no such load (any more): it was given up, had no stream for {self.idle_s:g} s, or the server was "
+                "started again; begin it again. The view's versions say whether it was committed before that"
+            )
+        return load
+
+    def _look_after(self, name: str) -> None:
+        load = self._loads.get(name)
+        if load is None:
+            return
+        left_s = load.heard_s + self.idle_s - time.monotonic()
+        if left_s > 0 or load.streams or load.ending is not None:
+            asyncio.get_running_loop().call_later(left_s if left_s > 0 else self.idle_s, self._look_after, name)
+            return
+        staged = load.staged
+        fields = {"view": staged.plan.view, "source": staged.source, "idle_s": self.idle_s}
+        _log.warning("load given up", extra={"fields": fields})
+        self._service.begin(self.abort(name))
+
+    def _check(self, staged: Staged, checks: Checks) -> None:
+        """Raises FailedPreconditionError with all checks that the load does not pass."""
+        table = staged.plan.table
+        rows, former = table.stats().rows, self._service.table(*staged.name).stats().rows
+        failed = []
+        if checks.rows_min is not None and rows < checks.rows_min:
+            failed.append(f"rows: got {rows}, expected at least {checks.rows_min}")
+        if checks.rows_max is not None and rows > checks.rows_max:
+            failed.append(f"rows: got {rows}, expected at most {checks.rows_max}")
+        max_drop = checks.max_drop
+        if max_drop is None and rows == 0:
+            max_drop = 0.0 if former else 1.0
+        if max_drop is not None and former and rows < former * (1 - max_drop):
+            fewer = 1 - rows / former
+            failed.append(f"rows: got {rows}, {fewer:.1%} fewer than the {former} of now, expected at most {max_drop:.1%}")
+        failed += _null_failures(table.null_counts(), rows, checks.max_null_fractions) if checks.max_null_fractions else []
+        if failed:
+            raise FailedPreconditionError(f"view {staged.plan.view!r} was not replaced: " + "; ".join(failed))
+
+
+def _check_names(checks: Checks, plan: WritePlan) -> None:
+    """Raises InvalidArgumentError where a check names a feature that the view does not have."""
+    for name in checks.max_null_fractions:
+        if name and name not in plan.features:
+            raise InvalidArgumentError.of(
+                "max_null_fraction", name, f"a feature of view {plan.view!r}: {', '.join(plan.features)}"
+            )
+
+
+def _null_failures(nulls: Mapping[str, int], rows: int, limits: Mapping[str, float]) -> list[str]:
+    failed = []
+    for name, count in nulls.items():
+        limit = limits.get(name, limits.get(""))
+        if limit is not None and count > rows * limit:
+            failed.append(f"{name}: got {count / rows:.1%} nulls, expected at most {limit:.1%}")
+    return failed
