@@ -18,6 +18,11 @@ from featurestore.durability import Journal, begin_snapshot, finish_snapshot
 _log = logging.getLogger(__name__)
 
 
+def disk_bytes_max(rows_bytes: int, snapshot_bytes: int, bytes_min: int) -> int:
+    """What may lie on disk: a journal that is as long as it may get, the snapshot before, and the one being written."""
+    return max(bytes_min, rows_bytes) + 2 * snapshot_bytes
+
+
 class Snapshots:
     """Takes snapshots of one store, one at a time."""
 
