@@ -20,6 +20,7 @@ _COMMANDS = {
     "ingest": "featurestore.cli.ingest:ingest",
     "serve": "featurestore.cli.serve:serve",
     "status": "featurestore.cli.status:status",
+    "doctor": "featurestore.cli.doctor:doctor",
     "size": "featurestore.cli.size:size",
     "config": "featurestore.cli.config:config",
 }

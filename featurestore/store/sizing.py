@@ -1,9 +1,9 @@
 """What a table takes, before there is one: by the functions that make and grow the real one.
 
 Rows are taken to spread evenly over the shards, as hashes do, and strings to be of one length. Growth goes in steps: an index
-is doubled when it is full, rows are committed a little ahead, and further ahead while large batches are loaded. So there are three
-figures: ``memory_bytes`` is where rows came in small batches, within a few percent (more where a row is little larger than its
-place in the index); the two beside it always hold.
+is doubled when it is full, rows are committed a little ahead, and further ahead while large batches are loaded. So there are
+three figures: ``memory_bytes`` is where rows came in small batches, within a few percent (more where a row is little larger
+than its place in the index); the two beside it always hold.
 """
 
 from collections.abc import Mapping
