@@ -27,6 +27,7 @@ cdef extern from "atomics.h" nogil:
     uint64_t atomic_load_acquire_u64(const void *at)
     void atomic_store_release_u64(void *at, uint64_t value)
     void atomic_fence_acquire()
+    void atomic_fence_release()
     void begin_change(void *seq)
     void end_change(void *seq)
     void prefetch_read(const void *at)
