@@ -12,6 +12,7 @@ from pathlib import Path
 from featurestore_client.tables.table import TableReader
 
 from featurestore.errors import FeatureStoreError, NotFoundError
+from featurestore.lock import FILE_NAME
 from featurestore.server.status import ProcessStatus, StatusBoard
 from featurestore.service.recovery import DIRECTORY_NAME
 from featurestore.settings import Settings
@@ -76,7 +77,9 @@ class Place:
     @cached_property
     def holder(self) -> int | None:
         """The process that has the directory; 0: one that cannot be seen from here; None: nobody has."""
-        return holder_of(self.segments / "LOCK", self.system("proc/locks"))
+        locks = self.system("proc/locks")
+        holders = (holder_of(place / FILE_NAME, locks) for place in (self.segments, self.directory))
+        return next((holder for holder in holders if holder is not None), None)
 
     @cached_property
     def processes(self) -> list[ProcessStatus]:
