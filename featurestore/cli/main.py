@@ -21,6 +21,8 @@ _COMMANDS = {
     "rollback": "featurestore.cli.versions:rollback",
     "serve": "featurestore.cli.serve:serve",
     "status": "featurestore.cli.status:status",
+    "doctor": "featurestore.cli.doctor:doctor",
+    "size": "featurestore.cli.size:size",
     "config": "featurestore.cli.config:config",
 }
 

@@ -3,7 +3,7 @@
 What ``write_decoding.py`` reads. Invariant: each row goes out as it was at one instant; rows in the order in which they lie.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from featurestore_client.tables.alignment import length_of
 from featurestore_client.tables.columns import Values, VarColumn
 from featurestore_client.tables.reader import RowBatch
 from featurestore_client.tables.table import TableReader
+from featurestore_client.types import ViewSchema
 
 from featurestore.durability import Kind, Message
 from featurestore.errors import ResourceExhaustedError
@@ -23,6 +24,12 @@ MESSAGE_BYTES = 1 << 20
 """About so many are in a message."""
 ROWS_MAX = 10_000
 NOT_FOUND = 2
+
+
+def row_bytes(view: ViewSchema, string_bytes: Mapping[str, float]) -> float:
+    """About what a row takes of the messages: its event time and values; ``string_bytes`` of each string, and where it ends."""
+    columns = [*view.join_keys.items(), *view.features.items()]
+    return 8 + sum(each.width_bytes or 4 + string_bytes[name] for name, each in columns)
 
 
 def messages_of(table: TableReader, now_us: int) -> Iterator[Message]:

@@ -10,6 +10,7 @@ away, because half a batch or half a schema change must not depend on a client's
 
 import asyncio
 import logging
+import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -25,6 +26,7 @@ from featurestore_client.tables.columns import Column, Values
 
 from featurestore.durability import Entry, Journal, Message
 from featurestore.errors import FailedPreconditionError, FeatureStoreError
+from featurestore.lock import hold
 from featurestore.registry import Definitions, Plan, Registry, Version, ViewVersions
 from featurestore.service import table_changes
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
@@ -58,9 +60,11 @@ class OnlineStore(OnlineReader):
         *,
         shares_memory: bool = True,
         recovery: Recovery | None = None,
+        lock: int | None = None,
     ) -> None:
         super().__init__(limits)
         self.store = store
+        self._lock = lock
         self._journal: Journal | None = None
         self._writer: SnapshotWriter | None = None
         self._snapshots: Snapshots | None = None
@@ -112,17 +116,19 @@ class OnlineStore(OnlineReader):
         ``mode``: of the directory of segments, which says who may map the tables. ``durability``: how writes outlive the
         tables' memory; without it they do not. FailedPreconditionError when another process holds the directory.
         """
-        recovery = Recovery(directory, durability) if durability is not None else None
-        store = Store.open(
-            directory,
-            segments=segments,
-            limits=store_limits or Limits(),
-            shards=shards,
-            delete_window_us=delete_window_us,
-            mode=mode,
-            keeps_tables=recovery.keeps_tables if recovery is not None else None,
-        )
+        lock = hold(directory)
+        store = None
         try:
+            recovery = Recovery(directory, durability) if durability is not None else None
+            store = Store.open(
+                directory,
+                segments=segments,
+                limits=store_limits or Limits(),
+                shards=shards,
+                delete_window_us=delete_window_us,
+                mode=mode,
+                keeps_tables=recovery.keeps_tables if recovery is not None else None,
+            )
             registry = Registry.open(directory)
             if recovery is not None:
                 recovery.follow_definitions(store, registry)
@@ -130,9 +136,11 @@ class OnlineStore(OnlineReader):
             else:
                 table_changes.prepare(store, registry.current)
                 table_changes.settle(store, registry.current)
-            return cls(registry, store, limits, shares_memory=shares_memory, recovery=recovery)
+            return cls(registry, store, limits, shares_memory=shares_memory, recovery=recovery, lock=lock)
         except BaseException:
-            store.close()
+            if store is not None:
+                store.close()
+            os.close(lock)
             raise
 
     @property
@@ -158,6 +166,9 @@ class OnlineStore(OnlineReader):
             self._journal.close()
         self.catalog.close()
         self.store.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     # ------------------------------------------------------------------------------------------------------------ reading
 

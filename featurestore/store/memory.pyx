@@ -15,7 +15,8 @@ from posix.unistd cimport pwrite
 
 from featurestore_client.tables.segment cimport (
     ARENA_MAGIC, COMMIT_SHARE, CONTROL_MAGIC, ENTRY_FIRST_ROW, HEADER_BYTES, HUGE_PAGE, INDEX_MAGIC, LINE_ENTRIES, SEGMENT_FORMAT,
-    UNIT_BYTES, Arena, Control, ControlHeader, Index, IndexHeader, Segment, SegmentHeader, map_file, page_up, rows_room,
+    UNIT_BYTES, Arena, Control, ControlHeader, Index, IndexHeader, Segment, SegmentHeader, block_units, index_rows_max, map_file,
+    page_up, rows_room,
 )
 
 cdef extern from "sys/mman.h" nogil:
@@ -84,13 +85,39 @@ cdef char *create_file(str path, uint64_t length, uint64_t committed) except NUL
     return base
 
 
+cpdef uint64_t index_capacity(uint64_t rows) noexcept:
+    """Entries of an index that is made with room for so many rows."""
+    return (rows * 5 // 4 // LINE_ENTRIES + 3) * LINE_ENTRIES
+
+
+def index_rows(uint64_t capacity):
+    """Rows that so many entries are enough for."""
+    return index_rows_max(capacity)
+
+
+cpdef uint64_t index_bytes(uint64_t capacity) noexcept:
+    """Memory of an index of so many entries."""
+    return page_up(sizeof(IndexHeader) + capacity * 8)
+
+
+cpdef uint64_t committed_bytes(uint64_t wanted) noexcept:
+    """Memory behind a region once so many bytes of it were wanted: a little is committed ahead. 0 where none were."""
+    cdef uint64_t step = min(max(wanted // COMMIT_SHARE, COMMIT_STEP_MIN), COMMIT_STEP_MAX)
+    return page_up(wanted + step) if wanted else 0
+
+
+def heap_bytes(uint64_t string_bytes):
+    """What the strings of one row, so many bytes together, take of the heap."""
+    return block_units(string_bytes) * UNIT_BYTES
+
+
 def create_index(str path, uint64_t rows):
     """A new, empty index with room for so many rows. Raises ResourceExhaustedError when there is no memory for it."""
     cdef Index index = Index.__new__(Index)
-    cdef uint64_t capacity = (rows * 5 // 4 // LINE_ENTRIES + 3) * LINE_ENTRIES
+    cdef uint64_t capacity = index_capacity(rows)
     if capacity >= (1 << 32):
         raise ResourceExhaustedError(f"{path} would index {rows} rows, over what it can count: open the store with more shards")
-    index.mapped_bytes = page_up(sizeof(IndexHeader) + capacity * 8)
+    index.mapped_bytes = index_bytes(capacity)
     index.header = <IndexHeader *>create_file(path, index.mapped_bytes, index.mapped_bytes)
     index.path = path
     index.header.magic = INDEX_MAGIC
@@ -151,11 +178,10 @@ cdef int commit_heap(Arena arena, uint64_t units) except -1:
     )
 
 cdef int grow(Arena arena, uint64_t offset, uint64_t *committed, uint64_t wanted, uint64_t capacity) except -1:
-    cdef uint64_t step, target
+    cdef uint64_t target
     if wanted <= committed[0]:
         return 0
-    step = min(max(wanted // COMMIT_SHARE, COMMIT_STEP_MIN), COMMIT_STEP_MAX)
-    target = min(page_up(wanted + step), capacity)
+    target = min(committed_bytes(wanted), capacity)
     assert wanted <= target, "the region was sized for its rows"
     fd = os.open(arena.path, os.O_RDWR | os.O_CLOEXEC)
     try:

@@ -4,14 +4,14 @@ Which views there should be is the registry's to say; the store keeps a table fo
 process owns a directory at a time, by a file lock that goes with the process.
 """
 
-import fcntl
 import os
 import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from featurestore.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
+from featurestore.errors import AlreadyExistsError, NotFoundError
+from featurestore.lock import hold
 from featurestore.model import Entity, FeatureView
 from featurestore.store.table import Limits, Table
 
@@ -19,7 +19,6 @@ DELETE_WINDOW_US = 86_400_000_000
 SHARDS = 16
 GROUP_MAY_READ = 0o750
 """The mode of the directory of segments: who may enter it may map the tables. Nobody but the owner may write any of it."""
-_LOCK_MODE = 0o600  # else a reader could take the lock, and keep an owner from starting
 _DROPPED = "dropped-"
 _STAGED = "staged"
 
@@ -60,18 +59,7 @@ class Store:
         """
         segments = segments or directory / "segments"
         segments.mkdir(parents=True, exist_ok=True)
-        lock = os.open(segments / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _LOCK_MODE)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "another process"
-            os.close(lock)
-            raise FailedPreconditionError(
-                f"{segments} is held by process {holder}: stop it, or work through it with --server"
-            ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        os.fchmod(lock, _LOCK_MODE)
+        lock = hold(segments)
         segments.chmod(mode)
         store = cls(segments, lock, limits or Limits(), shards, delete_window_us)
         try:

@@ -101,6 +101,11 @@ def schema_of(view: FeatureView, entity: Entity) -> ViewSchema:
     )
 
 
+def grown_rows(indexed: int, needed: int) -> int:
+    """How many rows the next index of a shard is made for, when one of so many has no room for what is needed."""
+    return max(2 * indexed, needed + needed // 4, FIRST_ROWS)
+
+
 def _nothing() -> None:
     pass
 
@@ -352,8 +357,7 @@ class Table(TableReader):
                     grown[shard] = self._new_segment(shard, layout, live + dead + rows, size_of_live(old, layout)[1] + units)
                     convert(old, layout, grown[shard], layout)
                 else:
-                    needed = live + dead + rows
-                    index = create_index(self._index_file(shard), max(2 * (live + dead), needed + needed // 4, FIRST_ROWS))
+                    index = create_index(self._index_file(shard), grown_rows(live + dead, live + dead + rows))
                     grown[shard] = Segment(old.arena, index)
                     reindex(old, index)
         self._publish(grown)

@@ -197,6 +197,11 @@ cdef int measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint dele
     return 0
 
 
+cpdef uint64_t ahead_bytes(uint64_t used) noexcept nogil:
+    """What is committed ahead of a shard's rows at most, while a load writes: it uses so many bytes of them."""
+    return page_up(max(used // COMMIT_SHARE, AHEAD_BYTES_MAX))
+
+
 cdef struct Ahead:             # memory to commit in one shard; the last of several has no path
     const char *path
     SegmentHeader *header
@@ -327,7 +332,7 @@ cdef class Room:
                 self.paths.append(os.fsencode((<Segment>snapshot.segments[shard]).arena.path))
                 ahead.path = PyBytes_AS_STRING(self.paths[-1])
                 ahead.header = header
-                ahead.length = min(wanted - header.rows_committed_bytes, page_up(max(used // COMMIT_SHARE, AHEAD_BYTES_MAX)))
+                ahead.length = min(wanted - header.rows_committed_bytes, ahead_bytes(used))
                 ahead += 1
         return 0
 

@@ -184,6 +184,7 @@ cdef class Control:
         """
         cdef uint64_t epoch = self.header.epoch + 1
         cdef TableSet *following = &self.header.sets[epoch & 1]
+        atomic_fence_release()  # a reader that sees any of what follows sees that its set is no longer the one that counts
         following.schema_id = schema_id
         for shard, (arena, index) in enumerate(zip(arenas, indexes, strict=True)):
             following.arenas[shard] = arena
@@ -197,7 +198,7 @@ cdef class Control:
         schema_id = found.schema_id
         arenas = [found.arenas[shard] for shard in range(self.header.shards)]
         indexes = [found.indexes[shard] for shard in range(self.header.shards)]
-        atomic_fence_acquire()
+        atomic_fence_acquire()  # pairs with the release fence of publish
         if atomic_load_acquire_u64(&self.header.epoch) != epoch:
             return None  # the set may have been in the making again
         return epoch, schema_id, arenas, indexes
