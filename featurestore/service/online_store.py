@@ -115,12 +115,13 @@ class OnlineStore(OnlineReader):
         )
         try:
             registry = Registry.open(directory)
-            if recovery is not None:
-                recovery.follow_definitions(store, registry)
-                recovery.replay(store, registry)
-            else:
-                table_changes.prepare(store, registry.current)
-                table_changes.settle(store, registry.current)
+            with store.unlimited():
+                if recovery is not None:
+                    recovery.follow_definitions(store, registry)
+                    recovery.replay(store, registry)
+                else:
+                    table_changes.prepare(store, registry.current)
+                    table_changes.settle(store, registry.current)
             return cls(registry, store, limits, shares_memory=shares_memory, recovery=recovery)
         except BaseException:
             store.close()
@@ -343,7 +344,7 @@ class OnlineStore(OnlineReader):
 
     async def _gather_pages(self) -> None:
         # Not while a load is under way: it needs the processor, and its pages will be more.
-        memory_bytes = await self._in_thread(self.store.memory_bytes)
+        memory_bytes = self.store.memory.used
         if memory_bytes == self._memory_bytes_seen:
             for table in self.store.tables():
                 if await self._in_turn(self._gate(table), table.gather_pages):
