@@ -17,6 +17,7 @@ from featurestore_client.grpc_framing import frame
 from featurestore_client.http2 import NEVER, Headers, Session
 
 from bench.histogram import Histogram
+from bench.load.client import Timer
 
 STREAMS_MAX = 200
 """Of one connection; a server takes 256. Requests beyond that wait here, and their wait counts."""
@@ -91,6 +92,8 @@ class SessionsClient:
         self._by_file = {each.socket.fileno(): each for each in self._connections}
         for file in self._by_file:
             self._poll.register(file, select.POLLIN)
+        self._timer = Timer()
+        self._poll.register(self._timer.descriptor, select.POLLIN)
         gc.collect()
         gc.freeze()
 
@@ -145,9 +148,10 @@ class SessionsClient:
                     late.append(now - due)
             for connection in touched:
                 connection.flush()
-            wait_ns = (arrivals[0] if arrivals and in_flight < room else ends) - time.monotonic_ns()
-            # Looks on where the next request is due sooner than a sleep would end.
-            for file, _ in self._poll.poll(wait_ns // 1_000_000 if wait_ns > 2_000_000 else 0):
+            self._timer.set(arrivals[0] if arrivals and in_flight < room else ends)
+            for file, _ in self._poll.poll():
+                if file == self._timer.descriptor:
+                    continue  # setting it again clears it
                 connection = self._by_file[file]
                 events = connection.session.receive(connection.socket.recv(1 << 20))
                 now = time.monotonic_ns()
@@ -173,6 +177,7 @@ class SessionsClient:
 
     def close(self) -> None:
         """Ends the connections."""
+        self._timer.close()
         for each in self._connections:
             each.socket.close()
 

@@ -50,6 +50,22 @@ _NUMBERS = {name: str(number).encode() for number, name in enumerate(STATUS_NAME
 
 OK_HEAD = Headers(_HEAD)
 OK_TRAILERS = Headers([(b"grpc-status", b"0")])
+RETRY_AFTER_MS = 100
+OVERLOADED = Headers(
+    [
+        *_HEAD,
+        (b"grpc-status", _NUMBERS["RESOURCE_EXHAUSTED"]),
+        (
+            b"grpc-message",
+            encode_message(
+                "the server is overloaded: more calls come than it can answer, and this one was not begun; try again in "
+                f"{RETRY_AFTER_MS / 1_000:g} s, or elsewhere"
+            ),
+        ),
+        (b"grpc-retry-pushback-ms", str(RETRY_AFTER_MS).encode()),  # as gRPC's retries have it
+    ]
+)
+"""The answer to a call that ``admission`` does not take up: made once, and a few bytes once the peer has seen it."""
 
 
 class RefusedError(Exception):
@@ -63,12 +79,13 @@ class RefusedError(Exception):
 class RequestHead:
     """What a header block asks for."""
 
-    __slots__ = ("accepts_gzip", "encoding", "inline", "metadata", "method", "refusal")
+    __slots__ = ("accepts_gzip", "encoding", "inline", "metadata", "method", "refusal", "sheds")
 
     def __init__(self, block: bytes, methods: Mapping[str, Method], header_bytes_max: int) -> None:
         self.method: Method | None = None
         self.inline: UnaryHandler | None = None
         self.refusal: Headers | None = None
+        self.sheds = False
         self.encoding = "identity"
         self.accepts_gzip = False
         self.metadata: Mapping[str, str | bytes] = {}
@@ -104,8 +121,10 @@ class RequestHead:
         self.accepts_gzip = "gzip" in [each.strip() for each in fields.get("grpc-accept-encoding", "").split(",")]
         self.metadata = joined(metadata_of(pairs))
         self.method = method
-        if isinstance(method, UnaryMethod) and method.inline:
-            self.inline = method.handler
+        if isinstance(method, UnaryMethod):
+            self.sheds = method.sheds
+            if method.inline:
+                self.inline = method.handler
 
 
 class RequestHeads:

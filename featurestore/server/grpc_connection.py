@@ -18,8 +18,10 @@ from featurestore_client.busy_polling import BusyPolling
 from featurestore_client.grpc_framing import FramingError
 from featurestore_client.http2 import ENHANCE_YOUR_CALM, NEVER, NO_ERROR, REFUSED_STREAM, ProtocolError, Session, StreamEvent
 
+from featurestore.server.admission import Admission
 from featurestore.server.context import CallContext
 from featurestore.server.grpc_calls import (
+    OVERLOADED,
     Call,
     RequestHead,
     RequestHeads,
@@ -127,6 +129,7 @@ class GrpcConnection(asyncio.Protocol):
         heads: RequestHeads,
         limits: ConnectionLimits,
         connections: Connections,
+        admission: Admission,
         polling: BusyPolling,
         closed: Callable[[], None],
     ) -> None:
@@ -144,6 +147,7 @@ class GrpcConnection(asyncio.Protocol):
         self._heads = heads
         self._limits = limits
         self._connections = connections
+        self._admission = admission
         self._polling = polling
         self._closed = closed
         self._held_bytes = 0  # of requests
@@ -171,7 +175,13 @@ class GrpcConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=TAKE_BYTES)
         self.peer = _peer_of(transport)
         self._inline = InlineCalls(
-            self.session, self._heads, self._connections, self.peer, self.message_bytes_max, self._settle
+            self.session,
+            self._heads,
+            self._connections,
+            self._admission,
+            self.peer,
+            self.message_bytes_max,
+            self._settle,
         )
         secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if secured is not None and secured.selected_alpn_protocol() != "h2":
@@ -225,6 +235,9 @@ class GrpcConnection(asyncio.Protocol):
             return
         if self._is_refusing or self.session.unsent_bytes > self._connections.unsent_bytes_max:
             self.session.reset(event.stream_id, REFUSED_STREAM)
+            return
+        if head.sheds and not self._admission.takes_up():
+            self.session.respond(event.stream_id, OVERLOADED, b"", None)
             return
         try:
             deadline = None if event.apart is None else time.monotonic() + self._heads.timeout_s(event.apart)
