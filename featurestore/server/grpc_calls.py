@@ -38,6 +38,9 @@ HEAD_BYTES_MAX = 2 << 10
 MESSAGE_OVERHEAD_BYTES = 150
 """What it takes to keep a message beside its bytes: the empty ones of a stream count too."""
 
+STREAM_TAKEN_MAX = 2
+"""Messages that a handler may be at: one is decoded while the one before it is written. They count as held."""
+
 STREAM_UNSENT_BYTES_MAX = 256 << 10
 """Answers of a stream that wait for the peer before the handler is made to wait."""
 
@@ -170,6 +173,9 @@ class Carrier(Protocol):
 
     def hold(self, count: int) -> bool:
         """Counts so many bytes more of requests that are kept; False: that is too much."""
+
+    def may_owe(self, count: int) -> bool:
+        """Whether an answer of so many bytes may wait for the peer to take it."""
 
     def forget(self, stream_id: int) -> None:
         """The call has ended."""
@@ -345,6 +351,9 @@ class UnaryCall(Call):
     def _finish(self, answer: bytes) -> None:
         if self._ended:
             return
+        if not self._carrier.may_owe(len(answer)):
+            self.refuse("RESOURCE_EXHAUSTED", "the answers that wait for their callers take too much memory: try later")
+            return
         respond(self._carrier.session, self._stream_id, self.context, self._head, answer)
         self._leave()
         self._carrier.flush_soon()
@@ -366,6 +375,7 @@ class StreamCall(Call):
         self._messages: deque[tuple[bytes, bool]] = deque()
         self._uncredited_bytes = 0
         self._queued_bytes = 0
+        self._taken_bytes: deque[int] = deque()
         self._all_received = False
         self._arrival: asyncio.Future[None] | None = None
         self._departure: asyncio.Future[None] | None = None
@@ -423,7 +433,9 @@ class StreamCall(Call):
         while True:
             while self._messages:
                 message, self.context.request_compressed = self._messages.popleft()
-                self._queued_bytes -= len(message) + MESSAGE_OVERHEAD_BYTES
+                self._taken_bytes.append(len(message) + MESSAGE_OVERHEAD_BYTES)
+                if len(self._taken_bytes) > STREAM_TAKEN_MAX:
+                    self._queued_bytes -= self._taken_bytes.popleft()
                 if not self._ended:
                     self._hold(self._reader.held_bytes + self._queued_bytes)
                 if not self._messages:

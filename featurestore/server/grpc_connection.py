@@ -120,6 +120,10 @@ class Connections:
         is_crowded = self._unsent_bytes > self._limits.unsent_bytes_max_in_all
         self.unsent_bytes_max = min(self._limits.unsent_bytes_max, CROWDED_UNSENT_BYTES_MAX if is_crowded else 1 << 62)
 
+    def may_owe(self, count: int) -> bool:
+        """Whether there is room for so many more; answers that are not large have it always."""
+        return count <= CROWDED_UNSENT_BYTES_MAX or self._unsent_bytes + count <= self._limits.unsent_bytes_max_in_all
+
 
 class GrpcConnection(asyncio.Protocol):
     """A connection, from ``connection_made`` to ``connection_lost``."""
@@ -275,6 +279,10 @@ class GrpcConnection(asyncio.Protocol):
             self._held_bytes <= self._limits.held_bytes_max
             and self._connections.held_bytes <= self._limits.held_bytes_max_in_all
         )
+
+    def may_owe(self, count: int) -> bool:
+        """Whether an answer of so many bytes may be queued."""
+        return self.session.unsent_bytes <= self._connections.unsent_bytes_max and self._connections.may_owe(count)
 
     def forget(self, stream_id: int) -> None:
         """A call has ended."""

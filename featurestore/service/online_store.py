@@ -24,7 +24,7 @@ from featurestore_client.tables.catalog import Catalog
 from featurestore_client.tables.columns import Column, Values
 
 from featurestore.durability import Entry, Journal, Message
-from featurestore.errors import FailedPreconditionError
+from featurestore.errors import FailedPreconditionError, ResourceExhaustedError
 from featurestore.registry import Definitions, Plan, Registry
 from featurestore.service import table_changes
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
@@ -39,8 +39,17 @@ _Result = TypeVar("_Result")
 
 RECLAIM_STEPS_PER_S = 4
 BEATS_PER_S = 4
+WRITES_WAITING_MAX = 1_000
+"""Of one table, for its gate: further ones are refused at once, since they would wait for longer than their callers do."""
 INLINE_BYTES_MAX = 128 << 10
 """Of a message; a longer one takes too long to go into the journal while the event loop waits."""
+
+
+class _Gate(asyncio.Lock):
+    """A table's."""
+
+    waiting = 0
+    """Those that hold it, or wait for it."""
 
 
 class OnlineStore(OnlineReader):
@@ -77,7 +86,7 @@ class OnlineStore(OnlineReader):
             key_bytes_max=store.limits.key_bytes_max,
         )
         """Tells other processes, which have the tables mapped, the same."""
-        self._gates: dict[int, asyncio.Lock] = {}
+        self._gates: dict[int, _Gate] = {}
         self._apply_gate = asyncio.Lock()
         self._writers = ThreadPoolExecutor(4, "featurestore-write")
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -218,6 +227,11 @@ class OnlineStore(OnlineReader):
         gate = self._gate(plan.table)
         long = message is not None and len(message.data) > INLINE_BYTES_MAX
         if long or gate.locked() or not plan.table.writes_inline(rows):
+            if gate.waiting >= WRITES_WAITING_MAX:
+                raise ResourceExhaustedError(
+                    f"writes_waiting_max: {gate.waiting} writes to view {plan.view!r} wait for their turn; this one was not "
+                    "begun. Try again in a second, and write more rows a request"
+                )
             return self._finish(self._kept(self._in_turn(gate, call_then_make_room)))
         result, sequence = call()
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
@@ -252,13 +266,17 @@ class OnlineStore(OnlineReader):
             await self._journal.synced(sequence)
         return result
 
-    def _gate(self, table: Table) -> asyncio.Lock:
+    def _gate(self, table: Table) -> _Gate:
         # By the table's identity: a view that is dropped and made again is another table, and the old one has no more writers.
-        return self._gates.setdefault(id(table), asyncio.Lock())
+        return self._gates.setdefault(id(table), _Gate())
 
-    async def _in_turn(self, gate: asyncio.Lock, call: Callable[[], _Result]) -> _Result:
-        async with gate:
-            return await asyncio.get_running_loop().run_in_executor(self._writers, call)
+    async def _in_turn(self, gate: _Gate, call: Callable[[], _Result]) -> _Result:
+        gate.waiting += 1
+        try:
+            async with gate:
+                return await asyncio.get_running_loop().run_in_executor(self._writers, call)
+        finally:
+            gate.waiting -= 1
 
     async def _finish(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Awaits work that goes on to its end even if the caller is cancelled."""
