@@ -53,7 +53,7 @@ def open_service(settings: Settings) -> OnlineStore:
         segments=settings.segments_directory,
         store_limits=Limits(
             rows_max=settings.rows_max,
-            bytes_max=settings.bytes_max,
+            memory_bytes_max=settings.memory_bytes_max,
             key_bytes_max=settings.key_bytes_max,
             value_bytes_max=settings.value_bytes_max,
             batch_rows_max=settings.batch_rows_max,

@@ -92,6 +92,11 @@ cdef class Index:
             raise FailedPreconditionError(f"{path} is shorter than its header says: it is damaged")
         return self
 
+    @property
+    def memory_bytes(self):
+        """Bytes of memory that back it."""
+        return self.mapped_bytes
+
     def __dealloc__(self):
         if self.header != NULL:
             munmap(self.header, page_up(self.mapped_bytes))
@@ -113,6 +118,11 @@ cdef class Arena:
             raise FailedPreconditionError(f"{path} has rows of {header.row_bytes} bytes, the table's have {layout.row_bytes}: it is damaged")
         return self
 
+    @property
+    def memory_bytes(self):
+        """Bytes of memory that back it: its header, and what is committed of rows and heap."""
+        return self.header.rows_offset + self.header.rows_committed_bytes + self.header.heap_committed_bytes
+
     def __dealloc__(self):
         if self.header != NULL:
             munmap(self.header, page_up(self.mapped_bytes))
@@ -131,8 +141,7 @@ cdef class Segment:
     @property
     def memory_bytes(self):
         """Bytes of memory that back the segment: both headers, the index, and what is committed of rows and heap."""
-        header = self.arena.header
-        return self.index.mapped_bytes + header.rows_offset + header.rows_committed_bytes + header.heap_committed_bytes
+        return self.arena.memory_bytes + self.index.memory_bytes
 
     @property
     def counts(self):
@@ -163,6 +172,11 @@ cdef class Control:
     def __dealloc__(self):
         if self.header != NULL:
             munmap(self.header, page_up(sizeof(ControlHeader)))
+
+    @property
+    def memory_bytes(self):
+        """Bytes of memory that back it."""
+        return page_up(sizeof(ControlHeader))
 
     @property
     def epoch(self):
