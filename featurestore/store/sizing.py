@@ -18,8 +18,10 @@ from featurestore.store.writer import ahead_bytes
 
 HEADER_BYTES = 4_096
 """Of an arena (``tables/segment.pxd``)."""
-TABLE_BYTES = 34 * 4_096
-"""Of the files beside the shards, whose pages are a table's too: control, and a short schema."""
+CONTROL_BYTES = 33 * 4_096
+"""Of a table's control file (``tables/segment.pxd``)."""
+TABLE_BYTES = 4_096
+"""Of a short schema's file, whose page is a table's too."""
 SHARD_BYTES_MAX = 1 << 30
 """Of a shard's rows, or of its strings: to so many it grows in place, beyond it is copied (``store/memory.pyx``)."""
 _PAGE = 4_096
@@ -69,7 +71,7 @@ def size_of_table(view: ViewSchema, rows: int, shards: int, string_bytes: Mappin
         shards,
         layout.row_bytes,
         row_string_bytes,
-        *(shards * (HEADER_BYTES + each) for each in (least, usual, most)),
+        *(CONTROL_BYTES + shards * (HEADER_BYTES + each) for each in (least, usual, most)),
     )
 
 
