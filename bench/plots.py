@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from bench import machine
-from bench.report import Detail, Report, number
+from bench.report import Detail, Report, Result, number
 
 COLORS = {
     "featurestore": "#0b6e4f",
@@ -279,12 +279,21 @@ def _durability(report: Report) -> Any:
     return _rates(report, "Writes that are kept, and reads meanwhile: rows a second, longer is better")
 
 
+def _start(report: Report) -> Any:
+    title = "Starts, and the longest call while a snapshot is taken or not: milliseconds, shorter is better"
+    return _panels(report, title, lambda each: each.p50_us and each.p50_us / 1e3)
+
+
 def _rates(report: Report, title: str) -> Any:
+    return _panels(report, title, lambda each: each.ops_per_s)
+
+
+def _panels(report: Report, title: str, figure_of: Callable[[Result], float | None]) -> Any:
     cases = report.cases()
     figure, axes = plt.subplots(-(-len(cases) // 3), 3, figsize=(13, 2.9 * -(-len(cases) // 3)), squeeze=False)
     panels = axes.reshape(-1)
     for panel, case in zip(panels, cases, strict=False):
-        _bars(panel, [(each.subject, each.ops_per_s) for each in report.results if each.case == case], number)
+        _bars(panel, [(each.subject, figure_of(each)) for each in report.results if each.case == case], number)
         panel.set_title(case.replace("_", " "))
     for panel in panels[len(cases) :]:
         panel.set_visible(False)
@@ -302,6 +311,7 @@ _DRAWINGS: dict[str, Callable[[Report], Any]] = {
     "workers": _workers,
     "journal": _journal,
     "durability": _durability,
+    "start": _start,
     "load": _load,
 }
 

@@ -26,6 +26,7 @@ def open_directory(directory: Path, *, segments: Path | None = None, read_only: 
 def _owned(settings: Settings) -> Client:
     service = open_service(settings)
     board = StatusBoard.of_this_process()
+    board.note_recovered(service.recovered)
     transport = InProcessTransport(
         own_methods(service, board, board.slots[0]), service.close, lambda: service.maintain(settings.reclaim_rows_per_s)
     )

@@ -31,6 +31,7 @@ CASES = {
     "ingest": Case("`featurestore ingest` into a running server, and where its time goes", ("ingest", "server")),
     "journal": Case("SQLite, LMDB and a file of our own as the journal, in the three modes of --fsync", ("disk",)),
     "durability": Case("writes in the three modes of --fsync, beside Redis's append-only file", ("disk",)),
+    "start": Case("starts with tables gone and still there, and calls while a snapshot is taken", ("data", "disk")),
     "load": Case("load on any running server: closed and open loop, latency percentiles", ("data", "load", "server")),
 }
 

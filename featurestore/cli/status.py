@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from featurestore.cli.connection import Connection, Json, with_connection
 from featurestore.cli.tables import print_json, print_table
 from featurestore.units import bytes_text
@@ -14,8 +16,9 @@ def status(*, connection: Connection, as_json: Json = False) -> None:
     """Show each process of a server.
 
     With its state, how long it has run and how often it was started again, connections, requests and memory ("shared": of it,
-    rows and libraries that the others have mapped too). The server is asked; with --directory the answer comes from the memory
-    that the server's processes share, so that a server which answers nobody can be looked at as well.
+    rows and libraries that the others have mapped too); and what the start found and repaired on disk. The server is asked;
+    with --directory the answer comes from the memory that the server's processes share, so that a server which answers nobody
+    can be looked at as well.
 
     \b
     Examples:
@@ -28,6 +31,7 @@ def status(*, connection: Connection, as_json: Json = False) -> None:
             found: Mapping[str, Any] = client.status()
     else:
         found = _of_directory(connection.directory)
+    recovered = found["recovered"]
     if as_json:
         print_json(found)
         return
@@ -48,6 +52,11 @@ def status(*, connection: Connection, as_json: Json = False) -> None:
     numbers = ["pid", "up", "restarts", "connections", "requests", "memory", "shared"]
     headers = ["process", "pid", "state", "up", "restarts", "connections", "requests", "memory", "shared"]
     print_table(headers, rows, numbers=numbers)
+    if recovered is not None and any(recovered[name] for name in ("records", "tables", "cut_bytes")):
+        typer.echo(
+            f"the start applied {recovered['records']:,} records again, filled {recovered['tables']:,} tables from the "
+            f"beginning and cut {bytes_text(recovered['cut_bytes'])} off the journal's end, in {recovered['seconds']:.3f} s"
+        )
 
 
 def _of_directory(directory: Path) -> Mapping[str, Any]:
@@ -56,8 +65,13 @@ def _of_directory(directory: Path) -> Mapping[str, Any]:
     from featurestore.settings import load_settings
 
     settings, _ = load_settings({"directory": directory})
-    processes = StatusBoard.attach(settings.segments_directory).read()
-    return {"version": __version__, "processes": [process._asdict() for process in processes]}
+    board = StatusBoard.attach(settings.segments_directory)
+    recovered = board.recovered
+    return {
+        "version": __version__,
+        "processes": [process._asdict() for process in board.read()],
+        "recovered": recovered._asdict() if recovered is not None else None,
+    }
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,8 @@
 """What survives the process: the journal, and how much of it the tables in memory hold. Knows no table and no network."""
 
-from featurestore.durability.journal import FILE_BYTES, Fsync, Journal
+from featurestore.durability.content import ContentChecksum, pieces_of
+from featurestore.durability.held_files import Held, HeldFile, hold_files, let_go
+from featurestore.durability.journal import FILE_BYTES, Fsync, Journal, Position
 from featurestore.durability.mark import Mark
 from featurestore.durability.reading import End, JournalReader, journal_bytes, journal_number
 from featurestore.durability.record import Entry, Kind, Message, Record
@@ -9,14 +11,18 @@ from featurestore.durability.version import VersionFiles, begin_version, find_ve
 
 __all__ = [
     "FILE_BYTES",
+    "ContentChecksum",
     "End",
     "Entry",
     "Fsync",
+    "Held",
+    "HeldFile",
     "Journal",
     "JournalReader",
     "Kind",
     "Mark",
     "Message",
+    "Position",
     "Record",
     "Snapshot",
     "VersionFiles",
@@ -25,8 +31,11 @@ __all__ = [
     "find_version",
     "finish_snapshot",
     "finish_version",
+    "hold_files",
     "journal_bytes",
     "journal_number",
     "keep_versions",
     "latest_snapshot",
+    "let_go",
+    "pieces_of",
 ]

@@ -6,7 +6,8 @@ share one sync. Append, then apply, then ``applied``; then acknowledge.
 
 Owns the files of a directory from the last record on, and which records are not applied yet. Invariants: records stand in the
 order of their sequence, without a gap; a record that could not be written whole is not there; a file's head is on the disk
-before its first record is written, and ``synced`` in a record is never more than what is.
+before its first record is written (``next_file.py``), its name before a record of it counts as synced; and ``synced`` in a
+record is never more than what is.
 """
 
 import asyncio
@@ -17,16 +18,28 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from featurestore.durability.reading import journal_path
-from featurestore.durability.record import FILE_HEAD_BYTES, Entry, file_head, pack
+from featurestore.durability.next_file import NextFile, begin_file
+from featurestore.durability.reading import journal_path, sync_directory
+from featurestore.durability.record import FILE_HEAD_BYTES, Entry, pack
 from featurestore.errors import FeatureStoreError, InternalError, ResourceExhaustedError
 
 Fsync = Literal["always", "interval", "never"]
 FILE_BYTES = 64 << 20
-"""A file that has reached this is followed by another one."""
+"""A file that has reached this is followed by another one as soon as that is there, and at twice as much at any rate."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Position(NamedTuple):
+    """How far a journal had come at one instant."""
+
+    last: int
+    """The last record."""
+    first: int
+    """With which record the file began that was written to; 0: there was none."""
+    offset: int
+    """The end of that file."""
 
 
 class Journal:
@@ -60,7 +73,8 @@ class Journal:
         self._failure: FeatureStoreError | None = None
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._files: list[int] = []  # those that are not synced; the last one is written to
-        self._offset = 0
+        self._first = self._offset = 0
+        self._next = NextFile(directory, journal, self._lock, lambda: self._last)
         self._closing = threading.Event()
         self._wanted = threading.Event()
         self._syncer: threading.Thread | None = None
@@ -92,9 +106,8 @@ class Journal:
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            if not self._files or self._offset >= self._file_bytes:
-                self._begin_file()
             sequence = self._last + 1
+            self._turn_file(sequence)
             parts = pack(entry, sequence, self._synced, self._journal)
             size = sum(map(len, parts))
             try:
@@ -117,6 +130,18 @@ class Journal:
             del self._unapplied[sequence]
             self._mark(self._everything_applied_to())
 
+    @property
+    def applied_to(self) -> int:
+        """Up to which record all are applied."""
+        with self._lock:
+            return self._everything_applied_to()
+
+    @property
+    def position(self) -> Position:
+        """How far it has come."""
+        with self._lock:
+            return Position(self._last, self._first, self._offset)
+
     def _everything_applied_to(self) -> int:
         return next(iter(self._unapplied), self._last + 1) - 1
 
@@ -132,12 +157,15 @@ class Journal:
         self._wanted.set()
         await future
 
-    def begin_file(self) -> int:
-        """Goes on in a new file. Returns up to which record all are applied: what a snapshot that is begun now stands for."""
+    def begin_file(self, *, waits: bool = True) -> None:
+        """Goes on in a new file, so that what has been written can go as a whole: soon, or, where it ``waits``, at once.
+
+        No writer waits for it.
+        """
         with self._lock:
-            if self._files:
-                self._offset = self._file_bytes  # full: the next record makes one
-            return self._everything_applied_to()
+            maker = self._next.want() if self._first and self._last >= self._first else None
+        if waits and maker is not None:
+            maker.join()
 
     def forget_bytes(self, count: int) -> None:
         """So many bytes of the journal have become needless."""
@@ -150,39 +178,38 @@ class Journal:
         self._wanted.set()
         if self._syncer is not None:
             self._syncer.join()
+        self._next.close()
         self._sync()
         for handle in self._files:
             os.close(handle)
 
     # ---------------------------------------------------------------------------------------------------------------- files
 
-    def _new_file(self, first_sequence: int) -> int:
-        path = journal_path(self._directory, first_sequence)
-        beside = path.with_suffix(".new")
-        handle = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.pwrite(handle, file_head(self._journal, first_sequence), 0)
-            os.fsync(handle)
-            beside.rename(path)
-            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except BaseException:
-            os.close(handle)
-            raise
-        return handle
-
-    def _begin_file(self) -> None:
-        try:
-            handle = self._new_file(self._last + 1)
-        except OSError as error:
-            raise self._refusal(error, FILE_HEAD_BYTES) from None
+    def _turn_file(self, sequence: int) -> None:
+        """Sees to it that there is a file to write that record to."""
+        handle = self._next.take(sequence)
+        if handle is None:
+            if self._files and self._offset >= self._file_bytes:
+                self._next.want()
+            if self._files and self._offset < 2 * self._file_bytes:
+                return
+            handle = self._new_file(sequence)
         if self._files and self._fsync == "never":
             os.close(self._files.pop())
         self._files.append(handle)
-        self._offset = FILE_HEAD_BYTES
+        self._first, self._offset = sequence, FILE_HEAD_BYTES
+
+    def _new_file(self, first_sequence: int) -> int:
+        path, handle = journal_path(self._directory, first_sequence), -1
+        try:
+            handle = begin_file(path.with_suffix(".new"), self._journal, first_sequence)
+            path.with_suffix(".new").rename(path)
+            sync_directory(self._directory)
+        except OSError as error:
+            if handle >= 0:
+                os.close(handle)
+            raise self._refusal(error, FILE_HEAD_BYTES) from None
+        return handle
 
     def _refusal(self, error: OSError, size: int) -> FeatureStoreError:
         if error.errno not in _FULL:
@@ -213,6 +240,8 @@ class Journal:
         try:
             for handle in handles:
                 os.fdatasync(handle)
+            if handles[1:]:
+                sync_directory(self._directory)  # the later ones have their names
         except OSError as error:
             # What the system could not write it may have forgotten: to try again would prove nothing.
             self._fail(

@@ -1,10 +1,12 @@
 """How much of the journal is in the segments, in a small mapped file beside them: it lives and dies with them.
 
-    | magic 8 | format 8 | journal 8 | boot 8 | mark 8 |
+    | magic 8 | format 8 | journal 8 | place 8 | mark 8 |
 
 ``mark``: every record up to it is applied. One aligned store moves it, after the stores of the rows it speaks of, so that it
-holds whenever the process ends. After a reboot it says nothing: tables in memory are gone then, and of tables in files nobody
-knows which pages the disk had got. Invariant: a mark that ``attach`` gives back is of this journal, and of this boot.
+holds whenever the process ends. ``place``: the boot, and the directory of the journal. After a reboot the mark says nothing:
+tables in memory are gone then, and of tables in files nobody knows which pages the disk had got. Nor does it where the journal
+was restored into another directory, since it may have gone on otherwise there. Invariant: a mark that ``attach`` gives back is
+of this journal, in this directory and boot.
 """
 
 import mmap
@@ -15,7 +17,7 @@ from featurestore.durability.checksum import checksum
 
 FILE_NAME = "journal-mark"
 _MAGIC = int.from_bytes(b"FTRMARK1", "little")
-_FORMAT = 1
+_FORMAT = 2
 _WORDS = 5
 _MARK = 4
 
@@ -23,8 +25,8 @@ _MARK = 4
 class Mark:
     """The mark of one directory of segments."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, directory: Path) -> None:
+        self._place = checksum(_boot() + b"%d" % directory.stat().st_ino)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(handle, 8 * _WORDS)
@@ -34,16 +36,16 @@ class Mark:
         self._words = memoryview(self._map).cast("Q")
 
     @classmethod
-    def attach(cls, segments: Path, journal: int) -> tuple["Mark", int | None]:
-        """The mark, and what it says; None where it says nothing of this journal in this boot."""
-        mark = cls(segments / FILE_NAME)
-        expected = (_MAGIC, _FORMAT, journal, _boot())
+    def attach(cls, segments: Path, directory: Path, journal: int) -> tuple["Mark", int | None]:
+        """The mark, and what it says; None where it says nothing of this journal, in this directory and boot."""
+        mark = cls(segments / FILE_NAME, directory)
+        expected = (_MAGIC, _FORMAT, journal, mark._place)
         return mark, mark._words[_MARK] if tuple(mark._words[:_MARK]) == expected else None
 
     def begin(self, journal: int, sequence: int) -> None:
         """Says that of this journal everything up to ``sequence`` is in the segments."""
         self._words[0] = 0  # while it is half-said it says nothing
-        self._words[1], self._words[2], self._words[3], self._words[_MARK] = _FORMAT, journal, _boot(), sequence
+        self._words[1], self._words[2], self._words[3], self._words[_MARK] = _FORMAT, journal, self._place, sequence
         self._words[0] = _MAGIC
 
     def forget(self) -> None:
@@ -60,5 +62,5 @@ class Mark:
         self._map.close()
 
 
-def _boot() -> int:
-    return checksum(Path("/proc/sys/kernel/random/boot_id").read_bytes())
+def _boot() -> bytes:
+    return Path("/proc/sys/kernel/random/boot_id").read_bytes()

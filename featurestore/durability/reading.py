@@ -62,8 +62,8 @@ def journal_files(directory: Path) -> list[JournalFile]:
 def journal_number(directory: Path) -> int:
     """The journal's own number, as its first file gives it; 0 where there is none."""
     for file in journal_files(directory)[:1]:
-        with _mapped(file.path) as data:
-            return _journal_in(data, *file)
+        with mapped(file.path) as data:
+            return journal_in(data, *file)
     return 0
 
 
@@ -111,7 +111,7 @@ class JournalReader:
                 f"{path}: got a file that begins with record {first_sequence}, expected {self._last + 1}, the one after the "
                 "file before it: put the missing files back"
             )
-        with _mapped(path) as data:
+        with mapped(path) as data:
             self._check_head(data, path, first_sequence)
             offset = FILE_HEAD_BYTES
             while offset < len(data):
@@ -125,7 +125,7 @@ class JournalReader:
                     yield record
 
     def _check_head(self, data: memoryview, path: Path, first_sequence: int) -> None:
-        journal = _journal_in(data, path, first_sequence)
+        journal = journal_in(data, path, first_sequence)
         if self._journal and journal != self._journal:
             raise FailedPreconditionError(
                 f"{path}: got a file of another journal than the one before it, expected record {first_sequence} of that one: "
@@ -139,8 +139,9 @@ class JournalReader:
         path, offset = self._files[place].path, self._broken[1]
         begin = offset
         for file in self._files[place:]:
-            with _mapped(file.path) as data:
-                if _synced_behind(data, begin, self._last + 1, self._journal) > self._last:
+            with mapped(file.path) as data:
+                behind = records_behind(data, begin, self._last + 1, self._journal)
+                if any(record.synced > self._last for record in behind):
                     raise _damage(path, offset, f"record {self._last + 1}, which had been written and synced")
             begin = FILE_HEAD_BYTES
 
@@ -172,7 +173,7 @@ class JournalReader:
         return End(self._last, self._journal, cut_bytes)
 
 
-class _mapped:  # noqa: N801  reads as a function
+class mapped:  # noqa: N801  reads as a function
     """The bytes of a file, while they are needed."""
 
     def __init__(self, path: Path) -> None:
@@ -191,7 +192,7 @@ class _mapped:  # noqa: N801  reads as a function
             self._map.close()
 
 
-def _journal_in(data: memoryview, path: Path, first_sequence: int) -> int:
+def journal_in(data: memoryview, path: Path, first_sequence: int) -> int:
     # The head was on the disk before the file had its name, so that it is never what a loss of power left of it.
     found = FILE_HEAD.unpack_from(data) if len(data) >= FILE_HEAD_BYTES else (b"", 0, 0, 0, 0)
     magic, format_version, _, journal, _ = found
@@ -211,18 +212,15 @@ def _damage(path: Path, offset: int, expected: str) -> InternalError:
     )
 
 
-def _synced_behind(data: memoryview, offset: int, sequence_min: int, journal: int) -> int:
-    """The greatest ``synced`` of whole records behind a break, wherever they begin; -1 where there is none.
-
-    They are found by a sequence that they may have.
-    """
+def records_behind(data: memoryview, offset: int, sequence_min: int, journal: int) -> Iterator[Record]:
+    """Whole records behind a break, wherever they begin: they are found by a sequence that they may have."""
     start = -(-offset // 8) * 8
     words = np.frombuffer(data[start : len(data) // 8 * 8], np.uint64)
     sequence_max = sequence_min + len(data) // HEAD_BYTES + 1
     places = np.flatnonzero((words >= sequence_min) & (words <= sequence_max)) - SEQUENCE_WORD
     del words  # else the file stays mapped
     records = (unpack(data, start + place * 8, journal) for place in places.tolist() if place >= 0)
-    return max((record.synced for record in records if record is not None), default=-1)
+    return (record for record in records if record is not None)
 
 
 def sync_directory(path: Path) -> None:

@@ -26,10 +26,15 @@ class Snapshot(NamedTuple):
     records: int
     definitions: int
 
+    @property
+    def bytes(self) -> int:
+        """On disk."""
+        return sum(file.path.stat().st_size for file in journal_files(self.directory))
+
 
 def latest_snapshot(directory: Path) -> Snapshot | None:
     """The snapshot to start from, if there is one."""
-    return max(_snapshots(directory), key=lambda each: each.base, default=None)
+    return max(_snapshots(directory), key=lambda each: (each.base, each.definitions), default=None)
 
 
 def begin_snapshot(directory: Path) -> Path:

@@ -109,6 +109,10 @@ class Registry:
         """Those of all views whose rows were replaced."""
         return self._versions
 
+    def content(self) -> dict[str, bytes]:
+        """What lies on disk, by the name of the file; nothing before the first commit. Raises OSError."""
+        return {FILE_NAME: self._path.read_bytes()} if self._version else {}
+
     def features_known(self, project: str, view: str, version: int) -> frozenset[str] | None:
         """The features of a view that were there already under an earlier version of the definitions, so that what was written
         to them then is theirs; None where the view was another one then, or is none now."""

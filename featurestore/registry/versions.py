@@ -43,6 +43,11 @@ class ViewVersions(BaseModel):
         """The kept version of that number; the latest one for None."""
         return next((version for version in self.kept if number in (None, version.number)), None)
 
+    def numbers_on_disk(self, covered: int) -> set[int]:
+        """Those that have files of their own, where a snapshot stands for what was there under version ``covered`` of the
+        definitions."""
+        return {version.number for version in (*self.kept, *((self.current,) if self.since > covered else ()))}
+
     @property
     def next_number(self) -> int:
         """A number that none of them has had."""

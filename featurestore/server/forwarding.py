@@ -18,6 +18,7 @@ from featurestore_client.transports import Kind, open_async_transport
 
 from featurestore.errors import FeatureStoreError, UnavailableError
 from featurestore.server.context import CallContext
+from featurestore.server.export_methods import ExportMethods
 from featurestore.server.feature_methods import FeatureReads
 from featurestore.server.methods import PREFIX, Method, StreamMethod, UnaryMethod
 from featurestore.server.status import ProcessSlot, StatusBoard
@@ -149,9 +150,11 @@ def reader_methods(reader: OnlineReader, owner: Owner, board: StatusBoard, slot:
     methods: list[Method] = [
         UnaryMethod(PREFIX + name, handler, inline=True, sheds=name == "GetFeatures") for name, handler in own.items()
     ]
+    methods.append(StreamMethod(PREFIX + "ExportFeatures", ExportMethods(reader).export))
+    known = {method.path for method in methods}
     for method in public.DESCRIPTOR.services_by_name["FeatureStore"].methods:
-        if method.name not in own:
-            methods.append(_forwarded(PREFIX + method.name, owner, is_stream=method.client_streaming))
+        if PREFIX + method.name not in known:
+            methods.append(_forwarded(PREFIX + method.name, owner, is_stream=method.server_streaming))
     return methods
 
 

@@ -14,8 +14,10 @@ from typing import NamedTuple, NoReturn
 
 from featurestore.errors import FailedPreconditionError, UnavailableError
 from featurestore.server.api_keys import ApiKeys
+from featurestore.server.backup_methods import BackupMethods
 from featurestore.server.context import CallContext
 from featurestore.server.definition_methods import DefinitionChanges, DefinitionReads
+from featurestore.server.export_methods import ExportMethods
 from featurestore.server.feature_methods import FeatureReads, FeatureWrites
 from featurestore.server.health import Health
 from featurestore.server.reflection import Reflection
@@ -43,7 +45,7 @@ class UnaryMethod(NamedTuple):
 
 
 class StreamMethod(NamedTuple):
-    """Requests and answers, each in its own time."""
+    """Requests and answers, each in its own time; or one request and many answers, which an engine need not tell apart."""
 
     path: str
     handler: StreamHandler
@@ -54,7 +56,7 @@ Method = UnaryMethod | StreamMethod
 
 def own_methods(service: OnlineStore, board: StatusBoard, slot: ProcessSlot) -> list[Method]:
     """All of FeatureStore's, over the store that this process owns; ``slot`` is its row of the board."""
-    loads = Loads(service)
+    loads, backups = Loads(service), BackupMethods(service)
     writes, replacing = FeatureWrites(service, loads), ReplaceMethods(loads)
     return [
         *_reading_methods(service, FeatureReads(service).get, board, slot),
@@ -67,6 +69,8 @@ def own_methods(service: OnlineStore, board: StatusBoard, slot: ProcessSlot) -> 
         UnaryMethod(PREFIX + "Rollback", replacing.roll_back, inline=False),
         UnaryMethod(PREFIX + "Apply", DefinitionChanges(service).apply, inline=False),
         UnaryMethod(PREFIX + "GetSharedMemory", SharedMemory(service).get, inline=True),
+        UnaryMethod(PREFIX + "TakeSnapshot", backups.take_snapshot, inline=False),
+        StreamMethod(PREFIX + "Backup", backups.backup),
     ]
 
 
@@ -82,7 +86,7 @@ def read_only_methods(reader: MappedStore, board: StatusBoard, slot: ProcessSlot
     known = {method.path for method in methods}
     for method in public.DESCRIPTOR.services_by_name["FeatureStore"].methods:
         if PREFIX + method.name not in known:
-            methods.append(_refused(PREFIX + method.name, is_stream=method.client_streaming))
+            methods.append(_refused(PREFIX + method.name, is_stream=method.server_streaming))
     return methods
 
 
@@ -99,6 +103,7 @@ def _reading_methods(service: OnlineReader, get: UnaryHandler, board: StatusBoar
         UnaryMethod(PREFIX + "DescribeFeatureView", definitions.describe_feature_view, inline=True),
         UnaryMethod(PREFIX + "DescribeFeatureService", definitions.describe_feature_service, inline=True),
         UnaryMethod(PREFIX + "GetStatus", StatusMethods(board, slot).get_status, inline=True),
+        StreamMethod(PREFIX + "ExportFeatures", ExportMethods(service).export),
     ]
 
 

@@ -15,7 +15,7 @@ from featurestore.server.methods import Methods
 from featurestore.server.serving import Engine
 from featurestore.server.snapshot_process import write_snapshot
 from featurestore.server.write_decoding import Replay
-from featurestore.service import Durability, MappedStore, OnlineStore, ServiceLimits
+from featurestore.service import Durability, LoggedProgress, MappedStore, OnlineStore, Progress, ServiceLimits
 from featurestore.settings import Settings, read_secret_file
 from featurestore.store import Limits
 
@@ -40,8 +40,8 @@ def service_limits(settings: Settings) -> ServiceLimits:
     return ServiceLimits(settings.read_rows_max, settings.read_bytes_max, settings.replace_idle_s)
 
 
-def open_service(settings: Settings) -> OnlineStore:
-    """The online store of the settings' directory, with their limits."""
+def open_service(settings: Settings, progress: Callable[[], Progress] = LoggedProgress) -> OnlineStore:
+    """The online store of the settings' directory, with their limits. ``progress`` makes what is told how far it is."""
     try:
         settings.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,14 +72,15 @@ def open_service(settings: Settings) -> OnlineStore:
             write_snapshot,
             settings.snapshot_bytes_min,
             settings.versions_kept,
+            progress,
         ),
     )
 
 
-def open_service_logged(settings: Settings) -> OnlineStore:
+def open_service_logged(settings: Settings, progress: Callable[[], Progress] = LoggedProgress) -> OnlineStore:
     """As ``open_service``, for a server: its log says what was opened."""
     started = time.monotonic()
-    service = open_service(settings)
+    service = open_service(settings, progress)
     tables = service.store.tables()
     rows = sum(table.stats().rows for table in tables)
     fields = {"directory": settings.directory, "segments": settings.segments_directory, "tables": len(tables), "rows": rows}

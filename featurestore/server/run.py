@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from featurestore_client import local_socket
@@ -17,30 +17,37 @@ from featurestore.server.serving import Served, log_serving, serve
 from featurestore.server.status import Role, StatusBoard
 from featurestore.server.tls import Tls
 from featurestore.server.workers import run_workers
+from featurestore.service import LoggedProgress, Progress
 from featurestore.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 
-def run_server(settings: Settings) -> None:
-    """Serves until a signal. Raises FeatureStoreError, with a sentence, when it cannot begin."""
+def run_server(settings: Settings, progress: Callable[[], Progress] = LoggedProgress) -> None:
+    """Serves until a signal. ``progress`` makes what is told how far the start is.
+
+    Raises FeatureStoreError, with a sentence, when it cannot begin.
+    """
     address = Address.parse(settings.listen)
     tls, api_keys = Tls.of(settings), api_keys_of(settings)
     _check_exposure(settings, address, tls is not None, api_keys is not None)
     address.check_available()  # before the store is opened, which may take a while
     listeners = _listeners(settings, address, tls)
     if settings.workers:
-        run_workers(settings, listeners, api_keys)
+        run_workers(settings, listeners, api_keys, progress)
     else:
-        _run_alone(settings, listeners, api_keys)
+        _run_alone(settings, listeners, api_keys, progress)
 
 
-def _run_alone(settings: Settings, listeners: Sequence[Listener], api_keys: ApiKeys | None) -> None:
+def _run_alone(
+    settings: Settings, listeners: Sequence[Listener], api_keys: ApiKeys | None, progress: Callable[[], Progress]
+) -> None:
     engines = choose_engines(settings)
-    service = open_service_logged(settings)
+    service = open_service_logged(settings, progress)
     board = StatusBoard.create(1, settings.segments_directory)
     slot = board.slots[0].name(Role.SERVER)
     slot.started(os.getpid())
+    board.note_recovered(service.recovered)
 
     def open_served() -> Served:
         methods = Methods(own_methods(service, board, slot), api_keys)

@@ -1,6 +1,6 @@
 """What each process of a server is at: one row of words a process, in memory that all of them map, and any other process may.
 
-    segments/status:   | magic | rows | 0 ...                                                        |
+    segments/status:   | magic | rows | recovered: known | records | tables | cut bytes | us | 0 ... |
                        | role | state | pid | started_us | restarts | connections | ... | heard_us   |   a row a process
 
 Each word is written by one process at a time, in one aligned store, and says something by itself: nobody who looks needs a
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import NotFoundError
+from featurestore.service import Recovered
 
 FILE_NAME = "status"
 BEAT_S = 1.0
@@ -29,6 +30,8 @@ SILENT_S = 5.0
 
 _MAGIC = 0x5355_5441_5453_5346  # "FSSTATUS"
 _WORDS = 16
+_RECOVERED = 2
+"""Where the words of the start begin, in the first row."""
 _UNKNOWN = (1 << 64) - 1
 
 
@@ -151,6 +154,7 @@ class StatusBoard:
     def __init__(self, memory: mmap.mmap, path: Path | None = None) -> None:
         words = np.frombuffer(memory, np.uint64).reshape(-1, _WORDS)
         self.slots = [ProcessSlot(row) for row in words[1 : 1 + int(words[0][1])]]
+        self._recovered = words[0][_RECOVERED:]
         self._path = path
 
     @classmethod
@@ -199,6 +203,19 @@ class StatusBoard:
         """Takes it away, published or not."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+    def note_recovered(self, recovered: Recovered | None) -> None:
+        """What the start of the process that owns the store found and repaired."""
+        if recovered is not None:
+            words = (recovered.records, recovered.tables, recovered.cut_bytes, int(recovered.seconds * 1e6))
+            self._recovered[1 : 1 + len(words)] = words
+            self._recovered[0] = 1
+
+    @property
+    def recovered(self) -> Recovered | None:
+        """The same; None where nothing was noted."""
+        known, records, tables, cut_bytes, us = (int(word) for word in self._recovered[:5])
+        return Recovered(records, tables, cut_bytes, us / 1e6) if known else None
 
     def read(self) -> list[ProcessStatus]:
         """Each process, in the order of the rows."""

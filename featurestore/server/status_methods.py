@@ -21,4 +21,7 @@ class StatusMethods:
         response = public.GetStatusResponse(version=__version__)
         for process in self._board.read():
             response.processes.add(**process._asdict())
+        recovered = self._board.recovered
+        if recovered is not None:
+            response.recovered.CopyFrom(public.Recovered(**recovered._asdict()))
         return response.SerializeToString()

@@ -14,7 +14,7 @@ whichever reader a caller asks next has it.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -28,13 +28,16 @@ from featurestore.server.opening import Engines, choose_engines, open_reader, op
 from featurestore.server.serving import Ready, Served, log_serving, serve
 from featurestore.server.status import Role, StatusBoard
 from featurestore.server.supervisor import Seat, Supervisor
+from featurestore.service import Progress
 from featurestore.settings import Settings
 
 OWNER_SOCKET_MODE = 0o600
 """Whoever may connect there is past the API keys."""
 
 
-def run_workers(settings: Settings, listeners: Sequence[Listener], api_keys: ApiKeys | None) -> None:
+def run_workers(
+    settings: Settings, listeners: Sequence[Listener], api_keys: ApiKeys | None, progress: Callable[[], Progress]
+) -> None:
     """Serves until a signal. Raises FeatureStoreError, with a sentence, when it cannot begin or go on."""
     engines = choose_engines(settings)
     with ExitStack() as stack:
@@ -42,7 +45,7 @@ def run_workers(settings: Settings, listeners: Sequence[Listener], api_keys: Api
         board = StatusBoard.create(2 + settings.workers, settings.segments_directory)
         stack.callback(board.remove)
         board.slots[0].name(Role.SUPERVISOR).started(os.getpid())
-        processes = _Processes(settings, engines, shared, api_keys, board)
+        processes = _Processes(settings, engines, shared, api_keys, board, progress)
         owner = Seat("owner", processes.run_owner, board.slots[1].name(Role.OWNER))
         readers = [
             Seat(f"reader {number}", partial(processes.run_reader, number), slot.name(Role.READER, number))
@@ -84,9 +87,16 @@ class _Processes:
     """What each of them does, once it is forked."""
 
     def __init__(
-        self, settings: Settings, engines: Engines, shared: SharedListeners, api_keys: ApiKeys | None, board: StatusBoard
+        self,
+        settings: Settings,
+        engines: Engines,
+        shared: SharedListeners,
+        api_keys: ApiKeys | None,
+        board: StatusBoard,
+        progress: Callable[[], Progress],
     ) -> None:
         self._settings = settings
+        self._progress = progress
         self._engines = engines
         self._shared = shared
         self._api_keys = api_keys
@@ -97,7 +107,8 @@ class _Processes:
         """Owns the store, and answers the readers."""
         settings, board = self._settings, self._board
         configure_logs(settings.log_format, settings.log_level, "owner")
-        service = open_service_logged(settings)
+        service = open_service_logged(settings, self._progress)
+        board.note_recovered(service.recovered)
 
         def open_served() -> Served:
             methods = Methods(own_methods(service, board, board.slots[1]))

@@ -1,12 +1,14 @@
 """Writes and deletes from their messages: for the handlers, and for the journal, which keeps the messages as they came."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from featurestore_client.tables.alignment import length_of
 from featurestore_client.tables.columns import Column, Values
+from google.protobuf.message import Message as ProtobufMessage
 
 from featurestore.durability import Entry, Kind, Message
 from featurestore.errors import InvalidArgumentError
@@ -15,6 +17,12 @@ from featurestore.server.messages import parse
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore.server.write_wire import Batch, read_ingest_request, read_write_request
 from featurestore.service import WritePlan
+
+_REQUESTS: Mapping[Kind, type[ProtobufMessage]] = {
+    Kind.WRITE: wire.WriteFeaturesRequest,
+    Kind.INGEST: wire.IngestFeaturesRequest,
+    Kind.DELETE: wire.DeleteFeaturesRequest,
+}
 
 
 class PreparedWrite:
@@ -69,26 +77,34 @@ def _keys_of_rows(columns: Sequence[WireColumn], prepared: PreparedWrite, field:
     return keys, rows
 
 
+def message_problem(message: Message) -> str | None:
+    """What keeps a message from being applied again, whatever the definitions; None where nothing does."""
+    try:
+        parse(_REQUESTS[message.kind], message.data)
+    except InvalidArgumentError as error:
+        return error.message
+    return None
+
+
 class Replay:
     """Applies entries of the journal to their tables (``featurestore.service.recovery``)."""
 
     def __init__(self) -> None:
         self._prepared: dict[WritePlan, PreparedWrite] = {}
 
-    def __call__(self, entry: Entry, plan: WritePlan, features: frozenset[str]) -> None:
-        """Writes or deletes what the entry says. Of its features, those that are not among ``features`` are passed over."""
+    def __call__(self, entry: Entry, plan: WritePlan, features: frozenset[str]) -> Callable[[], object]:
+        """Decodes what the entry writes or deletes; what it gives back does it. Features that are not known are passed over."""
         prepared = self._prepared.get(plan)
         if prepared is None:
             prepared = self._prepared[plan] = PreparedWrite(plan)
         message = entry.message
         if message.kind is Kind.DELETE:
             batch = decode_delete(parse(wire.DeleteFeaturesRequest, message.data), prepared, message)
-            plan.table.delete(batch.keys, batch.event_timestamps_us, now_us=message.now_us)
-            return
+            return partial(plan.table.delete, batch.keys, batch.event_timestamps_us, now_us=message.now_us)
         rows: wire.WriteBatch | Batch
         if message.kind is Kind.WRITE:
             rows = (read_write_request(message.data) or parse(wire.WriteFeaturesRequest, message.data)).batch
         else:
             rows = (read_ingest_request(message.data) or parse(wire.IngestFeaturesRequest, message.data)).batch
         batch = decode_batch(rows, prepared, message, features)
-        plan.table.write(batch.keys, batch.event_timestamps_us, batch.columns, now_us=message.now_us)
+        return partial(plan.table.write, batch.keys, batch.event_timestamps_us, batch.columns, now_us=message.now_us)

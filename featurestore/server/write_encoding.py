@@ -1,9 +1,10 @@
-"""The rows of a table as messages: as few as will do, from which the same rows come when they are applied to an empty table.
+"""The rows of a table as batches to write: as few as will do, from which the same rows come when they are written to an empty
+table. What ``write_decoding.py`` reads.
 
-What ``write_decoding.py`` reads. Invariant: each row goes out as it was at one instant; rows in the order in which they lie.
+Invariant: each row goes out as it was at one instant; rows in the order in which they lie.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,10 @@ from featurestore.store.scan import scan_rows
 MESSAGE_BYTES = 1 << 20
 """About so many are in a message."""
 ROWS_MAX = 10_000
-NOT_FOUND = 2
+PRESENT, NOT_FOUND = 0, 2
+
+_Statuses = npt.NDArray[np.uint8]
+_Scanned = tuple[list[Values], npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 
 
 def row_bytes(view: ViewSchema, string_bytes: Mapping[str, float]) -> float:
@@ -34,65 +38,87 @@ def row_bytes(view: ViewSchema, string_bytes: Mapping[str, float]) -> float:
 
 def messages_of(table: TableReader, now_us: int) -> Iterator[Message]:
     """All rows of a table while it is written to, and its deletes."""
+    project, view = table.view.project, table.view.view
+    encoding = _Encoding(table, now_us, lambda statuses: statuses != NOT_FOUND)
+    for keys, events, dead in _scanned(table):
+        gone = np.flatnonzero(dead)
+        if len(gone):
+            columns = encoding.key_columns(keys, gone)
+            request = wire.DeleteFeaturesRequest(
+                project=project, view=view, keys=columns, event_timestamps_us=events[gone].tobytes()
+            )
+            yield Message(Kind.DELETE, request.SerializeToString(), now_us)
+        for batch in encoding.batches(keys, dead):
+            written = wire.IngestFeaturesRequest(project=project, view=view, batch=batch)
+            yield Message(Kind.INGEST, written.SerializeToString(), now_us)
+
+
+def batches_of(table: TableReader, now_us: int, *, expired_rows: bool) -> Iterator[wire.WriteBatch]:
+    """The rows of a table while it is written to; those past their TTL with ``expired_rows``."""
+    encoding = _Encoding(table, now_us, lambda statuses: statuses != NOT_FOUND if expired_rows else statuses == PRESENT)
+    for keys, _, dead in _scanned(table):
+        yield from encoding.batches(keys, dead)
+
+
+def _scanned(table: TableReader) -> Iterator[_Scanned]:
+    """Keys, event times, and which of them are deletes: a place of memory after the other."""
     snapshot = table._current()
-    view = table.view
     rows_max = max(1, min(ROWS_MAX, MESSAGE_BYTES // snapshot.layout.row_bytes))
-    keys_of = {name: DataType.parse(each.text) for name, each in view.join_keys.items()}
-    features = {name: DataType.parse(each.text) for name, each in view.features.items()}
     for shard in range(len(snapshot.segments)):
         place = 0
         while True:
             keys, events, dead, place = scan_rows(snapshot, shard, place, rows_max)
-            gone = np.flatnonzero(dead)
-            if len(gone):
-                request = wire.DeleteFeaturesRequest(
-                    project=view.project,
-                    view=view.view,
-                    keys=_key_columns(keys_of, keys, gone),
-                    event_timestamps_us=events[gone].tobytes(),
-                )
-                yield Message(Kind.DELETE, request.SerializeToString(), now_us)
-            there = np.flatnonzero(dead == 0)
-            if len(there):
-                yield from _written(table, keys_of, features, [_taken(each, there) for each in keys], now_us)
+            yield keys, events, dead
             if place == 0:
                 break
 
 
-def _written(
-    table: TableReader, keys_of: dict[str, DataType], features: dict[str, DataType], keys: list[Values], now_us: int
-) -> Iterator[Message]:
-    projection = table.projection([*features], columnar=True)
-    try:
-        batch = table.read(keys, projection, now_us=now_us, expired_values=True, event_timestamps=True)
-    except ResourceExhaustedError:  # too many bytes of strings for one read
-        rows = length_of(keys[0])
-        if rows == 1:
-            raise
-        for half in np.array_split(np.arange(rows), 2):
-            yield from _written(table, keys_of, features, [_taken(each, half) for each in keys], now_us)
-        return
-    assert batch.event_timestamps_us is not None
-    events = np.frombuffer(batch.event_timestamps_us, np.int64)
-    # What has been deleted since is in the journal behind the snapshot.
-    found = np.flatnonzero(np.frombuffer(batch.statuses, np.uint8) != NOT_FOUND) if batch.statuses else np.arange(len(events))
-    if not len(found):
-        return
-    columns = _feature_columns(features, batch, projection.offsets, len(events), found)
-    request = wire.IngestFeaturesRequest(
-        project=table.view.project,
-        view=table.view.view,
-        batch=wire.WriteBatch(
-            keys=_key_columns(keys_of, keys, found), features=columns, event_timestamps_us=events[found].tobytes()
-        ),
-    )
-    yield Message(Kind.INGEST, request.SerializeToString(), now_us)
+class _Encoding:
+    """How the rows of one table become batches; ``keeps`` says, by their statuses, which."""
 
+    def __init__(self, table: TableReader, now_us: int, keeps: Callable[[_Statuses], npt.NDArray[np.bool_]]) -> None:
+        self._table = table
+        self._now_us = now_us
+        self._keeps = keeps
+        self._keys = {name: DataType.parse(each.text) for name, each in table.view.join_keys.items()}
+        self._features = {name: DataType.parse(each.text) for name, each in table.view.features.items()}
 
-def _key_columns(types: dict[str, DataType], keys: Sequence[Values], places: npt.NDArray[np.intp]) -> list[wire.Column]:
-    return [
-        _column(name, data_type, _taken(values, places)) for (name, data_type), values in zip(types.items(), keys, strict=True)
-    ]
+    def key_columns(self, keys: Sequence[Values], places: npt.NDArray[np.intp]) -> list[wire.Column]:
+        """The keys at these places."""
+        return [
+            _column(name, data_type, _taken(values, places))
+            for (name, data_type), values in zip(self._keys.items(), keys, strict=True)
+        ]
+
+    def batches(self, keys: Sequence[Values], dead: npt.NDArray[np.uint8]) -> Iterator[wire.WriteBatch]:
+        """The rows of these keys that are there."""
+        there = np.flatnonzero(dead == 0)
+        if len(there):
+            yield from self._read([_taken(each, there) for each in keys])
+
+    def _read(self, keys: list[Values]) -> Iterator[wire.WriteBatch]:
+        projection = self._table.projection([*self._features], columnar=True)
+        try:
+            batch = self._table.read(keys, projection, now_us=self._now_us, expired_values=True, event_timestamps=True)
+        except ResourceExhaustedError:  # too many bytes of strings for one read
+            rows = length_of(keys[0])
+            if rows == 1:
+                raise
+            for half in np.array_split(np.arange(rows), 2):
+                yield from self._read([_taken(each, half) for each in keys])
+            return
+        assert batch.event_timestamps_us is not None
+        events = np.frombuffer(batch.event_timestamps_us, np.int64)
+        # What has been deleted since the scan is not found.
+        kept = np.arange(len(events))
+        if batch.statuses:
+            kept = np.flatnonzero(self._keeps(np.frombuffer(batch.statuses, np.uint8)))
+        if len(kept):
+            yield wire.WriteBatch(
+                keys=self.key_columns(keys, kept),
+                features=_feature_columns(self._features, batch, projection.offsets, len(events), kept),
+                event_timestamps_us=events[kept].tobytes(),
+            )
 
 
 def _feature_columns(

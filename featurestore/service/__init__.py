@@ -8,17 +8,20 @@ from featurestore.service.mapped_store import MappedStore
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
 from featurestore.service.online_store import OnlineStore
 from featurestore.service.read_plan import ReadPlan, Selection
-from featurestore.service.recovery import Durability
+from featurestore.service.recovery import Durability, LoggedProgress, Progress, Recovered
 from featurestore.service.write_plan import WritePlan
 
 __all__ = [
     "Checks",
     "Durability",
     "Loads",
+    "LoggedProgress",
     "MappedStore",
     "OnlineReader",
     "OnlineStore",
+    "Progress",
     "ReadPlan",
+    "Recovered",
     "Replaced",
     "Selection",
     "ServiceLimits",

@@ -13,9 +13,9 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,15 +24,15 @@ import numpy.typing as npt
 from featurestore_client.tables.catalog import Catalog
 from featurestore_client.tables.columns import Column, Values
 
-from featurestore.durability import Entry, Journal, Message
-from featurestore.errors import FailedPreconditionError, FeatureStoreError, ResourceExhaustedError
+from featurestore.durability import Entry, Held, Journal, Message
+from featurestore.errors import FailedPreconditionError, FeatureStoreError, ResourceExhaustedError, UnavailableError
 from featurestore.lock import hold
 from featurestore.registry import Definitions, Plan, Registry, Version, ViewVersions
 from featurestore.service import table_changes
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
 from featurestore.service.recovery import Durability, Recovered, Recovery
 from featurestore.service.replacing import Replacing, Staged
-from featurestore.service.snapshots import Snapshots, SnapshotWriter
+from featurestore.service.snapshots import Snapshots, SnapshotTaken, SnapshotWriter
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import DeleteCounts, Limits, Store, Table, WriteCounts
 from featurestore.store.store import GROUP_MAY_READ
@@ -78,7 +78,7 @@ class OnlineStore(OnlineReader):
         self._writer: SnapshotWriter | None = None
         self._snapshots: Snapshots | None = None
         self._replacing: Replacing | None = None
-        self._snapshot_under_way: asyncio.Task[None] | None = None
+        self._snapshot_gate = asyncio.Lock()
         self.recovered: Recovered | None = None
         """What the start found and repaired."""
         if recovery is not None:
@@ -166,8 +166,6 @@ class OnlineStore(OnlineReader):
         """Finishes what is under way and closes the store."""
         if self._writer is not None:
             self._writer.close()
-        if self._snapshot_under_way is not None:
-            await self._snapshot_under_way
         while self._under_way:
             await asyncio.wait(self._under_way)
         self._writers.shutdown()
@@ -378,6 +376,63 @@ class OnlineStore(OnlineReader):
     async def _in_thread(self, call: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._writers, call)
 
+    # ------------------------------------------------------------------------------------------------ snapshots and backups
+
+    async def take_snapshot(self) -> SnapshotTaken:
+        """Writes all rows down, and takes away the part of the journal that they stand for. Readers and writers go on.
+
+        FailedPreconditionError where there is no journal, InternalError where it cannot be written.
+        """
+        return await self.finish(self._take_snapshot())
+
+    async def _take_snapshot(self) -> SnapshotTaken:
+        journal, snapshots, replacing = self._on_disk()
+        async with self._snapshot_gate:
+            await asyncio.to_thread(journal.begin_file)
+            async with self._apply_gate:  # by one version of the definitions, everything up to one record was taken
+                base, definitions = journal.applied_to, self._registry.version
+            taken = await asyncio.to_thread(snapshots.take, base, definitions, lambda: replacing.needed_after(definitions))
+            await self._in_thread(replacing.tidy)
+            return taken
+
+    @asynccontextmanager
+    async def held_files(self) -> AsyncIterator[Held]:
+        """The files from which the store comes again as it is now, while they are copied. Raises as ``take_snapshot`` does."""
+        holding = self.begin(self._hold_files())
+        try:
+            yield await asyncio.shield(holding)
+        finally:
+            await asyncio.wait((holding,))
+            if holding.exception() is None:
+                await asyncio.to_thread(holding.result().release)
+
+    async def _hold_files(self) -> Held:
+        _, snapshots, replacing = self._on_disk()
+        if snapshots.are_all:
+            await self._take_snapshot()
+        async with self._apply_gate:  # so that records, definitions and versions are of one instant
+            return await asyncio.to_thread(snapshots.hold, self._registry.content, replacing.needed_files)
+
+    def _on_disk(self) -> tuple[Journal, Snapshots, Replacing]:
+        if self._journal is None or self._snapshots is None or self._replacing is None:
+            raise FailedPreconditionError(
+                "the store keeps no journal, so that there is nothing on disk to take a snapshot or a backup of: open it by "
+                "`featurestore serve` or featurestore.open, which keep one"
+            )
+        return self._journal, self._snapshots, self._replacing
+
+    def _begin_snapshot_if_due(self) -> None:
+        if self._snapshots is not None and self._snapshots.is_due(self._memory_bytes_seen) and not self._snapshot_gate.locked():
+            self.begin(self._take_due_snapshot())
+
+    async def _take_due_snapshot(self) -> None:
+        try:
+            await self._take_snapshot()
+        except UnavailableError:
+            pass  # the store is being closed
+        except FeatureStoreError as error:
+            _log.error("snapshot failed", extra={"fields": {"reason": error.message}})
+
     # ---------------------------------------------------------------------------------------------------- replacing all rows
 
     async def stage(self, project: str, view: str, *, source: str, rows: int = 0) -> Staged:
@@ -479,29 +534,6 @@ class OnlineStore(OnlineReader):
                 if await self._in_turn(self._gate(table), table.gather_pages):
                     return
         self._memory_bytes_seen = memory_bytes
-
-    def _begin_snapshot_if_due(self) -> None:
-        if self._snapshots is None or not self._snapshots.is_due(self._memory_bytes_seen):
-            return
-        if self._snapshot_under_way is None or self._snapshot_under_way.done():
-            self._snapshot_under_way = asyncio.ensure_future(self._snapshot())
-
-    async def _snapshot(self) -> None:
-        if self._snapshots is None or self._journal is None:
-            return
-        async with self._apply_gate:  # by one version of the definitions, everything up to one record was taken
-            base, definitions = self._journal.begin_file(), self._registry.version
-        replacing = self._replacing
-
-        def needed_after() -> int:
-            return base if replacing is None else replacing.needed_after(definitions)
-
-        try:
-            await asyncio.to_thread(self._snapshots.take, base, definitions, needed_after)
-            if replacing is not None:
-                await self._in_thread(replacing.tidy)
-        except OSError as error:
-            _log.error("snapshot failed", extra={"fields": {"reason": str(error)}})
 
     async def maintain(self, reclaim_rows_per_s: int) -> None:
         """Keeps up until cancelled, looking at no more than so many rows of a table a second, and shows that it is alive."""

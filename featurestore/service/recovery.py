@@ -27,25 +27,48 @@ from featurestore.durability import (
     Journal,
     JournalReader,
     Mark,
+    Record,
     find_version,
     journal_bytes,
     journal_number,
     latest_snapshot,
+    let_go,
 )
 from featurestore.errors import InternalError
 from featurestore.registry import Registry
 from featurestore.service import table_changes
+from featurestore.service.read_ahead import ReadAhead
 from featurestore.service.replacing import Replacing
-from featurestore.service.replayer import Replay, Replayer
-from featurestore.service.snapshots import Snapshots, SnapshotWriter, WriteTables
+from featurestore.service.replayer import Apply, Replay, Replayer
+from featurestore.service.snapshots import EVERYTHING, Snapshots, SnapshotWriter, WriteTables
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import Store
 
 _log = logging.getLogger(__name__)
 
 DIRECTORY_NAME = "journal"
-EVERYTHING = 1 << 62
-"""More bytes than any journal has: of rows that no journal has, a snapshot is due at once."""
+AHEAD_MAX = 4
+"""Records that are read and decoded while one is applied."""
+TOLD_EVERY_S = 5.0
+
+Progress = Callable[[int, int], None]
+"""Called with how many bytes of versions, snapshot and journal are applied, and how many there are."""
+
+
+class LoggedProgress:
+    """A line in the log now and then, while tables are filled."""
+
+    def __init__(self) -> None:
+        self._began_s = self._told_s = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """So far it is."""
+        now_s = time.monotonic()
+        if now_s - self._told_s < TOLD_EVERY_S or not 0 < done < total:
+            return
+        self._told_s = now_s
+        left_s = (now_s - self._began_s) * (total - done) / done
+        _log.info("recovering", extra={"fields": {"share": f"{done / total:.0%}", "bytes": total, "left_s": round(left_s)}})
 
 
 @dataclass(frozen=True)
@@ -63,6 +86,8 @@ class Durability:
     """A smaller journal is left as it is."""
     versions_kept: int = 1
     """Of the rows of a view that are replaced as a whole: how many earlier ones can be brought back."""
+    progress: Callable[[], Progress] = LoggedProgress
+    """Makes what is told how far a start is."""
 
 
 class Recovered(NamedTuple):
@@ -75,6 +100,14 @@ class Recovered(NamedTuple):
     cut_bytes: int
     """Of a journal's end that was not whole."""
     seconds: float
+
+
+class _Whole(NamedTuple):
+    """A journal of which it is known how many records it has, and the views that are filled from it."""
+
+    directory: Path
+    records: int
+    names: set[tuple[str, str]]
 
 
 class Recovery:
@@ -92,13 +125,14 @@ class Recovery:
 
     def keeps_tables(self, segments: Path) -> bool:
         """Whether tables that lie there are to be taken over. Asked when the directory is ours."""
+        let_go(self._directory)
         self._snapshot = latest_snapshot(self._directory)
         self._base = self._snapshot.base if self._snapshot is not None else 0
         with self._told():
             self._number = journal_number(self._directory)
             if self._number == 0 and self._snapshot is not None:
                 self._number = journal_number(self._snapshot.directory)
-        self._mark, self._marked = Mark.attach(segments, self._number)
+        self._mark, self._marked = Mark.attach(segments, self._directory, self._number)
         if self._number == 0 and self._marked is None:
             self._marked = 0  # there is no journal yet: what is there has been there before it
         return self._marked is not None
@@ -136,6 +170,13 @@ class Recovery:
         """Applies what the tables do not hold, and makes the journal end where it is whole."""
         with self._told():
             self._replay(store, registry)
+            if self._number and max(self._end.sequence, self._base) < (self._marked or 0):
+                # The journal is another one than that which the tables were written with: one that was restored, or cut.
+                for table in store.tables():
+                    store.drop_table(table.view.project, table.view.view)
+                self._marked = None
+                self.follow_definitions(store, registry)
+                self._replay(store, registry)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -149,6 +190,23 @@ class Recovery:
     def _replay(self, store: Store, registry: Registry) -> None:
         plans = {name: WritePlan(*name, registry.current, store) for name in self._after}
         replayer = Replayer(registry, self._durability.make_replay())
+        whole = self._whole(registry)
+        reader = JournalReader(self._directory, after := min(self._after.values(), default=self._marked or self._base))
+        done, total = 0, journal_bytes(self._directory, after) + sum(journal_bytes(each.directory, 0) for each in whole)
+        progress = self._durability.progress()
+        with ReadAhead(self._decoded(whole, reader, plans, replayer), AHEAD_MAX) as records:
+            for record, apply in records:
+                done += record.record_bytes
+                if apply is not None:
+                    self._records += 1
+                    apply()
+                progress(min(done, total), total)
+        progress(total, total)
+        self._end = reader.cut()
+
+    def _whole(self, registry: Registry) -> list[_Whole]:
+        """What tables are to be filled from before the journal."""
+        found = []
         for name in self._from_version:
             number = registry.versions(*name).current.number
             files = find_version(self._directory, ".".join(name), number)
@@ -156,33 +214,29 @@ class Recovery:
                 raise InternalError(
                     f"{self._directory}: got no files of version {number} of view {name[1]!r}, expected its rows: put them back"
                 )
-            self._replay_whole(files.directory, files.records, {name}, plans, replayer)
+            found.append(_Whole(files.directory, files.records, {name}))
         if self._snapshot is not None and self._anew:
-            self._replay_whole(
-                self._snapshot.directory, self._snapshot.records, self._anew - self._from_version, plans, replayer
-            )
-        reader = JournalReader(self._directory, min(self._after.values(), default=self._marked or self._base))
-        for record in reader:
-            name = record.entry.project, record.entry.view
-            if record.sequence > self._after.get(name, record.sequence):
-                self._records += replayer.apply(self._directory, record, plans[name])
-        self._end = reader.cut()
+            found.append(_Whole(self._snapshot.directory, self._snapshot.records, self._anew - self._from_version))
+        return found
 
-    def _replay_whole(
+    def _decoded(
         self,
-        directory: Path,
-        records: int,
-        names: set[tuple[str, str]],
+        whole: Sequence[_Whole],
+        journal: JournalReader,
         plans: Mapping[tuple[str, str], WritePlan],
         replayer: Replayer,
-    ) -> None:
-        """Applies what is there of some views from a journal that is known to have so many records."""
-        reader = JournalReader(directory)
-        for record in reader:
+    ) -> Iterator[tuple[Record, Apply | None]]:
+        """The records of all of them, in order, and what applies each that is to be applied."""
+        for directory, count, names in whole:
+            reader = JournalReader(directory)
+            for record in reader:
+                name = record.entry.project, record.entry.view
+                yield record, replayer.decode(directory, record, plans[name]) if name in names else None
+            reader.expect_end(count)
+        for record in journal:
             name = record.entry.project, record.entry.view
-            if name in names:
-                self._records += replayer.apply(directory, record, plans[name])
-        reader.expect_end(records)
+            is_wanted = record.sequence > self._after.get(name, record.sequence)
+            yield record, replayer.decode(self._directory, record, plans[name]) if is_wanted else None
 
     def begin_journal(self) -> tuple[Journal, Recovered]:
         """The journal to go on with; from now on the mark moves with it."""

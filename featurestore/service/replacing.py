@@ -21,6 +21,7 @@ from pathlib import Path
 from featurestore.durability import (
     Journal,
     JournalReader,
+    Snapshot,
     VersionFiles,
     begin_version,
     find_version,
@@ -101,7 +102,8 @@ class Replacing:
         table = self._store.stage_table(project, view)
         plan = WritePlan(project, view, self._registry.current, self._store, staged=table)
         number = self._registry.versions(project, view).next_number
-        staged = self._staged[project, view] = Staged(plan, number, started_us, source, self._journal.begin_file())
+        self._journal.begin_file(waits=False)
+        staged = self._staged[project, view] = Staged(plan, number, started_us, source, self._journal.applied_to)
         return staged
 
     def _check_room(self, project: str, view: str, rows: int) -> None:
@@ -149,7 +151,7 @@ class Replacing:
         What is written meanwhile is for the next time; where nobody writes to the view, nothing is left.
         """
         last, applied = self._journal.last, 0
-        self._journal.begin_file()  # so that the next time has little to read
+        self._journal.begin_file(waits=False)  # so that the next time has little to read
         if last == staged.after:
             return 0
         for record in JournalReader(self._directory, staged.after):
@@ -235,12 +237,17 @@ class Replacing:
         held += [each.after for each in self._registry.all_versions.values() if each.since > definitions]
         return min(held, default=self._journal.last)
 
+    def needed_files(self, snapshot: Snapshot | None) -> list[VersionFiles]:
+        """Those of the versions that are needed beside that snapshot."""
+        wanted = ((name, number) for name, numbers in self._wanted(snapshot).items() for number in numbers)
+        found = [find_version(self._directory, name, number) for name, number in wanted]
+        return [files for files in found if files is not None]
+
+    def _wanted(self, snapshot: Snapshot | None) -> dict[str, set[int]]:
+        covered = snapshot.definitions if snapshot is not None else 0
+        return {name: each.numbers_on_disk(covered) for name, each in self._registry.all_versions.items()}
+
     def tidy(self) -> None:
         """Removes versions from disk that nobody needs any more."""
-        snapshot = latest_snapshot(self._directory)
-        covered = snapshot.definitions if snapshot is not None else 0
-        wanted = {
-            name: {version.number for version in (*each.kept, *((each.current,) if each.since > covered else ()))}
-            for name, each in self._registry.all_versions.items()
-        }
+        wanted = self._wanted(latest_snapshot(self._directory))
         keep_versions(self._directory, wanted, untouched={".".join(name) for name in self._staged})

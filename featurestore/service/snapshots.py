@@ -9,12 +9,23 @@ as ``base``, and all that was written after ``base`` is in the journal, which is
 import logging
 import shutil
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from featurestore.durability import Journal, begin_snapshot, finish_snapshot
-from featurestore.errors import FeatureStoreError, InternalError
+from featurestore.durability import (
+    Held,
+    Journal,
+    Snapshot,
+    VersionFiles,
+    begin_snapshot,
+    finish_snapshot,
+    hold_files,
+    latest_snapshot,
+)
+from featurestore.errors import InternalError, UnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +38,21 @@ WRITTEN_HERE_BYTES = 4 << 20
 def disk_bytes_max(rows_bytes: int, snapshot_bytes: int, bytes_min: int) -> int:
     """What may lie on disk: a journal that is as long as it may get, the snapshot before, and the one being written."""
     return max(bytes_min, rows_bytes) + 2 * snapshot_bytes
+
+
+EVERYTHING = 1 << 62
+"""More bytes than any journal has: of rows that no journal has, a snapshot is due at once."""
+
+
+class SnapshotTaken(NamedTuple):
+    """A snapshot, and what it took."""
+
+    base: int
+    """It stands for the journal up to this record."""
+    records: int
+    """Its own."""
+    bytes: int
+    seconds: float
 
 
 class SnapshotWriter:
@@ -65,7 +91,9 @@ class SnapshotWriter:
             assert process.stderr is not None
             out, errors = process.stdout.read(), process.stderr.read()
         self._processes.discard(process)
-        if process.returncode or self.is_closed:
+        if self.is_closed:
+            raise UnavailableError("the server is stopping, and ended what was being written down: try again when it is back")
+        if process.returncode:
             raise InternalError(f"the tables could not be written down: {errors.strip()[-500:]}")
         return int(out)
 
@@ -77,7 +105,7 @@ class SnapshotWriter:
 
 
 class Snapshots:
-    """Takes snapshots of one store, one at a time."""
+    """Takes snapshots of one store, one at a time, and holds its files for a backup."""
 
     def __init__(self, directory: Path, segments: Path, journal: Journal, writer: SnapshotWriter, bytes_min: int) -> None:
         self._directory = directory
@@ -86,30 +114,58 @@ class Snapshots:
         self._writer = writer
         self._bytes_min = bytes_min
         self._bytes_wanted = bytes_min
+        self._files = threading.Lock()  # held by whoever takes a snapshot's files away, or holds them
+
+    @property
+    def are_all(self) -> bool:
+        """Whether rows are in no journal and in no snapshot yet."""
+        return self._journal.bytes_since_snapshot >= EVERYTHING
 
     def is_due(self, rows_bytes: int) -> bool:
         """Whether the journal has grown to what the rows take."""
         return self._journal.bytes_since_snapshot > max(self._bytes_wanted, rows_bytes)
 
-    def take(self, base: int, definitions: int, needed_after: Callable[[], int]) -> None:
+    def take(self, base: int, definitions: int, needed_after: Callable[[], int]) -> SnapshotTaken:
         """Writes one, of everything up to record ``base``, taken by that version of the definitions. Blocks meanwhile.
 
-        ``needed_after``: behind which record the journal is needed whatever is in the snapshot. A failure is logged: the
-        journal stays, and the next try waits until it has grown by as much again.
+        ``needed_after``: behind which record the journal is needed whatever is in the snapshot. InternalError where that
+        fails: the journal stays, and the next one is due when it has grown by as much again.
         """
         started = time.monotonic()
+        latest = latest_snapshot(self._directory)
+        if latest is not None and (latest.base, latest.definitions) == (base, definitions) and not self.are_all:
+            return SnapshotTaken(base, latest.records, latest.bytes, 0.0)  # nothing was written since
         journal_bytes = self._journal.bytes_since_snapshot
         self._bytes_wanted = journal_bytes + self._bytes_min
-        target = begin_snapshot(self._directory)
         try:
-            records = self._writer.write(self._segments, target, definitions)
-        except FeatureStoreError as error:
-            shutil.rmtree(target, ignore_errors=True)
-            if not self._writer.is_closed:
-                _log.error("snapshot failed", extra={"fields": {"reason": error.message}})
-            return
-        snapshot = finish_snapshot(self._directory, target, base, records, definitions, needed_after())
+            target = begin_snapshot(self._directory)
+            try:
+                records = self._writer.write(self._segments, target, definitions)
+                with self._files:
+                    snapshot = finish_snapshot(self._directory, target, base, records, definitions, needed_after())
+            finally:
+                shutil.rmtree(target, ignore_errors=True)  # where it has not become one
+        except OSError as error:
+            place = error.filename or self._directory
+            raise InternalError(f"{place}: got {error.strerror}, expected to write a snapshot") from None
         self._journal.forget_bytes(journal_bytes)
         self._bytes_wanted = self._bytes_min
-        seconds = round(time.monotonic() - started, 3)
-        _log.info("snapshot", extra={"fields": {"base": base, "records": snapshot.records, "seconds": seconds}})
+        taken = SnapshotTaken(base, snapshot.records, snapshot.bytes, round(time.monotonic() - started, 3))
+        _log.info("snapshot", extra={"fields": taken._asdict()})
+        return taken
+
+    def hold(
+        self, beside: Callable[[], Mapping[str, bytes]], versions: Callable[[Snapshot | None], Iterable[VersionFiles]]
+    ) -> Held:
+        """The files from which the store comes again as it is now, held for a backup.
+
+        ``beside``: other files' contents. ``versions``: those that are needed beside a snapshot.
+        """
+        try:
+            with self._files:
+                snapshot, position = latest_snapshot(self._directory), self._journal.position
+                needed = versions(snapshot)
+                return hold_files(self._directory, snapshot, needed, self._journal.number, position, beside())
+        except OSError as error:
+            place = error.filename or self._directory
+            raise InternalError(f"{place}: got {error.strerror}, expected to hold the files of a backup") from None

@@ -29,6 +29,8 @@ MODES = ("always", "interval", "never")
 JOURNALS = {"own file", "SQLite", "LMDB"}
 KEPT = {"no journal", *(f"fsync {mode}" for mode in MODES)}
 REDIS_KEPT = {f"Redis AOF {mode}" for mode in ("always", "everysec", "no")}
+START_PARTS = {"served", "opened"}
+CALLERS = {"writer", "reader"}
 LOOPS = ("closed_1", "closed_2", "open_50")
 TURNS = {f"{kind}_{rows}x50" for kind in ("read", "throughput") for rows in (1, 100)}
 
@@ -59,6 +61,10 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     "durability": {
         **dict.fromkeys((f"write_{rows}_{shape}" for rows in (1, 100) for shape in ("vector", "floats")), KEPT | REDIS_KEPT),
         "read_while_writing": KEPT,
+    },
+    "start": {
+        **dict.fromkeys(("start_cold", "start_warm", "start_empty"), START_PARTS),
+        **dict.fromkeys(("longest_call_snapshot", "longest_call_quiet"), CALLERS),
     },
     "load": {f"{kind}_1x50_{loop}": {OURS} for kind in ("read", "write") for loop in LOOPS},
 }

@@ -78,6 +78,7 @@ def test_status_of_a_directory_needs_no_answer_of_the_server(start_server: Start
     environment = {"FEATURESTORE_SEGMENTS": str(running.directory / "segments")}
     by_directory = featurestore(running, "status", "--directory", str(running.directory), "--json", **environment)
     names = [(process["role"], process["number"], process["state"]) for process in json.loads(by_directory.stdout)["processes"]]
+    assert json.loads(by_directory.stdout)["recovered"]["cut_bytes"] == 0
     assert names == [("supervisor", 0, "serving"), ("owner", 0, "serving"), ("reader", 1, "serving"), ("reader", 2, "serving")]
     assert running.stop() == 0
     outcome = featurestore(running, "status", "--directory", str(running.directory), **environment)

@@ -4,6 +4,7 @@ A path is a client, and the engine and transport of a real server process; or ne
 """
 
 import asyncio
+import inspect
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path as FilePath
@@ -57,7 +58,10 @@ class Blocking:
         method = getattr(self._client, name)
 
         async def call(*arguments: Any, **options: Any) -> Any:
-            return await method(*arguments, **options)
+            result = method(*arguments, **options)
+            if inspect.isawaitable(result):
+                result = await result
+            return [each async for each in result] if hasattr(result, "__aiter__") else result
 
         return lambda *arguments, **options: self._runner.run(call(*arguments, **options))
 

@@ -24,7 +24,9 @@ from featurestore_client import (
     Violation,
     WriteCounts,
 )
+from featurestore_client.backups import BackupFile
 
+from featurestore.durability import ContentChecksum
 from tests.conformance.paths import Project
 
 PRESENT, NULL, NOT_FOUND, EXPIRED = (status.value for status in ValueStatus)
@@ -508,3 +510,47 @@ def test_status_tells_of_each_process(client: Any) -> None:
         assert process["uptime_s"] >= 0
         assert process["resident_bytes"] > 0
     assert any(process["role"] in ("server", "owner") for process in found["processes"])
+
+
+# --------------------------------------------------------------------------------------------------------- export, backup
+
+
+def test_what_is_exported_is_what_was_written_and_makes_the_same_rows(store: Project) -> None:
+    features = {name: text for name, text in TYPES.items() if "[" not in text} | {"vector": "float32[3]"}
+    store.apply({"entities": ENTITIES, "feature_views": [view_of("first", features), view_of("second", features)]})
+    rows = 3_000
+    columns = {name: [VALUES[name][row % 3] for row in range(rows)] for name in features}
+    times = [1_700_000_000_000_000 + row for row in range(rows)]
+    store.write("first", {"user": [*range(rows)], **columns}, event_timestamps=times)
+    store.delete("first", {"user": [0]})
+    batches = [*store.export("first")]
+    table = pa.Table.from_batches(batches).sort_by("user")
+    assert table["user"].to_pylist() == [*range(1, rows)]
+    assert table["event_timestamp"].cast(pa.int64()).to_pylist() == times[1:]
+    assert table["small"].to_pylist() == columns["small"][1:]
+    assert table["blob"].to_pylist() == columns["blob"][1:]
+    assert table["vector"].type == pa.list_(pa.float32(), 3)
+    assert store.ingest("second", table).inserted == rows - 1
+    assert pa.Table.from_batches([*store.export("second")]).sort_by("user").equals(table)
+    assert {batch.schema.names[1] for batch in store.export("second", timestamp_column="at_")} == {"at_"}
+    with pytest.raises(NotFoundError, match="'nothing'"):
+        store.export("nothing")
+
+
+def test_a_backup_comes_whole_and_what_is_known_does_not_come_again(client: Any, model: Project) -> None:
+    model.write("carriers", {"carrier": ["UA"] * 50_000, "mean": [1.0] * 50_000})
+    parts = [*client.backup()]
+    state, files = parts[0], [part for part in parts if isinstance(part, BackupFile)]
+    assert tuple((file.name, file.bytes) for file in files) == state.files
+    assert state.last > 0
+    content, contents = ContentChecksum(), []
+    for part in parts[1:]:
+        if isinstance(part, bytes):
+            content.add(part)
+        else:
+            contents.append((content.bytes, content.value))
+            content = ContentChecksum()
+    assert contents == [(file.bytes, file.checksum) for file in files]
+    again = [*client.backup(files)]
+    assert again[0].files == state.files
+    assert again[1:] == files

@@ -31,7 +31,7 @@ def test_what_was_appended_is_read_in_order(make_journal, tmp_path: Path):
 
 
 def test_reading_begins_behind_what_is_known(make_journal, tmp_path: Path):
-    journal = make_journal(file_bytes=300)
+    journal = make_journal(file_bytes=150)
     append(journal, range(1, 31))
     journal.close()
     assert len(journal_files(tmp_path)) > 5
@@ -115,7 +115,7 @@ def test_any_flipped_bit_is_refused_or_cut_never_read(make_journal, tmp_path: Pa
 
 
 def test_damage_in_an_earlier_file_is_refused(make_journal, tmp_path: Path):
-    journal = make_journal(fsync="interval", fsync_interval_s=3_600, file_bytes=300)
+    journal = make_journal(fsync="interval", fsync_interval_s=3_600, file_bytes=150)
     for start in range(1, 31, 3):
         append(journal, range(start, start + 3))
         journal._sync()
@@ -157,7 +157,7 @@ def test_a_newer_format_is_refused_with_the_way_out(make_journal, tmp_path: Path
 
 
 def test_a_missing_file_is_named_by_what_is_missing(make_journal, tmp_path: Path):
-    journal = make_journal(file_bytes=300)
+    journal = make_journal(file_bytes=150)
     append(journal, range(1, 31))
     journal.close()
     first, second, third = [file.path for file in journal_files(tmp_path)[:3]]
@@ -275,17 +275,18 @@ def test_the_mark_stands_before_the_first_record_that_is_not_applied(make_journa
     assert marks == [0, 2, 3]
 
 
-def test_a_mark_is_of_its_journal_and_its_boot(tmp_path: Path, monkeypatch):
-    mark, said = Mark.attach(tmp_path, NUMBER)
+def test_a_mark_is_of_its_journal_its_directory_and_its_boot(tmp_path: Path, monkeypatch):
+    mark, said = Mark.attach(tmp_path, tmp_path, NUMBER)
     assert said is None
     mark.begin(NUMBER, 7)
     mark.move(9)
     mark.close()
-    assert Mark.attach(tmp_path, NUMBER)[1] == 9
-    assert Mark.attach(tmp_path, NUMBER + 1)[1] is None
-    monkeypatch.setattr("featurestore.durability.mark._boot", lambda: 1)
-    assert Mark.attach(tmp_path, NUMBER)[1] is None
+    assert Mark.attach(tmp_path, tmp_path, NUMBER)[1] == 9
+    assert Mark.attach(tmp_path, tmp_path, NUMBER + 1)[1] is None
+    assert Mark.attach(tmp_path, tmp_path.parent, NUMBER)[1] is None
+    monkeypatch.setattr("featurestore.durability.mark._boot", lambda: b"1")
+    assert Mark.attach(tmp_path, tmp_path, NUMBER)[1] is None
     monkeypatch.undo()
-    mark = Mark.attach(tmp_path, NUMBER)[0]
+    mark = Mark.attach(tmp_path, tmp_path, NUMBER)[0]
     mark.forget()
-    assert Mark.attach(tmp_path, NUMBER)[1] is None
+    assert Mark.attach(tmp_path, tmp_path, NUMBER)[1] is None

@@ -22,10 +22,7 @@ class Servers:
     """One server at a time on ``directory``."""
 
     def __init__(self, directory: Path, **flags: str) -> None:
-        self.directory = directory
-        self.segments = directory / "segments"
-        self.data = directory / "data"
-        self._synced = directory / "synced"
+        self.move(directory)
         self._flags = {"fsync": "interval", **flags}
         self._host = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.host"],
@@ -39,6 +36,14 @@ class Servers:
         threading.Thread(target=self._read, daemon=True).start()
         self.pid = 0
         self.url = ""
+
+    def move(self, directory: Path) -> None:
+        """The servers that are started from here on have another directory."""
+        directory.mkdir(exist_ok=True)
+        self.directory = directory
+        self.segments = directory / "segments"
+        self.data = directory / "data"
+        self._synced = directory / "synced"
 
     def _read(self) -> None:
         assert self._host.stderr is not None
@@ -69,6 +74,8 @@ class Servers:
         """The next event of one of these names; fails when the server ends before it."""
         while True:
             event = self._events.get(timeout=WAIT_S)
+            if event is None or event["event"] == "ended":
+                self.pid = 0
             if event is None or (event["event"] == "ended" and "ended" not in names):
                 raise AssertionError("the server ended:\n" + "".join(self.lines[-40:]))
             if event["event"] in names:
@@ -110,9 +117,9 @@ class Servers:
         synced: dict[str, int] = {}
         for line in self._synced.read_text().splitlines():
             name, _, bytes_ = line.rpartition(" ")
-            synced[name.removesuffix(".new").removesuffix(".journal")] = int(
-                bytes_
-            )  # its head is synced before it has its name
+            for suffix in (".new", ".next", ".journal"):  # its head is synced before it has its name
+                name = name.removesuffix(suffix)
+            synced[name] = int(bytes_)
         for file in journal_files(self.data / "journal"):
             size = synced[str(file.path.with_suffix(""))]
             assert size <= file.path.stat().st_size

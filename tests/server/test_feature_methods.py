@@ -637,3 +637,14 @@ def test_event_times_come_back_as_written(store, event_time_us):
     write_users(store, [1], at_us=event_time_us, a=[1])
     answer = store.call(get(KEY, event_timestamps=True))
     assert list(answer.event_timestamps_us) == [event_time_us]
+
+
+# ------------------------------------------------------------------------------------------------------ without a journal
+
+
+def test_without_a_journal_there_is_nothing_to_back_up(local):
+    with pytest.raises(FailedPreconditionError, match=r"the store keeps no journal, .*: open it by `featurestore serve` or"):
+        local.call(public.TakeSnapshotRequest())
+    with pytest.raises(FailedPreconditionError, match="the store keeps no journal"):
+        local.stream(PREFIX + "Backup", [b""])
+    assert not local.call(public.GetStatusRequest()).HasField("recovered")

@@ -263,13 +263,17 @@ def test_tls_and_api_keys_protect_a_server_for_other_machines(start, certificate
         for key in ("first-secret", "second-secret"):
             call(channel, public.ListTablesRequest(), metadata=[("authorization", f"Bearer {key}")])
         for metadata in ([], [("authorization", "Bearer wrong")], [("authorization", "first-secret")]):
-            for request in (public.ListTablesRequest(), read(1)):
+            for request in (public.ListTablesRequest(), public.TakeSnapshotRequest(), read(1)):
                 with pytest.raises(grpc.RpcError) as raised:
                     call(channel, request, metadata=metadata)
                 assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
         with pytest.raises(grpc.RpcError) as raised:
             next(ingest(channel, Feed(public.IngestFeaturesRequest(view="users", sequence=1, batch=batch(10)))))
         assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        for name in ("ExportFeatures", "Backup"):
+            with pytest.raises(grpc.RpcError) as raised:
+                next(channel.unary_stream(f"/featurestore.v1.FeatureStore/{name}")(b"", timeout=20))
+            assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
         health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
     assert "secret" not in server.log
 

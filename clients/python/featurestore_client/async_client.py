@@ -5,14 +5,15 @@ same methods with the same arguments (tested).
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from featurestore_client import calls
 from featurestore_client.answers import FeatureBatch
+from featurestore_client.backups import BackupFile, BackupPart, backup_part, backup_request
 from featurestore_client.calls import Call, DeleteCounts, ReplaceChecks, Replaced, WriteCounts
-from featurestore_client.client import APPLY_TIMEOUT_S, INGEST_TIMEOUT_S, REPLACE_TIMEOUT_S, TIMEOUT_S
+from featurestore_client.client import APPLY_TIMEOUT_S, INGEST_TIMEOUT_S, REPLACE_TIMEOUT_S, SNAPSHOT_TIMEOUT_S, TIMEOUT_S
 from featurestore_client.definitions import ApplyResult, Document
 from featurestore_client.errors import (
     DeadlineExceededError,
@@ -21,10 +22,11 @@ from featurestore_client.errors import (
     NotFoundError,
     UnavailableError,
 )
+from featurestore_client.exports import TIMESTAMP_COLUMN, AsyncExport, export_request
 from featurestore_client.ingestion import WINDOW, IngestOptions, IngestProgress, ingest_async
 from featurestore_client.reads import Selections
 from featurestore_client.retry import Attempts, Deadline, RetryPolicy, checked_timeout
-from featurestore_client.transport import GET_FEATURES, GET_SHARED_MEMORY, AsyncTransport
+from featurestore_client.transport import BACKUP, EXPORT_FEATURES, GET_FEATURES, GET_SHARED_MEMORY, AsyncTransport
 from featurestore_client.types import ViewSchema
 
 if TYPE_CHECKING:
@@ -234,11 +236,35 @@ class AsyncClient:
         """``feature_service`` and the ``schema`` of its answers: features with types, views, join keys."""
         return await self._run(calls.description("DescribeFeatureService", project, name), timeout_s)
 
-    async def status(self, *, timeout_s: float | None = None) -> Document:
-        """The server's ``version`` and ``processes``.
+    async def export(
+        self,
+        view: str,
+        *,
+        expired_rows: bool = False,
+        timestamp_column: str = TIMESTAMP_COLUMN,
+        project: str = "default",
+        timeout_s: float | None = None,
+    ) -> AsyncExport:
+        """All rows of a view, for ``async for``: see ``Client.export``."""
+        schema = await self.view_schema(view, project=project)
+        request = export_request(schema, expired_rows=expired_rows)
+        return await AsyncExport(schema, timestamp_column, self._stream(EXPORT_FEATURES, request, timeout_s)).begin()
 
-        Each has ``role``, ``number``, ``state``, ``pid``, ``uptime_s``, ``restarts``, ``connections`` (None where the engine
-        does not tell), ``requests``, ``resident_bytes`` and ``shared_bytes``, as the proto's ``Process`` explains.
+    async def take_snapshot(self, *, timeout_s: float = SNAPSHOT_TIMEOUT_S) -> Document:
+        """Has the server write all rows down: see ``Client.take_snapshot``."""
+        return await self._run(calls.take_snapshot(), timeout_s)
+
+    async def backup(self, known: Iterable[BackupFile] = (), *, timeout_s: float | None = None) -> AsyncIterator[BackupPart]:
+        """The files from which the store can be made again as it is now, for ``async for``: see ``Client.backup``."""
+        responses = self._stream(BACKUP, backup_request(known), timeout_s)
+        return (backup_part(response) async for response in responses)
+
+    async def status(self, *, timeout_s: float | None = None) -> Document:
+        """The server's ``version``, its ``processes``, and what its start ``recovered``.
+
+        Each process has ``role``, ``number``, ``state``, ``pid``, ``uptime_s``, ``restarts``, ``connections`` (None where the
+        engine does not tell), ``requests``, ``resident_bytes`` and ``shared_bytes``, as the proto's ``Process`` explains.
+        ``recovered`` has ``records``, ``tables``, ``cut_bytes`` and ``seconds``; it is None where there is no journal.
         """
         return await self._run(calls.status(), timeout_s)
 
@@ -278,6 +304,10 @@ class AsyncClient:
     async def _run(self, call: Call[Answer], timeout_s: float | None) -> Answer:
         return call.decode(await self._unary(call.method_path, call.request, timeout_s, repeatable=call.repeatable))
 
+    def _stream(self, method_path: str, request: bytes, timeout_s: float | None) -> AsyncIterator[bytes]:
+        timeout_s = None if timeout_s is None else checked_timeout(timeout_s)
+        return self._transport.stream(method_path, _one(request), timeout_s=timeout_s)
+
     async def _unary(self, method_path: str, request: bytes, timeout_s: float | None, *, repeatable: bool) -> bytes:
         timeout_s = self._timeout_s if timeout_s is None else checked_timeout(timeout_s)
         deadline = Deadline(timeout_s)
@@ -290,3 +320,7 @@ class AsyncClient:
                 delay_s = attempts.delay_after(error)
             await asyncio.sleep(delay_s)
             timeout_s = deadline.left_s()
+
+
+async def _one(request: bytes) -> AsyncIterator[bytes]:
+    yield request

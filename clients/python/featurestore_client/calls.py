@@ -212,6 +212,14 @@ def status() -> Call[dict[str, Any]]:
     return Call(SERVICE + "GetStatus", request, lambda encoded: as_mapping(wire.GetStatusResponse.FromString(encoded)), True)
 
 
+def take_snapshot() -> Call[dict[str, Any]]:
+    """TakeSnapshot. A second one, where nothing was written since the first, is the first."""
+    request = wire.TakeSnapshotRequest().SerializeToString()
+    return Call(
+        SERVICE + "TakeSnapshot", request, lambda encoded: as_mapping(wire.TakeSnapshotResponse.FromString(encoded)), True
+    )
+
+
 def view_schema(view: Mapping[str, Any], entity: Mapping[str, Any]) -> ViewSchema:
     """The schema of a view from the descriptions of it and its entity."""
     return ViewSchema(

@@ -5,12 +5,13 @@ answer. Invariant: thread-safe, and all that it remembers can be lost without an
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from featurestore_client import calls
 from featurestore_client.answers import FeatureBatch
+from featurestore_client.backups import BackupFile, BackupPart, backup_part, backup_request
 from featurestore_client.calls import Call, DeleteCounts, ReplaceChecks, Replaced, WriteCounts
 from featurestore_client.definitions import ApplyResult, Document
 from featurestore_client.errors import (
@@ -20,10 +21,11 @@ from featurestore_client.errors import (
     NotFoundError,
     UnavailableError,
 )
+from featurestore_client.exports import TIMESTAMP_COLUMN, Export, export_request
 from featurestore_client.ingestion import WINDOW, IngestOptions, IngestProgress, ingest
 from featurestore_client.reads import Selections
 from featurestore_client.retry import Attempts, Deadline, RetryPolicy, checked_timeout
-from featurestore_client.transport import GET_FEATURES, GET_SHARED_MEMORY, Transport
+from featurestore_client.transport import BACKUP, EXPORT_FEATURES, GET_FEATURES, GET_SHARED_MEMORY, Transport
 from featurestore_client.types import ViewSchema
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ APPLY_TIMEOUT_S = 300.0
 INGEST_TIMEOUT_S = 60.0
 REPLACE_TIMEOUT_S = 3_600.0
 """Of what makes other rows those of a view, which writes them to the disk first."""
+SNAPSHOT_TIMEOUT_S = 3_600.0
+"""Of a snapshot, which writes all rows down."""
 
 Answer = TypeVar("Answer")
 
@@ -282,11 +286,50 @@ class Client:
         """``feature_service`` and the ``schema`` of its answers: features with types, views, join keys."""
         return self._run(calls.description("DescribeFeatureService", project, name), timeout_s)
 
-    def status(self, *, timeout_s: float | None = None) -> Document:
-        """The server's ``version`` and ``processes``.
+    def export(
+        self,
+        view: str,
+        *,
+        expired_rows: bool = False,
+        timestamp_column: str = TIMESTAMP_COLUMN,
+        project: str = "default",
+        timeout_s: float | None = None,
+    ) -> Export:
+        """All rows of a view, to be iterated over as Arrow record batches, which come as fast as they are taken.
 
-        Each has ``role``, ``number``, ``state``, ``pid``, ``uptime_s``, ``restarts``, ``connections`` (None where the engine
-        does not tell), ``requests``, ``resident_bytes`` and ``shared_bytes``, as the proto's ``Process`` explains.
+        They have the join keys, the event time as ``timestamp_column``, and the features. Rows that are written meanwhile come
+        as they were before or after; each other row once. Rows past the TTL come with ``expired_rows``. ``ingest`` of what
+        comes makes the same rows. ``timeout_s`` is for all of it; without it there is no bound. Needs pyarrow.
+
+        >>> pyarrow.Table.from_batches(client.export("carrier_delays"))
+        """
+        schema = self.view_schema(view, project=project)
+        request = export_request(schema, expired_rows=expired_rows)
+        return Export(schema, timestamp_column, self._stream(EXPORT_FEATURES, request, timeout_s))
+
+    # --------------------------------------------------------------------------------------------------------------- on disk
+
+    def take_snapshot(self, *, timeout_s: float = SNAPSHOT_TIMEOUT_S) -> Document:
+        """Has the server write all rows down, and take away the part of its journal that they stand for.
+
+        Answers ``base`` (the journal's record up to which the snapshot stands for it), ``records``, ``bytes``, ``seconds``.
+        """
+        return self._run(calls.take_snapshot(), timeout_s)
+
+    def backup(self, known: Iterable[BackupFile] = (), *, timeout_s: float | None = None) -> Iterator[BackupPart]:
+        """The files from which the store can be made again as it is now; ``featurestore backup`` keeps them.
+
+        First comes a BackupState. Then for each of its files, in their order, its content in pieces of bytes, and a
+        BackupFile; of a file that is among ``known``, and is still what it was, the BackupFile alone.
+        """
+        return map(backup_part, self._stream(BACKUP, backup_request(known), timeout_s))
+
+    def status(self, *, timeout_s: float | None = None) -> Document:
+        """The server's ``version``, its ``processes``, and what its start ``recovered``.
+
+        Each process has ``role``, ``number``, ``state``, ``pid``, ``uptime_s``, ``restarts``, ``connections`` (None where the
+        engine does not tell), ``requests``, ``resident_bytes`` and ``shared_bytes``, as the proto's ``Process`` explains.
+        ``recovered`` has ``records``, ``tables``, ``cut_bytes`` and ``seconds``; it is None where there is no journal.
         """
         return self._run(calls.status(), timeout_s)
 
@@ -323,6 +366,10 @@ class Client:
 
     def _run(self, call: Call[Answer], timeout_s: float | None) -> Answer:
         return call.decode(self._unary(call.method_path, call.request, timeout_s, repeatable=call.repeatable))
+
+    def _stream(self, method_path: str, request: bytes, timeout_s: float | None) -> Iterator[bytes]:
+        timeout_s = None if timeout_s is None else checked_timeout(timeout_s)
+        return self._transport.stream(method_path, iter((request,)), timeout_s=timeout_s)
 
     def _unary(self, method_path: str, request: bytes, timeout_s: float | None, *, repeatable: bool) -> bytes:
         timeout_s = self._timeout_s if timeout_s is None else checked_timeout(timeout_s)

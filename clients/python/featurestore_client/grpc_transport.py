@@ -31,6 +31,8 @@ from featurestore_client.errors import (
 from featurestore_client.tls import Tls
 
 MESSAGE_BYTES_MAX = 256 << 20
+RESPONSES_HELD_MAX = 16
+"""Of a stream, before its consumer takes them; then the server is made to wait."""
 _STATUS_DETAILS = "grpc-status-details-bin"
 _NO_CONNECTION = "failed to connect to all addresses"  # grpc's words where it had none to send a call on
 _OPTIONS: list[tuple[str, Any]] = [
@@ -231,6 +233,7 @@ class AsyncGrpcTransport:
         loop = asyncio.get_running_loop()
         outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         incoming: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue()
+        room = threading.Semaphore(RESPONSES_HELD_MAX)
 
         async def feed() -> None:
             try:
@@ -244,6 +247,7 @@ class AsyncGrpcTransport:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 try:
                     for response in responses:
+                        room.acquire()
                         loop.call_soon_threadsafe(incoming.put_nowait, response)
                 except FeatureStoreError as error:
                     end = error
@@ -254,6 +258,7 @@ class AsyncGrpcTransport:
         threading.Thread(target=receive, name="featurestore-stream", daemon=True).start()
         try:
             while isinstance(item := await incoming.get(), bytes):
+                room.release()
                 yield item
             if item is not None:
                 raise item
@@ -261,6 +266,7 @@ class AsyncGrpcTransport:
             feeder.cancel()
             outgoing.put(None)
             responses.cancel()
+            room.release()  # for what the thread may have in its hand
 
     async def close(self) -> None:
         """Ends the calls under way."""

@@ -13,6 +13,8 @@ WRITE_FEATURES = SERVICE + "WriteFeatures"
 INGEST_FEATURES = SERVICE + "IngestFeatures"
 DELETE_FEATURES = SERVICE + "DeleteFeatures"
 APPLY = SERVICE + "Apply"
+EXPORT_FEATURES = SERVICE + "ExportFeatures"
+BACKUP = SERVICE + "Backup"
 GET_SHARED_MEMORY = SERVICE + "GetSharedMemory"
 
 

@@ -104,45 +104,61 @@ DESCRIPTOR = _default_pool().AddSerializedFile(
     b'e_service\x18\x01 \x01(\x0b2\x1f.featurestore.v1.FeatureService\x12-\n\x06schema\x18\x02 \x01(\x0b'
     b'2\x1d.featurestore.v1.AnswerSchema"\x18\n\x16GetSharedMemoryRequest">\n\x17Get'
     b'SharedMemoryResponse\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\x06"\x12\n\x10Get'
-    b'StatusRequest"Q\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12+\n\tprocesses'
-    b'\x18\x02 \x03(\x0b2\x18.featurestore.v1.Process"\xc6\x01\n\x07Process\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06nu'
-    b'mber\x18\x02 \x01(\r\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x04\x12\x10\n\x08uptime_s\x18\x05 \x01(\x01\x12\x10\n\x08rest'
-    b'arts\x18\x06 \x01(\x04\x12\x15\n\x0bconnections\x18\x07 \x01(\x04H\x00\x12\x10\n\x08requests\x18\x08 \x01(\x04\x12\x16\n\x0eresident_'
-    b'bytes\x18\t \x01(\x04\x12\x14\n\x0cshared_bytes\x18\n \x01(\x04B\x06\n\x04told"N\n\x06Status\x12\x0c\n\x04code\x18\x01 \x01('
-    b'\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07details\x18\x03 \x03(\x0b2\x14.google.protobuf.Any">\n\x0cErr'
-    b'orDetails\x12.\n\nviolations\x18\x01 \x03(\x0b2\x1a.featurestore.v1.Violation"K\n\tVio'
-    b'lation\x12\r\n\x05field\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x10\n\x08expected\x18\x03 \x01(\t\x12\x0e\n\x06object'
-    b'\x18\x04 \x01(\t*@\n\x0bValueStatus\x12\x0b\n\x07PRESENT\x10\x00\x12\x08\n\x04NULL\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0b\n\x07E'
-    b'XPIRED\x10\x032\xbb\x0e\n\x0cFeatureStore\x12X\n\x0bGetFeatures\x12#.featurestore.v1.GetFe'
-    b'aturesRequest\x1a$.featurestore.v1.GetFeaturesResponse\x12^\n\rWriteFeat'
-    b'ures\x12%.featurestore.v1.WriteFeaturesRequest\x1a&.featurestore.v1.Wr'
-    b'iteFeaturesResponse\x12e\n\x0eIngestFeatures\x12&.featurestore.v1.IngestFe'
-    b"aturesRequest\x1a'.featurestore.v1.IngestFeaturesResponse(\x010\x01\x12a\n\x0eDe"
-    b"leteFeatures\x12&.featurestore.v1.DeleteFeaturesRequest\x1a'.featurest"
-    b'ore.v1.DeleteFeaturesResponse\x12[\n\x0cBeginReplace\x12$.featurestore.v1.'
-    b'BeginReplaceRequest\x1a%.featurestore.v1.BeginReplaceResponse\x12^\n\rCo'
-    b'mmitReplace\x12%.featurestore.v1.CommitReplaceRequest\x1a&.featurestor'
-    b'e.v1.CommitReplaceResponse\x12[\n\x0cAbortReplace\x12$.featurestore.v1.Abo'
-    b'rtReplaceRequest\x1a%.featurestore.v1.AbortReplaceResponse\x12O\n\x08Rollb'
-    b'ack\x12 .featurestore.v1.RollbackRequest\x1a!.featurestore.v1.Rollback'
-    b'Response\x12F\n\x05Apply\x12\x1d.featurestore.v1.ApplyRequest\x1a\x1e.featurestore.'
-    b'v1.ApplyResponse\x12[\n\x0cListProjects\x12$.featurestore.v1.ListProjectsR'
-    b'equest\x1a%.featurestore.v1.ListProjectsResponse\x12[\n\x0cListEntities\x12$.'
-    b'featurestore.v1.ListEntitiesRequest\x1a%.featurestore.v1.ListEntiti'
-    b'esResponse\x12g\n\x10ListFeatureViews\x12(.featurestore.v1.ListFeatureView'
-    b'sRequest\x1a).featurestore.v1.ListFeatureViewsResponse\x12p\n\x13ListFeatu'
-    b'reServices\x12+.featurestore.v1.ListFeatureServicesRequest\x1a,.featur'
-    b'estore.v1.ListFeatureServicesResponse\x12U\n\nListTables\x12".featuresto'
-    b're.v1.ListTablesRequest\x1a#.featurestore.v1.ListTablesResponse\x12a\n\x0e'
-    b"DescribeEntity\x12&.featurestore.v1.DescribeEntityRequest\x1a'.feature"
-    b'store.v1.DescribeEntityResponse\x12p\n\x13DescribeFeatureView\x12+.feature'
-    b'store.v1.DescribeFeatureViewRequest\x1a,.featurestore.v1.DescribeFe'
-    b'atureViewResponse\x12y\n\x16DescribeFeatureService\x12..featurestore.v1.De'
-    b'scribeFeatureServiceRequest\x1a/.featurestore.v1.DescribeFeatureSer'
-    b"viceResponse\x12d\n\x0fGetSharedMemory\x12'.featurestore.v1.GetSharedMemor"
-    b'yRequest\x1a(.featurestore.v1.GetSharedMemoryResponse\x12R\n\tGetStatus\x12'
-    b'!.featurestore.v1.GetStatusRequest\x1a".featurestore.v1.GetStatusRe'
-    b'sponseb\x06proto3'
+    b'StatusRequest"\x80\x01\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12+\n\tprocesse'
+    b's\x18\x02 \x03(\x0b2\x18.featurestore.v1.Process\x12-\n\trecovered\x18\x03 \x01(\x0b2\x1a.featurest'
+    b'ore.v1.Recovered"P\n\tRecovered\x12\x0f\n\x07records\x18\x01 \x01(\x04\x12\x0e\n\x06tables\x18\x02 \x01(\x04\x12\x11'
+    b'\n\tcut_bytes\x18\x03 \x01(\x04\x12\x0f\n\x07seconds\x18\x04 \x01(\x01"\xc6\x01\n\x07Process\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0e\n\x06'
+    b'number\x18\x02 \x01(\r\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x04\x12\x10\n\x08uptime_s\x18\x05 \x01(\x01\x12\x10\n\x08re'
+    b'starts\x18\x06 \x01(\x04\x12\x15\n\x0bconnections\x18\x07 \x01(\x04H\x00\x12\x10\n\x08requests\x18\x08 \x01(\x04\x12\x16\n\x0eresiden'
+    b't_bytes\x18\t \x01(\x04\x12\x14\n\x0cshared_bytes\x18\n \x01(\x04B\x06\n\x04told"L\n\x15ExportFeaturesReq'
+    b'uest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12\x14\n\x0cexpired_rows\x18\x03 \x01(\x08"[\n\x16Exp'
+    b'ortFeaturesResponse\x12\x15\n\rrows_expected\x18\x01 \x01(\x04\x12*\n\x05batch\x18\x02 \x01(\x0b2\x1b.feat'
+    b'urestore.v1.WriteBatch"\x15\n\x13TakeSnapshotRequest"U\n\x14TakeSnapshotRes'
+    b'ponse\x12\x0c\n\x04base\x18\x01 \x01(\x04\x12\x0f\n\x07records\x18\x02 \x01(\x04\x12\r\n\x05bytes\x18\x03 \x01(\x04\x12\x0f\n\x07seconds\x18\x04'
+    b' \x01(\x01";\n\rBackupRequest\x12*\n\x05known\x18\x01 \x03(\x0b2\x1b.featurestore.v1.BackupFil'
+    b'e"v\n\x0eBackupResponse\x12+\n\x05state\x18\x01 \x01(\x0b2\x1c.featurestore.v1.BackupState'
+    b'\x12\x0c\n\x04data\x18\x02 \x01(\x0c\x12)\n\x04file\x18\x03 \x01(\x0b2\x1b.featurestore.v1.BackupFile"\x8b\x01\n\x0bBa'
+    b'ckupState\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\ncreated_us\x18\x02 \x01(\x03\x12\x0f\n\x07journal\x18\x03 \x01(\x06\x12'
+    b'\x0c\n\x04base\x18\x04 \x01(\x04\x12\x0c\n\x04last\x18\x05 \x01(\x04\x12*\n\x05files\x18\x06 \x03(\x0b2\x1b.featurestore.v1.Bac'
+    b'kupFile";\n\nBackupFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05bytes\x18\x02 \x01(\x04\x12\x10\n\x08checksum\x18\x03'
+    b' \x01(\x06"N\n\x06Status\x12\x0c\n\x04code\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07details\x18\x03 \x03(\x0b2\x14'
+    b'.google.protobuf.Any">\n\x0cErrorDetails\x12.\n\nviolations\x18\x01 \x03(\x0b2\x1a.featu'
+    b'restore.v1.Violation"K\n\tViolation\x12\r\n\x05field\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12'
+    b'\x10\n\x08expected\x18\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t*@\n\x0bValueStatus\x12\x0b\n\x07PRESENT\x10\x00\x12\x08\n'
+    b'\x04NULL\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0b\n\x07EXPIRED\x10\x032\xca\x10\n\x0cFeatureStore\x12X\n\x0bGetFeatu'
+    b'res\x12#.featurestore.v1.GetFeaturesRequest\x1a$.featurestore.v1.GetFe'
+    b'aturesResponse\x12^\n\rWriteFeatures\x12%.featurestore.v1.WriteFeaturesR'
+    b'equest\x1a&.featurestore.v1.WriteFeaturesResponse\x12e\n\x0eIngestFeatures'
+    b"\x12&.featurestore.v1.IngestFeaturesRequest\x1a'.featurestore.v1.Inges"
+    b'tFeaturesResponse(\x010\x01\x12a\n\x0eDeleteFeatures\x12&.featurestore.v1.Delete'
+    b"FeaturesRequest\x1a'.featurestore.v1.DeleteFeaturesResponse\x12[\n\x0cBegi"
+    b'nReplace\x12$.featurestore.v1.BeginReplaceRequest\x1a%.featurestore.v1'
+    b'.BeginReplaceResponse\x12^\n\rCommitReplace\x12%.featurestore.v1.CommitR'
+    b'eplaceRequest\x1a&.featurestore.v1.CommitReplaceResponse\x12[\n\x0cAbortRe'
+    b'place\x12$.featurestore.v1.AbortReplaceRequest\x1a%.featurestore.v1.Ab'
+    b'ortReplaceResponse\x12O\n\x08Rollback\x12 .featurestore.v1.RollbackRequest'
+    b'\x1a!.featurestore.v1.RollbackResponse\x12F\n\x05Apply\x12\x1d.featurestore.v1.A'
+    b'pplyRequest\x1a\x1e.featurestore.v1.ApplyResponse\x12[\n\x0cListProjects\x12$.fe'
+    b'aturestore.v1.ListProjectsRequest\x1a%.featurestore.v1.ListProjects'
+    b'Response\x12[\n\x0cListEntities\x12$.featurestore.v1.ListEntitiesRequest\x1a%'
+    b'.featurestore.v1.ListEntitiesResponse\x12g\n\x10ListFeatureViews\x12(.feat'
+    b'urestore.v1.ListFeatureViewsRequest\x1a).featurestore.v1.ListFeatur'
+    b'eViewsResponse\x12p\n\x13ListFeatureServices\x12+.featurestore.v1.ListFeat'
+    b'ureServicesRequest\x1a,.featurestore.v1.ListFeatureServicesResponse'
+    b'\x12U\n\nListTables\x12".featurestore.v1.ListTablesRequest\x1a#.featurestor'
+    b'e.v1.ListTablesResponse\x12a\n\x0eDescribeEntity\x12&.featurestore.v1.Desc'
+    b"ribeEntityRequest\x1a'.featurestore.v1.DescribeEntityResponse\x12p\n\x13De"
+    b'scribeFeatureView\x12+.featurestore.v1.DescribeFeatureViewRequest\x1a,'
+    b'.featurestore.v1.DescribeFeatureViewResponse\x12y\n\x16DescribeFeatureS'
+    b'ervice\x12..featurestore.v1.DescribeFeatureServiceRequest\x1a/.feature'
+    b"store.v1.DescribeFeatureServiceResponse\x12d\n\x0fGetSharedMemory\x12'.fea"
+    b'turestore.v1.GetSharedMemoryRequest\x1a(.featurestore.v1.GetSharedM'
+    b'emoryResponse\x12R\n\tGetStatus\x12!.featurestore.v1.GetStatusRequest\x1a".'
+    b'featurestore.v1.GetStatusResponse\x12c\n\x0eExportFeatures\x12&.featuresto'
+    b"re.v1.ExportFeaturesRequest\x1a'.featurestore.v1.ExportFeaturesResp"
+    b'onse0\x01\x12[\n\x0cTakeSnapshot\x12$.featurestore.v1.TakeSnapshotRequest\x1a%.f'
+    b'eaturestore.v1.TakeSnapshotResponse\x12K\n\x06Backup\x12\x1e.featurestore.v1.'
+    b'BackupRequest\x1a\x1f.featurestore.v1.BackupResponse0\x01b\x06proto3'
 )
 _messages = DESCRIPTOR.message_types_by_name
 _enums = DESCRIPTOR.enum_types_by_name
@@ -209,7 +225,16 @@ GetSharedMemoryRequest = _message_class(_messages["GetSharedMemoryRequest"])
 GetSharedMemoryResponse = _message_class(_messages["GetSharedMemoryResponse"])
 GetStatusRequest = _message_class(_messages["GetStatusRequest"])
 GetStatusResponse = _message_class(_messages["GetStatusResponse"])
+Recovered = _message_class(_messages["Recovered"])
 Process = _message_class(_messages["Process"])
+ExportFeaturesRequest = _message_class(_messages["ExportFeaturesRequest"])
+ExportFeaturesResponse = _message_class(_messages["ExportFeaturesResponse"])
+TakeSnapshotRequest = _message_class(_messages["TakeSnapshotRequest"])
+TakeSnapshotResponse = _message_class(_messages["TakeSnapshotResponse"])
+BackupRequest = _message_class(_messages["BackupRequest"])
+BackupResponse = _message_class(_messages["BackupResponse"])
+BackupState = _message_class(_messages["BackupState"])
+BackupFile = _message_class(_messages["BackupFile"])
 Status = _message_class(_messages["Status"])
 ErrorDetails = _message_class(_messages["ErrorDetails"])
 Violation = _message_class(_messages["Violation"])

@@ -430,7 +430,16 @@ class GetStatusResponse(Message):
     version: str
     @property
     def processes(self) -> RepeatedCompositeFieldContainer[Process]: ...
-    def __init__(self, *, version: str | None = ..., processes: Iterable[Process | Mapping[str, Any]] | None = ...) -> None: ...
+    @property
+    def recovered(self) -> Recovered: ...
+    def __init__(self, *, version: str | None = ..., processes: Iterable[Process | Mapping[str, Any]] | None = ..., recovered: Recovered | Mapping[str, Any] | None = ...) -> None: ...
+
+class Recovered(Message):
+    records: int
+    tables: int
+    cut_bytes: int
+    seconds: float
+    def __init__(self, *, records: int | None = ..., tables: int | None = ..., cut_bytes: int | None = ..., seconds: float | None = ...) -> None: ...
 
 class Process(Message):
     role: str
@@ -444,6 +453,57 @@ class Process(Message):
     resident_bytes: int
     shared_bytes: int
     def __init__(self, *, role: str | None = ..., number: int | None = ..., state: str | None = ..., pid: int | None = ..., uptime_s: float | None = ..., restarts: int | None = ..., connections: int | None = ..., requests: int | None = ..., resident_bytes: int | None = ..., shared_bytes: int | None = ...) -> None: ...
+
+class ExportFeaturesRequest(Message):
+    project: str
+    view: str
+    expired_rows: bool
+    def __init__(self, *, project: str | None = ..., view: str | None = ..., expired_rows: bool | None = ...) -> None: ...
+
+class ExportFeaturesResponse(Message):
+    rows_expected: int
+    @property
+    def batch(self) -> WriteBatch: ...
+    def __init__(self, *, rows_expected: int | None = ..., batch: WriteBatch | Mapping[str, Any] | None = ...) -> None: ...
+
+class TakeSnapshotRequest(Message):
+    def __init__(self) -> None: ...
+
+class TakeSnapshotResponse(Message):
+    base: int
+    records: int
+    bytes: int
+    seconds: float
+    def __init__(self, *, base: int | None = ..., records: int | None = ..., bytes: int | None = ..., seconds: float | None = ...) -> None: ...
+
+class BackupRequest(Message):
+    @property
+    def known(self) -> RepeatedCompositeFieldContainer[BackupFile]: ...
+    def __init__(self, *, known: Iterable[BackupFile | Mapping[str, Any]] | None = ...) -> None: ...
+
+class BackupResponse(Message):
+    @property
+    def state(self) -> BackupState: ...
+    data: bytes
+    @property
+    def file(self) -> BackupFile: ...
+    def __init__(self, *, state: BackupState | Mapping[str, Any] | None = ..., data: bytes | None = ..., file: BackupFile | Mapping[str, Any] | None = ...) -> None: ...
+
+class BackupState(Message):
+    version: str
+    created_us: int
+    journal: int
+    base: int
+    last: int
+    @property
+    def files(self) -> RepeatedCompositeFieldContainer[BackupFile]: ...
+    def __init__(self, *, version: str | None = ..., created_us: int | None = ..., journal: int | None = ..., base: int | None = ..., last: int | None = ..., files: Iterable[BackupFile | Mapping[str, Any]] | None = ...) -> None: ...
+
+class BackupFile(Message):
+    name: str
+    bytes: int
+    checksum: int
+    def __init__(self, *, name: str | None = ..., bytes: int | None = ..., checksum: int | None = ...) -> None: ...
 
 class Status(Message):
     code: int

@@ -106,16 +106,29 @@ DESCRIPTOR = _default_pool().AddSerializedFile(
     b'_service\x18\x01 \x01(\x0b2#.featurestore.v1.raw.FeatureService\x121\n\x06schema\x18\x02 '
     b'\x01(\x0b2!.featurestore.v1.raw.AnswerSchema"\x18\n\x16GetSharedMemoryRequest'
     b'">\n\x17GetSharedMemoryResponse\x12\x11\n\tdirectory\x18\x01 \x01(\t\x12\x10\n\x08instance\x18\x02 \x01(\x06'
-    b'"\x12\n\x10GetStatusRequest"U\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12/\n\tpr'
-    b'ocesses\x18\x02 \x03(\x0b2\x1c.featurestore.v1.raw.Process"\xc6\x01\n\x07Process\x12\x0c\n\x04role\x18'
-    b'\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x04\x12\x10\n\x08uptime_s\x18\x05 '
-    b'\x01(\x01\x12\x10\n\x08restarts\x18\x06 \x01(\x04\x12\x15\n\x0bconnections\x18\x07 \x01(\x04H\x00\x12\x10\n\x08requests\x18\x08 \x01(\x04\x12\x16'
-    b'\n\x0eresident_bytes\x18\t \x01(\x04\x12\x14\n\x0cshared_bytes\x18\n \x01(\x04B\x06\n\x04told"N\n\x06Status\x12\x0c'
-    b'\n\x04code\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07details\x18\x03 \x03(\x0b2\x14.google.protobuf'
-    b'.Any"B\n\x0cErrorDetails\x122\n\nviolations\x18\x01 \x03(\x0b2\x1e.featurestore.v1.raw.V'
-    b'iolation"K\n\tViolation\x12\r\n\x05field\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x10\n\x08expected\x18'
-    b'\x03 \x01(\t\x12\x0e\n\x06object\x18\x04 \x01(\t*@\n\x0bValueStatus\x12\x0b\n\x07PRESENT\x10\x00\x12\x08\n\x04NULL\x10\x01\x12\r\n\tN'
-    b'OT_FOUND\x10\x02\x12\x0b\n\x07EXPIRED\x10\x03b\x06proto3'
+    b'"\x12\n\x10GetStatusRequest"\x88\x01\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12/\n\tp'
+    b'rocesses\x18\x02 \x03(\x0b2\x1c.featurestore.v1.raw.Process\x121\n\trecovered\x18\x03 \x01(\x0b2'
+    b'\x1e.featurestore.v1.raw.Recovered"P\n\tRecovered\x12\x0f\n\x07records\x18\x01 \x01(\x04\x12\x0e\n'
+    b'\x06tables\x18\x02 \x01(\x04\x12\x11\n\tcut_bytes\x18\x03 \x01(\x04\x12\x0f\n\x07seconds\x18\x04 \x01(\x01"\xc6\x01\n\x07Process\x12\x0c\n'
+    b'\x04role\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\x04\x12\x10\n\x08uptim'
+    b'e_s\x18\x05 \x01(\x01\x12\x10\n\x08restarts\x18\x06 \x01(\x04\x12\x15\n\x0bconnections\x18\x07 \x01(\x04H\x00\x12\x10\n\x08requests\x18\x08'
+    b' \x01(\x04\x12\x16\n\x0eresident_bytes\x18\t \x01(\x04\x12\x14\n\x0cshared_bytes\x18\n \x01(\x04B\x06\n\x04told"L\n\x15Ex'
+    b'portFeaturesRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12\x14\n\x0cexpired_ro'
+    b'ws\x18\x03 \x01(\x08"_\n\x16ExportFeaturesResponse\x12\x15\n\rrows_expected\x18\x01 \x01(\x04\x12.\n\x05bat'
+    b'ch\x18\x02 \x01(\x0b2\x1f.featurestore.v1.raw.WriteBatch"\x15\n\x13TakeSnapshotRequest'
+    b'"U\n\x14TakeSnapshotResponse\x12\x0c\n\x04base\x18\x01 \x01(\x04\x12\x0f\n\x07records\x18\x02 \x01(\x04\x12\r\n\x05bytes'
+    b'\x18\x03 \x01(\x04\x12\x0f\n\x07seconds\x18\x04 \x01(\x01"?\n\rBackupRequest\x12.\n\x05known\x18\x01 \x03(\x0b2\x1f.featur'
+    b'estore.v1.raw.BackupFile"~\n\x0eBackupResponse\x12/\n\x05state\x18\x01 \x01(\x0b2 .feat'
+    b'urestore.v1.raw.BackupState\x12\x0c\n\x04data\x18\x02 \x01(\x0c\x12-\n\x04file\x18\x03 \x01(\x0b2\x1f.featur'
+    b'estore.v1.raw.BackupFile"\x8f\x01\n\x0bBackupState\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\ncre'
+    b'ated_us\x18\x02 \x01(\x03\x12\x0f\n\x07journal\x18\x03 \x01(\x06\x12\x0c\n\x04base\x18\x04 \x01(\x04\x12\x0c\n\x04last\x18\x05 \x01(\x04\x12.\n\x05fi'
+    b'les\x18\x06 \x03(\x0b2\x1f.featurestore.v1.raw.BackupFile";\n\nBackupFile\x12\x0c\n\x04name'
+    b'\x18\x01 \x01(\t\x12\r\n\x05bytes\x18\x02 \x01(\x04\x12\x10\n\x08checksum\x18\x03 \x01(\x06"N\n\x06Status\x12\x0c\n\x04code\x18\x01 \x01(\x05\x12'
+    b'\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07details\x18\x03 \x03(\x0b2\x14.google.protobuf.Any"B\n\x0cError'
+    b'Details\x122\n\nviolations\x18\x01 \x03(\x0b2\x1e.featurestore.v1.raw.Violation"K\n\tV'
+    b'iolation\x12\r\n\x05field\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x10\n\x08expected\x18\x03 \x01(\t\x12\x0e\n\x06obje'
+    b'ct\x18\x04 \x01(\t*@\n\x0bValueStatus\x12\x0b\n\x07PRESENT\x10\x00\x12\x08\n\x04NULL\x10\x01\x12\r\n\tNOT_FOUND\x10\x02\x12\x0b\n'
+    b'\x07EXPIRED\x10\x03b\x06proto3'
 )
 _messages = DESCRIPTOR.message_types_by_name
 _enums = DESCRIPTOR.enum_types_by_name
@@ -182,7 +195,16 @@ GetSharedMemoryRequest = _message_class(_messages["GetSharedMemoryRequest"])
 GetSharedMemoryResponse = _message_class(_messages["GetSharedMemoryResponse"])
 GetStatusRequest = _message_class(_messages["GetStatusRequest"])
 GetStatusResponse = _message_class(_messages["GetStatusResponse"])
+Recovered = _message_class(_messages["Recovered"])
 Process = _message_class(_messages["Process"])
+ExportFeaturesRequest = _message_class(_messages["ExportFeaturesRequest"])
+ExportFeaturesResponse = _message_class(_messages["ExportFeaturesResponse"])
+TakeSnapshotRequest = _message_class(_messages["TakeSnapshotRequest"])
+TakeSnapshotResponse = _message_class(_messages["TakeSnapshotResponse"])
+BackupRequest = _message_class(_messages["BackupRequest"])
+BackupResponse = _message_class(_messages["BackupResponse"])
+BackupState = _message_class(_messages["BackupState"])
+BackupFile = _message_class(_messages["BackupFile"])
 Status = _message_class(_messages["Status"])
 ErrorDetails = _message_class(_messages["ErrorDetails"])
 Violation = _message_class(_messages["Violation"])

@@ -1,0 +1,36 @@
+"""ExportFeatures: the rows of a view as batches, read in worker threads as fast as the caller takes them."""
+
+from collections.abc import AsyncIterator
+
+from featurestore.errors import InvalidArgumentError, NotFoundError
+from featurestore.model import DEFAULT_PROJECT
+from featurestore.server.columns import checked_name
+from featurestore.server.context import CallContext
+from featurestore.server.messages import one_request
+from featurestore.server.wire import featurestore_raw_pb2 as wire
+from featurestore.server.write_encoding import batches_of
+from featurestore.service import OnlineReader
+from featurestore.service.online_store import now_us
+
+
+class ExportMethods:
+    """The handler, over any reader of the store."""
+
+    def __init__(self, service: OnlineReader) -> None:
+        self._service = service
+
+    async def export(self, requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
+        """ExportFeatures."""
+        request = await one_request(wire.ExportFeaturesRequest, requests)
+        project, view = checked_name("project", request.project) or DEFAULT_PROJECT, checked_name("view", request.view)
+        if not view:
+            raise InvalidArgumentError.of("view", "", "the name of a feature view")
+        self._service.definitions.feature_view(project, view)
+        try:
+            table = self._service.table(project, view)
+        except FileNotFoundError:  # dropped just now
+            raise NotFoundError.of("feature view", view, []) from None
+        yield wire.ExportFeaturesResponse(rows_expected=table.stats().rows).SerializeToString()
+        batches = batches_of(table, now_us(), expired_rows=request.expired_rows)
+        while (batch := await self._service.beside_the_loop(lambda: next(batches, None))) is not None:
+            yield wire.ExportFeaturesResponse(batch=batch).SerializeToString()
