@@ -9,7 +9,7 @@ EXTENSION_SOURCES := setup.py pyproject.toml $(wildcard featurestore/*/*.pyx fea
     $(wildcard clients/python/featurestore_client/*/*.pyx clients/python/featurestore_client/*/*.pxd clients/python/featurestore_client/*/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sanitize torture serve bench bench-peers proto lint format wheels image clean
+.PHONY: help demo test sanitize torture soak serve bench bench-peers proto lint format wheels image clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ endif
 
 torture: .venv/bench ## kill -9 a working server a thousand times, and look for each acknowledged write
 	$(BIN)/python -m tests.faults.torture --rounds $(or $(TORTURE_ROUNDS),1000)
+
+soak: .venv/bench ## 20 minutes of mixed work, in one process and in several: each answer checked, memory and files flat
+	$(BIN)/python -m tests.faults.soak --seconds $(or $(SOAK_S),1200)
+	$(BIN)/python -m tests.faults.soak --seconds $(or $(SOAK_S),1200) --workers 2
 
 serve: .venv/installed ## start a server on 127.0.0.1:7400
 	$(BIN)/featurestore serve

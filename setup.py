@@ -1,5 +1,6 @@
 """The compiled part of the build; everything else is in pyproject.toml."""
 
+import os
 import platform
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from setuptools import Extension, setup
 FLAGS = ["-O3", "-std=c11", "-fno-strict-aliasing", "-Wno-unused-function"]
 if platform.machine() == "x86_64":
     FLAGS.append("-march=x86-64-v2")
+SANITIZERS = os.environ.get("FEATURESTORE_SANITIZE")
+SANITIZE = [f"-fsanitize={SANITIZERS}", "-O1", "-g", "-fno-omit-frame-pointer", "-Wno-tsan"] if SANITIZERS else []
+"""As the client's setup.py says."""
 CLIENT = "clients/python"
 """Its declarations of what lies in memory (``featurestore_client/tables/*.pxd``); an sdist carries a copy of those
 (MANIFEST.in)."""
@@ -19,7 +23,8 @@ extensions = [
     Extension(
         ".".join(path.with_suffix("").parts),
         [str(path)],
-        extra_compile_args=FLAGS,
+        extra_compile_args=FLAGS + SANITIZE,
+        extra_link_args=SANITIZE,
         include_dirs=[numpy.get_include(), f"{CLIENT}/featurestore_client/tables"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     )

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from featurestore.address import Address
 from featurestore.errors import InvalidArgumentError, Violation, nearest, shorten
+from featurestore.memory_size import bytes_of
 
 ENVIRONMENT_PREFIX = "FEATURESTORE_"
+MAX_MEMORY_BYTES_MIN = 1 << 20
 Source = Literal["default", "file", "environment", "flag"]
 
 
@@ -30,6 +32,13 @@ def _listen_address(text: str) -> str:
 def _unix_socket(text: str) -> str:
     if text not in ("auto", "off") and not Path(text).is_absolute():
         raise ValueError("expected auto, off, or an absolute path such as /run/featurestore/7400.sock")
+    return text
+
+
+def _max_memory(value: Any) -> Any:
+    text = str(value) if isinstance(value, int) else value
+    if isinstance(text, str) and bytes_of(text) < MAX_MEMORY_BYTES_MIN:
+        raise ValueError(f"expected at least {MAX_MEMORY_BYTES_MIN >> 20} MiB")
     return text
 
 
@@ -108,8 +117,10 @@ class Settings(BaseSettings):
     )
     batch_rows_max: int = Field(1_000_000, ge=1, description="rows of one write or delete")
     rows_max: int = Field(200_000_000, ge=1, description="rows of all tables")
-    bytes_max: int | None = Field(
-        None, ge=1 << 20, description="bytes of memory of all tables; bounded by the machine alone when not set"
+    max_memory: Annotated[str | None, BeforeValidator(_max_memory)] = Field(
+        None,
+        description="memory of all tables: bytes such as 8GB or 512MiB, or a share of the machine's such as 80%; when not set, "
+        "what the machine has",
     )
     key_bytes_max: int = Field(1_024, ge=8, le=65_535, description="bytes of one key")
     value_bytes_max: int = Field(1 << 20, ge=1, le=1 << 30, description="bytes of one string or bytes value")
@@ -145,6 +156,11 @@ class Settings(BaseSettings):
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("tls_certificate|nothing|a file, because tls_client_ca asks clients for certificates over TLS")
         return self
+
+    @property
+    def memory_bytes_max(self) -> int | None:
+        """What ``max_memory`` comes to here."""
+        return None if self.max_memory is None else bytes_of(self.max_memory)
 
     @property
     def segments_directory(self) -> Path:

@@ -180,7 +180,7 @@ class Client:
             elif not running and not late:
                 done.set()
 
-        timer = _Timer()
+        timer = Timer()
         asyncio.get_running_loop().add_reader(timer.descriptor, due)
         try:
             due()
@@ -255,7 +255,7 @@ class _TimeSpec(ctypes.Structure):
     _fields_ = (("interval_s", ctypes.c_long), ("interval_ns", ctypes.c_long), ("s", ctypes.c_long), ("ns", ctypes.c_long))
 
 
-class _Timer:
+class Timer:
     """A timerfd: wakes an event loop at a nanosecond, where uvloop's own timers have milliseconds."""
 
     _ABSOLUTE = 1

@@ -1,9 +1,9 @@
 """The compiled parts of the client; everything else is in pyproject.toml.
 
 The HTTP/2 session is built where libnghttp2's headers are there. Without them the package is built without it, and depends on
-grpcio, which then carries all calls. FEATURESTORE_HTTP2=required makes that an error instead; FEATURESTORE_SANITIZE=address
-builds it to be run under AddressSanitizer. The reader of tables in shared memory needs a C compiler and Linux; without, reads
-go to the server.
+grpcio, which then carries all calls; FEATURESTORE_HTTP2=required makes that an error instead. The reader of tables in shared
+memory needs a C compiler and Linux; without, reads go to the server. FEATURESTORE_SANITIZE builds all of it to be run under
+sanitizers: ``address,undefined``, or ``thread`` (``make sanitize``).
 """
 
 import os
@@ -22,8 +22,8 @@ FALLBACK = ["grpcio>=1.66"]
 FLAGS = ["-O3", "-std=c11", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-deprecated-declarations"]
 TABLES_FLAGS = ["-march=x86-64-v2"] if platform.machine() == "x86_64" else []
 """Nothing beyond the baseline of each architecture: a wheel runs on every machine of it."""
-SANITIZE = ["-fsanitize=address", "-fno-omit-frame-pointer", "-g"]
-IS_SANITIZED = os.environ.get("FEATURESTORE_SANITIZE") == "address"
+SANITIZERS = os.environ.get("FEATURESTORE_SANITIZE")
+SANITIZE = [f"-fsanitize={SANITIZERS}", "-O1", "-g", "-fno-omit-frame-pointer", "-Wno-tsan"] if SANITIZERS else []
 
 
 def _found(option: str) -> list[str]:
@@ -53,13 +53,12 @@ def _http2() -> list[Extension]:
             sys.exit(message)
         print(message, file=sys.stderr)
         return []
-    sanitize = SANITIZE if IS_SANITIZED else []
     return [
         Extension(
             f"featurestore_client.http2.{name}",
             [f"featurestore_client/http2/{name}.pyx"],
-            extra_compile_args=FLAGS + flags + sanitize,
-            extra_link_args=libraries + sanitize,
+            extra_compile_args=FLAGS + flags + SANITIZE,
+            extra_link_args=libraries + SANITIZE,
         )
         for name, libraries in (("session", _found("--libs") or ["-lnghttp2"]), ("busy_receive", []))
     ]
@@ -70,7 +69,8 @@ def _tables() -> list[Extension]:
         Extension(
             ".".join(path.with_suffix("").parts),
             [str(path)],
-            extra_compile_args=FLAGS + TABLES_FLAGS,
+            extra_compile_args=FLAGS + TABLES_FLAGS + SANITIZE,
+            extra_link_args=SANITIZE,
             include_dirs=[numpy.get_include(), "featurestore_client/tables"],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
             optional=True,
@@ -83,6 +83,4 @@ http2 = _http2()
 setup(
     ext_modules=cythonize([*http2, *_tables()], compiler_directives={"language_level": 3, "cdivision": True}),
     install_requires=REQUIREMENTS if http2 else REQUIREMENTS + FALLBACK,
-    # A place of its own for what is sanitized: objects of another build would be taken for current.
-    options={"build": {"build_base": "build/sanitized"}} if IS_SANITIZED else {},
 )

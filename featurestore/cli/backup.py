@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featurestore.cli.connection import Connection, Json, with_connection
-from featurestore.cli.tables import bytes_text, print_json
+from featurestore.cli.tables import print_json
+from featurestore.units import bytes_text
 
 if TYPE_CHECKING:
     from featurestore.backup import Manifest

@@ -30,6 +30,8 @@ class Connection:
     ca_certificate: Path | None = None
     client_certificate: Path | None = None
     client_key: Path | None = None
+    is_server_given: bool = False
+    """On the command line, and not only by default or the environment."""
 
     def open(self) -> "Client":
         """A client of the server or the directory; to be used as a context manager."""
@@ -81,8 +83,9 @@ def with_connection(command: Callable[..., None]) -> Callable[..., None]:
     """Gives ``command`` the options of a connection; it is called with them as ``connection: Connection``."""
 
     def call(context: typer.Context, **options: Any) -> None:
-        connection = Connection(**{name: options.pop(name) for name in _OPTIONS})
-        if connection.directory is not None and _is_given(context, "server"):
+        is_server_given = _is_given(context, "server")
+        connection = Connection(**{name: options.pop(name) for name in _OPTIONS}, is_server_given=is_server_given)
+        if connection.directory is not None and is_server_given:
             raise typer.BadParameter(f"got --server {connection.server} and --directory {connection}, expected one of the two")
         command(connection=connection, **options)
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from featurestore.cli.connection import Connection, Json, Project, with_connection
-from featurestore.cli.tables import bytes_text, print_json
+from featurestore.cli.tables import print_json
+from featurestore.units import bytes_text
 
 ROW_GROUP_ROWS = 100_000
 

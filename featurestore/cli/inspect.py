@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featurestore.cli.connection import Connection, Json, Project, with_connection
-from featurestore.cli.tables import bytes_text, print_json, print_table
+from featurestore.cli.tables import print_json, print_table
 from featurestore.cli.versions import version_text
+from featurestore.units import bytes_text
 
 if TYPE_CHECKING:
     from featurestore_client import Client

@@ -26,6 +26,8 @@ _COMMANDS = {
     "backup": "featurestore.cli.backup:backup",
     "restore": "featurestore.cli.backup:restore",
     "verify": "featurestore.cli.verify:verify",
+    "doctor": "featurestore.cli.doctor:doctor",
+    "size": "featurestore.cli.size:size",
     "config": "featurestore.cli.config:config",
 }
 

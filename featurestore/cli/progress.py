@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
-from featurestore.cli.tables import bytes_text
+from featurestore.units import bytes_text
 
 if TYPE_CHECKING:
     from featurestore.ingest import LoadState

@@ -3,7 +3,8 @@
 import typer
 
 from featurestore.cli.connection import Connection, Json, with_connection
-from featurestore.cli.tables import bytes_text, print_json
+from featurestore.cli.tables import print_json
+from featurestore.units import bytes_text
 
 
 @with_connection

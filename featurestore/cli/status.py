@@ -7,7 +7,8 @@ from typing import Any
 import typer
 
 from featurestore.cli.connection import Connection, Json, with_connection
-from featurestore.cli.tables import bytes_text, print_json, print_table
+from featurestore.cli.tables import print_json, print_table
+from featurestore.units import bytes_text
 
 
 @with_connection

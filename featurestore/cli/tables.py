@@ -8,7 +8,6 @@ from typing import Any
 import typer
 
 WIDTH_NO_TERMINAL = 200
-_BYTE_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
@@ -29,11 +28,3 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, num
 def print_json(document: Any) -> None:
     """Prints a document as JSON."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def bytes_text(number: int) -> str:
-    """``1.5 GiB``."""
-    for unit_bytes, unit in _BYTE_UNITS:
-        if number >= unit_bytes:
-            return f"{number / unit_bytes:.1f} {unit}"
-    return f"{number} B"

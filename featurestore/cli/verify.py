@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featurestore.cli.connection import Json
-from featurestore.cli.tables import bytes_text, print_json, print_table
+from featurestore.cli.tables import print_json, print_table
+from featurestore.units import bytes_text
 
 if TYPE_CHECKING:
     from featurestore.backup import FileFinding

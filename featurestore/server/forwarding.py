@@ -147,7 +147,9 @@ def reader_methods(reader: OnlineReader, owner: Owner, board: StatusBoard, slot:
         "GetFeatures": FeatureReads(reader).get,
         "GetStatus": StatusMethods(board, slot).get_status,
     }
-    methods: list[Method] = [UnaryMethod(PREFIX + name, handler, inline=True) for name, handler in own.items()]
+    methods: list[Method] = [
+        UnaryMethod(PREFIX + name, handler, inline=True, sheds=name == "GetFeatures") for name, handler in own.items()
+    ]
     methods.append(StreamMethod(PREFIX + "ExportFeatures", ExportMethods(reader).export))
     known = {method.path for method in methods}
     for method in public.DESCRIPTOR.services_by_name["FeatureStore"].methods:
@@ -159,4 +161,5 @@ def reader_methods(reader: OnlineReader, owner: Owner, board: StatusBoard, slot:
 def _forwarded(path: str, owner: Owner, *, is_stream: bool) -> Method:
     if is_stream:
         return StreamMethod(path, lambda requests, context: owner.stream(path, requests, context))
-    return UnaryMethod(path, lambda request, context: owner.unary(path, request, context), inline=True)
+    sheds = path in (PREFIX + "WriteFeatures", PREFIX + "DeleteFeatures")
+    return UnaryMethod(path, lambda request, context: owner.unary(path, request, context), inline=True, sheds=sheds)

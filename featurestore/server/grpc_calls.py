@@ -38,6 +38,9 @@ HEAD_BYTES_MAX = 2 << 10
 MESSAGE_OVERHEAD_BYTES = 150
 """What it takes to keep a message beside its bytes: the empty ones of a stream count too."""
 
+STREAM_TAKEN_MAX = 2
+"""Messages that a handler may be at: one is decoded while the one before it is written. They count as held."""
+
 STREAM_UNSENT_BYTES_MAX = 256 << 10
 """Answers of a stream that wait for the peer before the handler is made to wait."""
 
@@ -50,6 +53,22 @@ _NUMBERS = {name: str(number).encode() for number, name in enumerate(STATUS_NAME
 
 OK_HEAD = Headers(_HEAD)
 OK_TRAILERS = Headers([(b"grpc-status", b"0")])
+RETRY_AFTER_MS = 100
+OVERLOADED = Headers(
+    [
+        *_HEAD,
+        (b"grpc-status", _NUMBERS["RESOURCE_EXHAUSTED"]),
+        (
+            b"grpc-message",
+            encode_message(
+                "the server is overloaded: more calls come than it can answer, and this one was not begun; try again in "
+                f"{RETRY_AFTER_MS / 1_000:g} s, or elsewhere"
+            ),
+        ),
+        (b"grpc-retry-pushback-ms", str(RETRY_AFTER_MS).encode()),  # as gRPC's retries have it
+    ]
+)
+"""The answer to a call that ``admission`` does not take up: made once, and a few bytes once the peer has seen it."""
 
 
 class RefusedError(Exception):
@@ -63,12 +82,13 @@ class RefusedError(Exception):
 class RequestHead:
     """What a header block asks for."""
 
-    __slots__ = ("accepts_gzip", "encoding", "inline", "metadata", "method", "refusal")
+    __slots__ = ("accepts_gzip", "encoding", "inline", "metadata", "method", "refusal", "sheds")
 
     def __init__(self, block: bytes, methods: Mapping[str, Method], header_bytes_max: int) -> None:
         self.method: Method | None = None
         self.inline: UnaryHandler | None = None
         self.refusal: Headers | None = None
+        self.sheds = False
         self.encoding = "identity"
         self.accepts_gzip = False
         self.metadata: Mapping[str, str | bytes] = {}
@@ -104,8 +124,10 @@ class RequestHead:
         self.accepts_gzip = "gzip" in [each.strip() for each in fields.get("grpc-accept-encoding", "").split(",")]
         self.metadata = joined(metadata_of(pairs))
         self.method = method
-        if isinstance(method, UnaryMethod) and method.inline:
-            self.inline = method.handler
+        if isinstance(method, UnaryMethod):
+            self.sheds = method.sheds
+            if method.inline:
+                self.inline = method.handler
 
 
 class RequestHeads:
@@ -151,6 +173,9 @@ class Carrier(Protocol):
 
     def hold(self, count: int) -> bool:
         """Counts so many bytes more of requests that are kept; False: that is too much."""
+
+    def may_owe(self, count: int) -> bool:
+        """Whether an answer of so many bytes may wait for the peer to take it."""
 
     def forget(self, stream_id: int) -> None:
         """The call has ended."""
@@ -326,6 +351,9 @@ class UnaryCall(Call):
     def _finish(self, answer: bytes) -> None:
         if self._ended:
             return
+        if not self._carrier.may_owe(len(answer)):
+            self.refuse("RESOURCE_EXHAUSTED", "the answers that wait for their callers take too much memory: try later")
+            return
         respond(self._carrier.session, self._stream_id, self.context, self._head, answer)
         self._leave()
         self._carrier.flush_soon()
@@ -347,6 +375,7 @@ class StreamCall(Call):
         self._messages: deque[tuple[bytes, bool]] = deque()
         self._uncredited_bytes = 0
         self._queued_bytes = 0
+        self._taken_bytes: deque[int] = deque()
         self._all_received = False
         self._arrival: asyncio.Future[None] | None = None
         self._departure: asyncio.Future[None] | None = None
@@ -404,7 +433,9 @@ class StreamCall(Call):
         while True:
             while self._messages:
                 message, self.context.request_compressed = self._messages.popleft()
-                self._queued_bytes -= len(message) + MESSAGE_OVERHEAD_BYTES
+                self._taken_bytes.append(len(message) + MESSAGE_OVERHEAD_BYTES)
+                if len(self._taken_bytes) > STREAM_TAKEN_MAX:
+                    self._queued_bytes -= self._taken_bytes.popleft()
                 if not self._ended:
                     self._hold(self._reader.held_bytes + self._queued_bytes)
                 if not self._messages:

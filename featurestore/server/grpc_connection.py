@@ -18,8 +18,10 @@ from featurestore_client.busy_polling import BusyPolling
 from featurestore_client.grpc_framing import FramingError
 from featurestore_client.http2 import ENHANCE_YOUR_CALM, NEVER, NO_ERROR, REFUSED_STREAM, ProtocolError, Session, StreamEvent
 
+from featurestore.server.admission import Admission
 from featurestore.server.context import CallContext
 from featurestore.server.grpc_calls import (
+    OVERLOADED,
     Call,
     RequestHead,
     RequestHeads,
@@ -118,6 +120,10 @@ class Connections:
         is_crowded = self._unsent_bytes > self._limits.unsent_bytes_max_in_all
         self.unsent_bytes_max = min(self._limits.unsent_bytes_max, CROWDED_UNSENT_BYTES_MAX if is_crowded else 1 << 62)
 
+    def may_owe(self, count: int) -> bool:
+        """Whether there is room for so many more; answers that are not large have it always."""
+        return count <= CROWDED_UNSENT_BYTES_MAX or self._unsent_bytes + count <= self._limits.unsent_bytes_max_in_all
+
 
 class GrpcConnection(asyncio.Protocol):
     """A connection, from ``connection_made`` to ``connection_lost``."""
@@ -127,6 +133,7 @@ class GrpcConnection(asyncio.Protocol):
         heads: RequestHeads,
         limits: ConnectionLimits,
         connections: Connections,
+        admission: Admission,
         polling: BusyPolling,
         closed: Callable[[], None],
     ) -> None:
@@ -144,6 +151,7 @@ class GrpcConnection(asyncio.Protocol):
         self._heads = heads
         self._limits = limits
         self._connections = connections
+        self._admission = admission
         self._polling = polling
         self._closed = closed
         self._held_bytes = 0  # of requests
@@ -171,7 +179,13 @@ class GrpcConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=TAKE_BYTES)
         self.peer = _peer_of(transport)
         self._inline = InlineCalls(
-            self.session, self._heads, self._connections, self.peer, self.message_bytes_max, self._settle
+            self.session,
+            self._heads,
+            self._connections,
+            self._admission,
+            self.peer,
+            self.message_bytes_max,
+            self._settle,
         )
         secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if secured is not None and secured.selected_alpn_protocol() != "h2":
@@ -226,6 +240,9 @@ class GrpcConnection(asyncio.Protocol):
         if self._is_refusing or self.session.unsent_bytes > self._connections.unsent_bytes_max:
             self.session.reset(event.stream_id, REFUSED_STREAM)
             return
+        if head.sheds and not self._admission.takes_up():
+            self.session.respond(event.stream_id, OVERLOADED, b"", None)
+            return
         try:
             deadline = None if event.apart is None else time.monotonic() + self._heads.timeout_s(event.apart)
         except FramingError as error:
@@ -262,6 +279,10 @@ class GrpcConnection(asyncio.Protocol):
             self._held_bytes <= self._limits.held_bytes_max
             and self._connections.held_bytes <= self._limits.held_bytes_max_in_all
         )
+
+    def may_owe(self, count: int) -> bool:
+        """Whether an answer of so many bytes may be queued."""
+        return self.session.unsent_bytes <= self._connections.unsent_bytes_max and self._connections.may_owe(count)
 
     def forget(self, stream_id: int) -> None:
         """A call has ended."""

@@ -3,6 +3,7 @@ from typing import Protocol
 
 from featurestore_client.http2 import Session, StreamEvent
 
+from featurestore.server.admission import Admission
 from featurestore.server.context import CallContext
 from featurestore.server.grpc_calls import RequestHead, RequestHeads
 
@@ -17,6 +18,7 @@ class InlineCalls:
         session: Session,
         heads: RequestHeads,
         connections: Owed,
+        admission: Admission,
         peer: str,
         message_bytes_max: int,
         settle: Settle,

@@ -9,28 +9,31 @@ or given back, and of what is given back nothing was changed.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcpy
 
-from featurestore.server.context cimport CallContext, monotonic_s
+from featurestore.server.admission cimport Admission
+from featurestore.server.context cimport CallContext
 
 from featurestore_client.http2 import NEVER
 
-from featurestore.server.grpc_calls import OK_HEAD, OK_TRAILERS
+from featurestore.server.grpc_calls import OK_HEAD, OK_TRAILERS, OVERLOADED
 
 cdef enum:
     PREFIX_BYTES = 5  # of gRPC, before each message: compressed or not, and its length, big-endian
 
-cdef object _NEVER = NEVER, _HEAD = OK_HEAD, _TRAILERS = OK_TRAILERS
+cdef object _NEVER = NEVER, _HEAD = OK_HEAD, _TRAILERS = OK_TRAILERS, _OVERLOADED = OVERLOADED
 
 
 cdef class InlineCalls:
     """Of one connection. ``settle`` is told what a handler came to where that is not bytes alone: event, head, context, outcome."""
 
     cdef object _session, _connections, _receive, _respond, _settle
+    cdef Admission _admission
     cdef dict _known, _timeouts_s
     cdef str _peer
     cdef Py_ssize_t _message_bytes_max
 
-    def __init__(self, session, heads, connections, str peer, Py_ssize_t message_bytes_max, settle):
+    def __init__(self, session, heads, connections, Admission admission, str peer, Py_ssize_t message_bytes_max, settle):
         self._session = session
+        self._admission = admission
         self._connections = connections
         self._receive = session.receive
         self._respond = session.respond
@@ -45,6 +48,7 @@ cdef class InlineCalls:
 
         Raises ProtocolError where the connection cannot go on.
         """
+        self._admission.begin_read()
         cdef list events = self._receive(data)
         cdef list others = []
         if is_refusing:
@@ -69,12 +73,18 @@ cdef class InlineCalls:
             timeout_s = self._timeouts_s.get(timeout)
             if timeout_s is None:
                 return False
-            deadline = monotonic_s() + <double>timeout_s
+            deadline = self._admission.began + <double>timeout_s  # it may have waited since then
         if self._session.unsent_bytes > self._connections.unsent_bytes_max:
             return False
         data = event.data
         if not _is_one_message(data, self._message_bytes_max):
             return False
+        if self._admission.credit < 1 and head.sheds:
+            self._admission.refuse()
+            self._respond(event.stream_id, _OVERLOADED, b"", None)
+            return True
+        self._admission.credit -= 1
+        self._admission.answered += 1
         message = PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + PREFIX_BYTES, PyBytes_GET_SIZE(data) - PREFIX_BYTES)
         context = CallContext.__new__(CallContext)
         context.peer = self._peer

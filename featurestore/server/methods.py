@@ -40,6 +40,8 @@ class UnaryMethod(NamedTuple):
     path: str
     handler: UnaryHandler
     inline: bool
+    sheds: bool = False
+    """Whether calls may be refused while there are too many: those that come by the thousand."""
 
 
 class StreamMethod(NamedTuple):
@@ -58,8 +60,8 @@ def own_methods(service: OnlineStore, board: StatusBoard, slot: ProcessSlot) -> 
     writes, replacing = FeatureWrites(service, loads), ReplaceMethods(loads)
     return [
         *_reading_methods(service, FeatureReads(service).get, board, slot),
-        UnaryMethod(PREFIX + "WriteFeatures", writes.write, inline=True),
-        UnaryMethod(PREFIX + "DeleteFeatures", writes.delete, inline=True),
+        UnaryMethod(PREFIX + "WriteFeatures", writes.write, inline=True, sheds=True),
+        UnaryMethod(PREFIX + "DeleteFeatures", writes.delete, inline=True, sheds=True),
         StreamMethod(PREFIX + "IngestFeatures", writes.ingest),
         UnaryMethod(PREFIX + "BeginReplace", replacing.begin, inline=False),
         UnaryMethod(PREFIX + "CommitReplace", replacing.commit, inline=False),
@@ -91,7 +93,7 @@ def read_only_methods(reader: MappedStore, board: StatusBoard, slot: ProcessSlot
 def _reading_methods(service: OnlineReader, get: UnaryHandler, board: StatusBoard, slot: ProcessSlot) -> list[Method]:
     definitions = DefinitionReads(service)
     return [
-        UnaryMethod(PREFIX + "GetFeatures", get, inline=True),
+        UnaryMethod(PREFIX + "GetFeatures", get, inline=True, sheds=True),
         UnaryMethod(PREFIX + "ListProjects", definitions.list_projects, inline=True),
         UnaryMethod(PREFIX + "ListEntities", definitions.list_entities, inline=True),
         UnaryMethod(PREFIX + "ListFeatureViews", definitions.list_feature_views, inline=True),
@@ -146,7 +148,7 @@ class Methods:
     def _guarded(self, method: Method, api_keys: ApiKeys | None) -> Method:
         if isinstance(method, StreamMethod):
             return StreamMethod(method.path, self._guarded_stream(method.handler, api_keys))
-        return UnaryMethod(method.path, _guarded(method.handler, api_keys), method.inline)
+        return method._replace(handler=_guarded(method.handler, api_keys))
 
     def _guarded_stream(self, handler: StreamHandler, api_keys: ApiKeys | None) -> StreamHandler:
         def guarded(requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:

@@ -4,7 +4,7 @@ table. What ``write_decoding.py`` reads.
 Invariant: each row goes out as it was at one instant; rows in the order in which they lie.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from featurestore_client.tables.alignment import length_of
 from featurestore_client.tables.columns import Values, VarColumn
 from featurestore_client.tables.reader import RowBatch
 from featurestore_client.tables.table import TableReader
+from featurestore_client.types import ViewSchema
 
 from featurestore.durability import Kind, Message
 from featurestore.errors import ResourceExhaustedError
@@ -27,6 +28,12 @@ PRESENT, NOT_FOUND = 0, 2
 
 _Statuses = npt.NDArray[np.uint8]
 _Scanned = tuple[list[Values], npt.NDArray[np.int64], npt.NDArray[np.uint8]]
+
+
+def row_bytes(view: ViewSchema, string_bytes: Mapping[str, float]) -> float:
+    """About what a row takes of the messages: its event time and values; ``string_bytes`` of each string, and where it ends."""
+    columns = [*view.join_keys.items(), *view.features.items()]
+    return 8 + sum(each.width_bytes or 4 + string_bytes[name] for name, each in columns)
 
 
 def messages_of(table: TableReader, now_us: int) -> Iterator[Message]:

@@ -23,6 +23,8 @@ _Result = TypeVar("_Result")
 
 LONG_READS = 2
 """Threads for what takes long and writes nothing."""
+LONG_WAITING_MAX = 1_000
+"""What may wait for them; more is refused at once."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class OnlineReader(ABC):
     def __init__(self, limits: ServiceLimits | None = None) -> None:
         self.limits = limits or ServiceLimits()
         self._workers = ThreadPoolExecutor(LONG_READS, "featurestore-work")
+        self._beside = 0
 
     @property
     @abstractmethod
@@ -78,7 +81,16 @@ class OnlineReader(ABC):
 
     async def beside_the_loop(self, call: Callable[[], _Result]) -> _Result:
         """Runs something long that writes nothing, in a worker thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._workers, call)
+        if self._beside >= LONG_WAITING_MAX:
+            raise ResourceExhaustedError(
+                f"long_waiting_max: {self._beside} large requests wait for their turn; this one was not begun. Try again in a "
+                "second, and ask for less in a request"
+            )
+        self._beside += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._workers, call)
+        finally:
+            self._beside -= 1
 
     async def close(self) -> None:
         """Finishes what is under way."""

@@ -10,6 +10,7 @@ away, because half a batch or half a schema change must not depend on a client's
 
 import asyncio
 import logging
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -24,7 +25,8 @@ from featurestore_client.tables.catalog import Catalog
 from featurestore_client.tables.columns import Column, Values
 
 from featurestore.durability import Entry, Held, Journal, Message
-from featurestore.errors import FailedPreconditionError, FeatureStoreError, UnavailableError
+from featurestore.errors import FailedPreconditionError, FeatureStoreError, ResourceExhaustedError, UnavailableError
+from featurestore.lock import hold
 from featurestore.registry import Definitions, Plan, Registry, Version, ViewVersions
 from featurestore.service import table_changes
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
@@ -40,11 +42,20 @@ _Result = TypeVar("_Result")
 
 RECLAIM_STEPS_PER_S = 4
 BEATS_PER_S = 4
+WRITES_WAITING_MAX = 1_000
+"""Of one table, for its gate: further ones are refused at once, since they would wait for longer than their callers do."""
 INLINE_BYTES_MAX = 128 << 10
 """Of a message; a longer one takes too long to go into the journal while the event loop waits."""
 CAUGHT_UP_RECORDS = 200
 """So few writes may be left when the rows of a view are replaced: writers wait for them."""
 CATCH_UPS_MAX = 20
+
+
+class _Gate(asyncio.Lock):
+    """A table's."""
+
+    waiting = 0
+    """Those that hold it, or wait for it."""
 
 
 class OnlineStore(OnlineReader):
@@ -58,9 +69,11 @@ class OnlineStore(OnlineReader):
         *,
         shares_memory: bool = True,
         recovery: Recovery | None = None,
+        lock: int | None = None,
     ) -> None:
         super().__init__(limits)
         self.store = store
+        self._lock = lock
         self._journal: Journal | None = None
         self._writer: SnapshotWriter | None = None
         self._snapshots: Snapshots | None = None
@@ -86,7 +99,7 @@ class OnlineStore(OnlineReader):
             key_bytes_max=store.limits.key_bytes_max,
         )
         """Tells other processes, which have the tables mapped, the same."""
-        self._gates: dict[int, asyncio.Lock] = {}
+        self._gates: dict[int, _Gate] = {}
         self._apply_gate = asyncio.Lock()
         self._writers = ThreadPoolExecutor(4, "featurestore-write")
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -112,27 +125,32 @@ class OnlineStore(OnlineReader):
         ``mode``: of the directory of segments, which says who may map the tables. ``durability``: how writes outlive the
         tables' memory; without it they do not. FailedPreconditionError when another process holds the directory.
         """
-        recovery = Recovery(directory, durability) if durability is not None else None
-        store = Store.open(
-            directory,
-            segments=segments,
-            limits=store_limits or Limits(),
-            shards=shards,
-            delete_window_us=delete_window_us,
-            mode=mode,
-            keeps_tables=recovery.keeps_tables if recovery is not None else None,
-        )
+        lock = hold(directory)
+        store = None
         try:
+            recovery = Recovery(directory, durability) if durability is not None else None
+            store = Store.open(
+                directory,
+                segments=segments,
+                limits=store_limits or Limits(),
+                shards=shards,
+                delete_window_us=delete_window_us,
+                mode=mode,
+                keeps_tables=recovery.keeps_tables if recovery is not None else None,
+            )
             registry = Registry.open(directory)
-            if recovery is not None:
-                recovery.follow_definitions(store, registry)
-                recovery.replay(store, registry)
-            else:
-                table_changes.prepare(store, registry.current)
-                table_changes.settle(store, registry.current)
-            return cls(registry, store, limits, shares_memory=shares_memory, recovery=recovery)
+            with store.unlimited():
+                if recovery is not None:
+                    recovery.follow_definitions(store, registry)
+                    recovery.replay(store, registry)
+                else:
+                    table_changes.prepare(store, registry.current)
+                    table_changes.settle(store, registry.current)
+            return cls(registry, store, limits, shares_memory=shares_memory, recovery=recovery, lock=lock)
         except BaseException:
-            store.close()
+            if store is not None:
+                store.close()
+            os.close(lock)
             raise
 
     @property
@@ -156,6 +174,9 @@ class OnlineStore(OnlineReader):
             self._journal.close()
         self.catalog.close()
         self.store.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     # ------------------------------------------------------------------------------------------------------------ reading
 
@@ -228,6 +249,11 @@ class OnlineStore(OnlineReader):
         gate = self._gate(plan.table)
         long = message is not None and len(message.data) > INLINE_BYTES_MAX
         if long or gate.locked() or not plan.table.writes_inline(rows):
+            if gate.waiting >= WRITES_WAITING_MAX:
+                raise ResourceExhaustedError(
+                    f"writes_waiting_max: {gate.waiting} writes to view {plan.view!r} wait for their turn; this one was not "
+                    "begun. Try again in a second, and write more rows a request"
+                )
             return self.finish(self._kept(self._in_turn(gate, call_then_make_room)))
         result, sequence = call()
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
@@ -262,13 +288,17 @@ class OnlineStore(OnlineReader):
             await self._journal.synced(sequence)
         return result
 
-    def _gate(self, table: Table) -> asyncio.Lock:
+    def _gate(self, table: Table) -> _Gate:
         # By the table's identity: a view that is dropped and made again is another table, and the old one has no more writers.
-        return self._gates.setdefault(id(table), asyncio.Lock())
+        return self._gates.setdefault(id(table), _Gate())
 
-    async def _in_turn(self, gate: asyncio.Lock, call: Callable[[], _Result]) -> _Result:
-        async with gate:
-            return await asyncio.get_running_loop().run_in_executor(self._writers, call)
+    async def _in_turn(self, gate: _Gate, call: Callable[[], _Result]) -> _Result:
+        gate.waiting += 1
+        try:
+            async with gate:
+                return await asyncio.get_running_loop().run_in_executor(self._writers, call)
+        finally:
+            gate.waiting -= 1
 
     async def finish(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Awaits work that goes on to its end even if the caller is cancelled."""
@@ -500,7 +530,7 @@ class OnlineStore(OnlineReader):
 
     async def _gather_pages(self) -> None:
         # Not while a load is under way: it needs the processor, and its pages will be more.
-        memory_bytes = await self._in_thread(self.store.memory_bytes)
+        memory_bytes = self.store.memory.used
         if memory_bytes == self._memory_bytes_seen:
             for table in self.store.tables():
                 if await self._in_turn(self._gate(table), table.gather_pages):

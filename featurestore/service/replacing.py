@@ -113,9 +113,9 @@ class Replacing:
             needed = rows * (stats.memory_bytes // stats.rows if stats.rows else stats.row_bytes)
         space = os.statvfs(self._store.segments)
         free, of = space.f_bavail * space.f_frsize, f"{self._store.segments} has"
-        limit = self._store.limits.bytes_max
-        if limit is not None and limit - self._store.memory_bytes() < free:
-            free, of = max(0, limit - self._store.memory_bytes()), f"bytes_max, {limit}, leaves"
+        memory = self._store.memory
+        if memory.limit is not None and memory.limit - memory.used < free:
+            free, of = max(0, memory.limit - memory.used), f"--max-memory, {memory.limit}, leaves"
         if needed > free:
             raise ResourceExhaustedError(
                 f"view {view!r} cannot be replaced: the old and the new rows are in memory together until the swap, which "

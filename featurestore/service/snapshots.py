@@ -35,6 +35,11 @@ WRITTEN_HERE_BYTES = 4 << 20
 """Of memory: such tables are written in some 20 ms, and a process takes ten times as long to start."""
 
 
+def disk_bytes_max(rows_bytes: int, snapshot_bytes: int, bytes_min: int) -> int:
+    """What may lie on disk: a journal that is as long as it may get, the snapshot before, and the one being written."""
+    return max(bytes_min, rows_bytes) + 2 * snapshot_bytes
+
+
 EVERYTHING = 1 << 62
 """More bytes than any journal has: of rows that no journal has, a snapshot is due at once."""
 

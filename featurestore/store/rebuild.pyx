@@ -7,7 +7,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from featurestore.store.memory cimport commit_heap, commit_rows
+from featurestore.store.memory cimport Memory
 from featurestore.store.mutation cimport insert_entry, take_block, take_row
 from featurestore_client.tables.segment cimport (
     ENTRY_FIRST_ROW, ROW_EVENT, ROW_FREE, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, Index, IndexHeader, RowShape, Segment,
@@ -63,7 +63,7 @@ def size_of_live(Segment old, old_layout):
     return rows, units
 
 
-def convert(Segment old, old_layout, Segment new, new_layout):
+def convert(Memory memory, Segment old, old_layout, Segment new, new_layout):
     """Copies each row into an empty segment of another layout (or the same, leaving holes behind).
 
     Features are matched by name and type; one that is new is null, one that is gone is left behind. A row that was being written
@@ -90,8 +90,8 @@ def convert(Segment old, old_layout, Segment new, new_layout):
     pairs = [(old_layout.slot_of[slot.name], slot) for slot in new_layout.slots if slot.name in old_layout.slot_of]
     pairs = [(before, after) for before, after in pairs if before.type == after.type]
     rows, units = size_of_live(old, old_layout)
-    commit_rows(new.arena, rows)
-    commit_heap(new.arena, min(units, target.heap_capacity))
+    memory.commit_rows(new.arena, rows)
+    memory.commit_heap(new.arena, min(units, target.heap_capacity))
     cdef uint32_t move_count = len(pairs)
     cdef Move *moves = <Move *>calloc(max(move_count, 1), sizeof(Move))
     cdef Move **move_of_part = <Move **>calloc(max(new_shape.parts, 1), sizeof(Move *))

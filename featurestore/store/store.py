@@ -4,22 +4,23 @@ Which views there should be is the registry's to say; the store keeps a table fo
 process owns a directory at a time, by a file lock that goes with the process.
 """
 
-import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from featurestore.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
+from featurestore.errors import AlreadyExistsError, NotFoundError
+from featurestore.lock import hold
 from featurestore.model import Entity, FeatureView
+from featurestore.store.memory import Memory
 from featurestore.store.table import Limits, Table
 
 DELETE_WINDOW_US = 86_400_000_000
 SHARDS = 16
 GROUP_MAY_READ = 0o750
 """The mode of the directory of segments: who may enter it may map the tables. Nobody but the owner may write any of it."""
-_LOCK_MODE = 0o600  # else a reader could take the lock, and keep an owner from starting
 _DROPPED = "dropped-"
 _STAGED = "staged"
 
@@ -36,6 +37,8 @@ class Store:
         self._delete_window_us = delete_window_us
         self._tables: dict[tuple[str, str], Table] = {}
         self._staged: list[Table] = []
+        self.memory = Memory(limits.memory_bytes_max)
+        """What all tables together take, and may take."""
         self.torn: list[tuple[str, str]] = []
         """Tables whose owner died while he changed a row, which is lost with what it held before."""
 
@@ -60,42 +63,42 @@ class Store:
         """
         segments = segments or directory / "segments"
         segments.mkdir(parents=True, exist_ok=True)
-        lock = os.open(segments / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _LOCK_MODE)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "another process"
-            os.close(lock)
-            raise FailedPreconditionError(
-                f"{segments} is held by process {holder}: stop it, or work through it with --server"
-            ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        os.fchmod(lock, _LOCK_MODE)
+        lock = hold(segments)
         segments.chmod(mode)
         store = cls(segments, lock, limits or Limits(), shards, delete_window_us)
         try:
             for left in (*segments.glob(f"{_DROPPED}*"), *segments.glob(_STAGED)):
                 shutil.rmtree(left)
             kept = keeps_tables is None or keeps_tables(segments)
-            for control in sorted(segments.glob("*/control")):
-                if kept:
-                    store._attach(control.parent)
-                else:
-                    shutil.rmtree(control.parent)
+            with store.unlimited():
+                for control in sorted(segments.glob("*/control")):
+                    if kept:
+                        store._attach(control.parent)
+                    else:
+                        shutil.rmtree(control.parent)
         except BaseException:
             os.close(lock)
             raise
         return store
 
+    @contextmanager
+    def unlimited(self) -> Iterator[None]:
+        """While what was acknowledged is brought back, which may take somewhat more memory than it did."""
+        self.memory.limit = None
+        try:
+            yield
+        finally:
+            self.memory.limit = self.limits.memory_bytes_max
+
     def _attach(self, directory: Path) -> None:
-        table, lost = Table.attach_owner(directory, limits=self.limits, delete_window_us=self._delete_window_us)
+        table, lost = Table.attach_owner(
+            directory, limits=self.limits, delete_window_us=self._delete_window_us, memory=self.memory
+        )
         self._add(table)
         if lost:
             self.torn.append((table.view.project, table.view.view))
 
     def _add(self, table: Table) -> None:
-        table._memory_of_all = self.memory_bytes
         self._tables[table.view.project, table.view.view] = table
 
     def create_table(self, view: FeatureView, entity: Entity) -> Table:
@@ -112,6 +115,7 @@ class Store:
                 limits=self.limits,
                 shards=self._shards,
                 delete_window_us=self._delete_window_us,
+                memory=self.memory,
             )
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
@@ -125,11 +129,12 @@ class Store:
 
     def drop_table(self, project: str, view: str) -> None:
         """Removes a table and its rows. Readers that are in the middle of a read finish it."""
-        self.table(project, view)
+        table = self.table(project, view)
         del self._tables[project, view]
         directory = self.segments / f"{project}.{view}"
         dropped = self.segments / f"{_DROPPED}{directory.name}"
         directory.rename(dropped)  # at one instant: half of a table is no table
+        self.memory.give(table.stats().memory_bytes)
         shutil.rmtree(dropped)
 
     def stage_table(self, project: str, view: str) -> Table:
@@ -147,17 +152,18 @@ class Store:
                 limits=self.limits,
                 shards=live.stats().shards,
                 delete_window_us=self._delete_window_us,
+                memory=self.memory,
             )
         except BaseException:
             shutil.rmtree(parent, ignore_errors=True)
             raise
-        table._memory_of_all = self.memory_bytes
         self._staged.append(table)
         return table
 
     def discard_table(self, staged: Table) -> None:
         """Removes a table that was staged, and its rows."""
         self._staged.remove(staged)
+        self.memory.give(staged.stats().memory_bytes)
         shutil.rmtree(staged.directory.parent)
 
     def table(self, project: str, view: str) -> Table:
@@ -170,10 +176,6 @@ class Store:
     def tables(self) -> list[Table]:
         """All tables, by project and view."""
         return [self._tables[name] for name in sorted(self._tables)]
-
-    def memory_bytes(self) -> int:
-        """Memory of all tables together, those that are being filled among them."""
-        return sum(table.stats().memory_bytes for table in (*self._tables.values(), *self._staged))
 
     def close(self) -> None:
         """Leaves the tables in good order and gives the directory up. Safe to call twice."""

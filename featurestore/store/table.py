@@ -33,7 +33,7 @@ from featurestore_client.types import ViewSchema, parse_type
 
 from featurestore.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
 from featurestore.model import Entity, FeatureView
-from featurestore.store.memory import advise_huge, commit_ahead, create_arena, create_control, create_index, room
+from featurestore.store.memory import Memory, advise_huge, room
 from featurestore.store.rebuild import convert, reindex, size_of_live
 from featurestore.store.remover import delete_rows, reclaim_rows
 from featurestore.store.scan import count_nulls
@@ -46,6 +46,8 @@ HEAP_HOLES_MIN_UNITS = 4_096
 INLINE_ROWS_MAX = 256
 INLINE_HEAP_BYTES = 1 << 16
 HUGE_PAGE_BYTES = 2 << 20
+INDEX_BYTES, UNIT_BYTES = 12, 16
+"""Of a row in a new index, and of a heap's unit: what a rebuild takes, counted before it begins."""
 SHARDS_MAX = 4_096
 _NO_COLUMNS: Mapping[str, Column] = {}
 
@@ -56,8 +58,8 @@ class Limits:
 
     rows_max: int = 200_000_000
     """Rows of one table, deleted ones in their window among them."""
-    bytes_max: int | None = None
-    """Memory of all tables together; None for what the file system has."""
+    memory_bytes_max: int | None = None
+    """Of all tables together; None for what the file system has."""
     key_bytes_max: int = 1_024
     """Bytes of one string join key."""
     value_bytes_max: int = 1 << 20
@@ -101,6 +103,11 @@ def schema_of(view: FeatureView, entity: Entity) -> ViewSchema:
     )
 
 
+def grown_rows(indexed: int, needed: int) -> int:
+    """How many rows the next index of a shard is made for, when one of so many has no room for what is needed."""
+    return max(2 * indexed, needed + needed // 4, FIRST_ROWS)
+
+
 def _nothing() -> None:
     pass
 
@@ -125,20 +132,28 @@ class Table(TableReader):
     version: int
     """Of its rows, which changes where they are all replaced; 1 for those that were never."""
 
-    def __init__(self, directory: Path, control: Control, limits: Limits, delete_window_us: int) -> None:
+    def __init__(self, directory: Path, control: Control, limits: Limits, delete_window_us: int, memory: Memory) -> None:
         super().__init__(directory, control, limits.of_reads, follows=False)
         self._limits = limits
+        self._memory = memory
         self._document: dict[str, Any] = {}  # what the schema's file says
         self.version = FIRST_VERSION
         self._write_lock = threading.Lock()
         self._delete_window_us = delete_window_us
         self._cursor = _Cursor()
         self._gathered: dict[int, int] = {}
-        self._memory_of_all: Callable[[], int] = lambda: self.stats().memory_bytes
 
     @classmethod
     def create(
-        cls, directory: Path, view: FeatureView, entity: Entity, *, limits: Limits, shards: int, delete_window_us: int
+        cls,
+        directory: Path,
+        view: FeatureView,
+        entity: Entity,
+        *,
+        limits: Limits,
+        shards: int,
+        delete_window_us: int,
+        memory: Memory,
     ) -> "Table":
         """An empty table in a new directory. ``shards``: a power of two."""
         if shards < 1 or shards > SHARDS_MAX or shards & (shards - 1):
@@ -146,16 +161,20 @@ class Table(TableReader):
         directory.mkdir(parents=True)
         directory.chmod(0o755)  # who may read is said once, by the directory above
         beside = directory / "control.new"
-        table = cls(directory, create_control(str(beside), shards), limits, delete_window_us)
         schema = schema_of(view, entity)
         layout = RowLayout.of(schema)
-        segments = [
-            Segment(
-                create_arena(arena_path(directory, shard, 1), layout, FIRST_ROWS, 0),
-                create_index(index_path(directory, shard, 1), FIRST_ROWS),
-            )
-            for shard in range(shards)
-        ]
+        made: list[Control | Arena | Index] = []
+        segments = []
+        try:
+            made.append(memory.create_control(str(beside), shards))
+            for shard in range(shards):
+                made.append(memory.create_arena(arena_path(directory, shard, 1), layout, FIRST_ROWS, 0))
+                made.append(memory.create_index(index_path(directory, shard, 1), FIRST_ROWS))
+                segments.append(Segment(*made[-2:]))  # type: ignore[arg-type]
+        except BaseException:
+            memory.give(sum(each.memory_bytes for each in made))
+            raise
+        table = cls(directory, made[0], limits, delete_window_us, memory)  # type: ignore[arg-type]
         table._arenas, table._indexes = [1] * shards, [1] * shards
         table._take(table._write_schema(1, view, entity), schema, layout, 1, segments)
         table._control.publish(1, table._arenas, table._indexes)
@@ -163,10 +182,11 @@ class Table(TableReader):
         return table
 
     @classmethod
-    def attach_owner(cls, directory: Path, *, limits: Limits, delete_window_us: int) -> tuple["Table", int]:
+    def attach_owner(cls, directory: Path, *, limits: Limits, delete_window_us: int, memory: Memory) -> tuple["Table", int]:
         """Takes over an existing table. Returns it, and how many rows were lost if its owner died: those it was changing."""
-        table = cls(directory, Control.attach(str(directory / "control"), True), limits, delete_window_us)
+        table = cls(directory, Control.attach(str(directory / "control"), True), limits, delete_window_us, memory)
         table._refresh(writable=True)
+        memory.take(table.stats().memory_bytes)
         dropped = 0
         if not table._control.clean:
             for shard in range(len(table._arenas)):  # one after the other: memory for one of them is enough
@@ -281,7 +301,7 @@ class Table(TableReader):
             return
         with self._write_lock, suppress(ResourceExhaustedError):  # then the next write says so, if it needs it
             for segment in self._snapshot.segments:
-                commit_ahead(segment, INLINE_ROWS_MAX, INLINE_HEAP_BYTES)
+                self._memory.commit_ahead(segment, INLINE_ROWS_MAX, INLINE_HEAP_BYTES)
 
     def _checked_keys(self, layout: RowLayout, keys: Sequence[Values]) -> KeyBatch:
         batch = key_batch(layout, self._snapshot.join_keys, keys, self._limits.key_bytes_max)
@@ -318,25 +338,11 @@ class Table(TableReader):
                 raise ResourceExhaustedError.of(
                     f"rows of view {self.view.view!r}", total, self._limits.rows_max, "set a retention, or raise rows_max"
                 )
-        if self._limits.bytes_max is not None:
-            self._check_memory(batch, source)
-        wanted = Room(self._snapshot, batch, source, deleting)
+        wanted = Room(self._memory, self._snapshot, batch, source, deleting)
         while wanting := wanted.wanting(self._snapshot):
             self._grow(wanting)
         wanted.commit(self._snapshot)
         return wanted
-
-    def _check_memory(self, batch: KeyBatch, source: Source) -> None:
-        assert self._limits.bytes_max is not None
-        new_bytes = count_new(self._snapshot, batch, source) * (self._snapshot.layout.row_bytes + 10)
-        total = self._memory_of_all() + new_bytes + source.string_bytes
-        if total > self._limits.bytes_max:
-            raise ResourceExhaustedError.of(
-                "memory of all tables, in bytes",
-                total,
-                self._limits.bytes_max,
-                "set a retention, drop views, or raise bytes_max",
-            )
 
     # --------------------------------------------------------------------------------------------------------- generations
 
@@ -349,35 +355,52 @@ class Table(TableReader):
                 old = self._snapshot.segments[shard]
                 live, dead, free, used, _, heap_used, rows_capacity, heap_capacity = old.counts
                 if used - free + rows > rows_capacity or heap_used + units > heap_capacity:
-                    grown[shard] = self._new_segment(shard, layout, live + dead + rows, size_of_live(old, layout)[1] + units)
-                    convert(old, layout, grown[shard], layout)
+                    grown[shard] = self._new_segment(
+                        self._memory, shard, layout, live + dead + rows, size_of_live(old, layout)[1] + units
+                    )
+                    convert(self._memory, old, layout, grown[shard], layout)
                 else:
-                    needed = live + dead + rows
-                    index = create_index(self._index_file(shard), max(2 * (live + dead), needed + needed // 4, FIRST_ROWS))
+                    rows_max = grown_rows(live + dead, live + dead + rows)
+                    index = self._memory.create_index(self._index_file(shard), rows_max)
                     grown[shard] = Segment(old.arena, index)
                     reindex(old, index)
         self._publish(grown)
 
-    def _rebuild(self, shards: Sequence[int], layout: RowLayout, schema: tuple[FeatureView, Entity] | None = None) -> int:
-        """Copies shards row by row into a layout, without holes. Returns how many rows were lost, as ``convert`` does."""
+    def _rebuild(
+        self,
+        shards: Sequence[int],
+        layout: RowLayout,
+        schema: tuple[FeatureView, Entity] | None = None,
+        *,
+        frees_memory: bool = False,
+    ) -> int:
+        """Copies shards row by row into a layout, without holes. Returns how many rows were lost, as ``convert`` does.
+
+        ``frees_memory``: what it takes meanwhile is counted and not limited, else a full store could not become less full.
+        """
         rebuilt: dict[int, Segment] = {}
         dropped = 0
-        before = self._snapshot.layout
+        before, segments = self._snapshot.layout, self._snapshot.segments
+        sizes = {shard: size_of_live(segments[shard], before) for shard in shards}
+        memory = Memory() if frees_memory else self._memory
+        memory.check(sum(rows * (layout.row_bytes + INDEX_BYTES) + units * UNIT_BYTES for rows, units in sizes.values()))
         with self._unlinked_on_error(rebuilt):
-            for shard in shards:
-                old = self._snapshot.segments[shard]
-                rebuilt[shard] = self._new_segment(shard, layout, *size_of_live(old, before))
-                dropped += convert(old, before, rebuilt[shard], layout)
+            try:
+                for shard, size in sizes.items():
+                    rebuilt[shard] = self._new_segment(memory, shard, layout, *size)
+                    dropped += convert(memory, segments[shard], before, rebuilt[shard], layout)
+            finally:
+                if memory is not self._memory:
+                    self._memory.take(memory.used)
         self._publish(rebuilt, layout, schema)
         return dropped
 
-    def _new_segment(self, shard: int, layout: RowLayout, rows: int, heap_units: int) -> Segment:
-        path = self._arena_file(shard)
-        arena = create_arena(path, layout, rows, heap_units)
+    def _new_segment(self, memory: Memory, shard: int, layout: RowLayout, rows: int, heap_units: int) -> Segment:
+        arena = memory.create_arena(self._arena_file(shard), layout, rows, heap_units)
         try:
-            return Segment(arena, create_index(self._index_file(shard), max(FIRST_ROWS, rows + rows // 4)))
+            return Segment(arena, memory.create_index(self._index_file(shard), max(FIRST_ROWS, rows + rows // 4)))
         except BaseException:
-            Path(path).unlink()
+            self._unlink(arena)
             raise
 
     def _arena_file(self, shard: int) -> str:
@@ -400,12 +423,15 @@ class Table(TableReader):
                 self._unlink_other_than(segment, self._snapshot.segments[shard])
             raise
 
-    @staticmethod
-    def _unlink_other_than(gone: Segment, kept: Segment) -> None:
+    def _unlink_other_than(self, gone: Segment, kept: Segment) -> None:
         if gone.arena is not kept.arena:
-            Path(gone.arena.path).unlink(missing_ok=True)
+            self._unlink(gone.arena)
         if gone.index is not kept.index:
-            Path(gone.index.path).unlink(missing_ok=True)
+            self._unlink(gone.index)
+
+    def _unlink(self, gone: Arena | Index) -> None:
+        self._memory.give(gone.memory_bytes)
+        Path(gone.path).unlink(missing_ok=True)
 
     def _publish(
         self, replaced: Mapping[int, Segment], layout: RowLayout | None = None, schema: tuple[FeatureView, Entity] | None = None
@@ -486,6 +512,7 @@ class Table(TableReader):
             os.link(segment.arena.path, arena)
             os.link(segment.index.path, index)
             segments[shard] = Segment(Arena.attach(arena, layout, True), Index.attach(index, True))
+            self._memory.take(segments[shard].memory_bytes)  # given back with the names that they have until then
         return segments
 
     # ------------------------------------------------------------------------------------------------------------- upkeep
@@ -516,7 +543,7 @@ class Table(TableReader):
                         heap_free > heap_used // 2 and heap_used > HEAP_HOLES_MIN_UNITS
                     ):
                         following = self._cursor.shard
-                        self._rebuild([shard], self._snapshot.layout)
+                        self._rebuild([shard], self._snapshot.layout, frees_memory=True)
                         self._cursor.shard = following
                 if rows_max <= 0:
                     break

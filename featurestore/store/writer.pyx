@@ -19,8 +19,10 @@ from posix.unistd cimport close
 
 from featurestore_client.tables.columns import VarColumn
 
+from featurestore.errors import ResourceExhaustedError
+
 from featurestore_client.tables.keys cimport KeyBatch, address_of, key_at, shard_of
-from featurestore.store.memory cimport commit_heap, commit_pages, commit_rows
+from featurestore.store.memory cimport Memory, commit_pages
 from featurestore.store.mutation cimport find_row, give_block, insert_entry, take_block, take_row
 from featurestore_client.tables.reader cimport CopyRun, Snapshot, next_candidate
 from featurestore_client.tables.segment cimport (
@@ -197,6 +199,11 @@ cdef int measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint dele
     return 0
 
 
+cpdef uint64_t ahead_bytes(uint64_t used) noexcept nogil:
+    """What is committed ahead of a shard's rows at most, while a load writes: it uses so many bytes of them."""
+    return page_up(max(used // COMMIT_SHARE, AHEAD_BYTES_MAX))
+
+
 cdef struct Ahead:             # memory to commit in one shard; the last of several has no path
     const char *path
     SegmentHeader *header
@@ -233,13 +240,21 @@ cdef class Room:
     cdef list paths               # what those of ahead point to
     cdef pthread_t thread
     cdef bint is_committing
+    cdef uint64_t ahead_bytes     # that are counted for it
+    cdef Memory memory
+    cdef KeyBatch keys
+    cdef Source source
+    cdef bint deleting
+    cdef bint is_measured
 
-    def __init__(self, Snapshot snapshot, KeyBatch keys, Source source, bint deleting):
+    def __init__(self, Memory memory, Snapshot snapshot, KeyBatch keys, Source source, bint deleting):
         cdef Py_ssize_t i
         cdef int shard, shards = 1 << snapshot.shard_bits
         cdef SegmentHeader *header
         cdef Need *need
-        cdef bint measured = snapshot.shape.parts > 0
+        self.memory = memory
+        self.keys, self.source, self.deleting = keys, source, deleting
+        self.is_measured = snapshot.shape.parts > 0
         self.needs = <Need *>calloc(shards, sizeof(Need))
         if self.needs == NULL:
             raise MemoryError
@@ -251,12 +266,12 @@ cdef class Room:
             header = <SegmentHeader *>snapshot.shards[shard].base
             need = &self.needs[shard]
             if need.new_rows > rows_room(&snapshot.shards[shard]):
-                measured = True
+                self.is_measured = True
             elif need.new_rows > header.rows_used // COMMIT_SHARE and need.new_rows * header.row_bytes > UNMEASURED_BYTES and (
                 (header.rows_used + need.new_rows) * header.row_bytes > header.rows_committed_bytes
             ):
-                measured = True
-        if measured:
+                self.is_measured = True
+        if self.is_measured:
             measure(snapshot, keys, source, deleting, self.needs)
 
     def __dealloc__(self):
@@ -289,6 +304,16 @@ cdef class Room:
 
     def commit(self, Snapshot snapshot):
         """Makes sure of the room once no shard must grow. Raises ResourceExhaustedError when memory is full."""
+        try:
+            self._commit(snapshot)
+        except ResourceExhaustedError:
+            if self.is_measured:
+                raise
+            measure(snapshot, self.keys, self.source, self.deleting, self.needs)  # rows that are there need no more
+            self._commit(snapshot)
+        self._plan_ahead(snapshot)
+
+    cdef int _commit(self, Snapshot snapshot) except -1:
         cdef int shard
         cdef SegmentHeader *header
         cdef Need *need
@@ -296,13 +321,13 @@ cdef class Room:
             header = <SegmentHeader *>snapshot.shards[shard].base
             need = &self.needs[shard]
             if need.new_rows > header.rows_free:
-                commit_rows(
+                self.memory.commit_rows(
                     (<Segment>snapshot.segments[shard]).arena,
                     min(header.rows_used + need.new_rows - header.rows_free, header.rows_capacity)
                 )
             if need.heap_units:
-                commit_heap((<Segment>snapshot.segments[shard]).arena, header.heap_used + need.heap_units)
-        self._plan_ahead(snapshot)
+                self.memory.commit_heap((<Segment>snapshot.segments[shard]).arena, header.heap_used + need.heap_units)
+        return 0
 
     cdef int _plan_ahead(self, Snapshot snapshot) except -1:
         # As much again as a large batch may take.
@@ -327,8 +352,22 @@ cdef class Room:
                 self.paths.append(os.fsencode((<Segment>snapshot.segments[shard]).arena.path))
                 ahead.path = PyBytes_AS_STRING(self.paths[-1])
                 ahead.header = header
-                ahead.length = min(wanted - header.rows_committed_bytes, page_up(max(used // COMMIT_SHARE, AHEAD_BYTES_MAX)))
+                ahead.length = min(wanted - header.rows_committed_bytes, ahead_bytes(used))
                 ahead += 1
+        return 0
+
+    cdef int count_ahead(self) except -1:
+        # Or leaves it: the last of what is allowed is for what is needed.
+        cdef Ahead *ahead = self.ahead
+        if ahead == NULL:
+            return 0
+        while ahead.path != NULL:
+            self.ahead_bytes += ahead.length
+            ahead += 1
+        if not self.memory.has(self.ahead_bytes):
+            self.ahead_bytes = 0
+            self.ahead.path = NULL
+        self.memory.take(self.ahead_bytes)
         return 0
 
     cdef void begin_ahead(self) noexcept nogil:
@@ -341,6 +380,7 @@ cdef class Room:
             pthread_join(self.thread, NULL)
             while ahead.is_done:
                 ahead.header.rows_committed_bytes += ahead.length
+                self.ahead_bytes -= ahead.length
                 ahead += 1
 
 
@@ -356,16 +396,18 @@ cdef int measure(Snapshot snapshot, KeyBatch keys, Source source, bint deleting,
 
 def count_new(Snapshot snapshot, KeyBatch keys, Source source):
     """How many keys of the batch have no row yet."""
-    cdef Room room = Room.__new__(Room)
     cdef int shard, shards = 1 << snapshot.shard_bits
     cdef uint64_t total = 0
-    room.needs = <Need *>calloc(shards, sizeof(Need))
-    if room.needs == NULL:
+    cdef Need *needs = <Need *>calloc(shards, sizeof(Need))
+    if needs == NULL:
         raise MemoryError
-    measure(snapshot, keys, source, True, room.needs)
-    for shard in range(shards):
-        total += room.needs[shard].new_rows
-    return total
+    try:
+        measure(snapshot, keys, source, True, needs)
+        for shard in range(shards):
+            total += needs[shard].new_rows
+        return total
+    finally:
+        free(needs)
 
 
 cdef void fill_images(Source source, RowShape *shape, char *images, uint64_t image_bytes, Py_ssize_t start, Py_ssize_t count) noexcept nogil:
@@ -557,6 +599,7 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
             block = <char *>malloc(max(longest, 1))
             if ends == NULL or block == NULL:
                 raise MemoryError
+        room.count_ahead()
         with nogil:
             room.begin_ahead()
             for i in range(-2 * DISTANCE, keys.rows):
@@ -575,6 +618,7 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
                     events[i * event_step], now, block, ends, counts,
                 )
             room.end_ahead()
+        room.memory.give(room.ahead_bytes)  # what could not be committed
         return counts[0], counts[1], counts[2], counts[3]
     finally:
         free(images)

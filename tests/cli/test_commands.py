@@ -5,59 +5,17 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 
 from featurestore.cli import apply as apply_module
 from featurestore.cli.connection import Connection
-from featurestore.cli.main import main
+from tests.cli.commands import Run
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 DEFINITIONS = QUICKSTART / "definitions.yaml"
-
-
-class Outcome(NamedTuple):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("FEATURESTORE_SERVER", raising=False)
-    monkeypatch.setenv("FEATURESTORE_SEGMENTS", str(tmp_path / "segments"))
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def run(directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command as the shell would, on the directory of the test unless ``bare``."""
-
-    def run_command(*arguments: object, bare: bool = False) -> Outcome:
-        own = [] if bare else ["--directory", str(directory)]
-        monkeypatch.setattr(sys, "argv", ["featurestore", *map(str, arguments), *own])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return Outcome(code, captured.out, captured.err)
-
-    return run_command
 
 
 @pytest.fixture

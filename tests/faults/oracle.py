@@ -117,6 +117,12 @@ class Writer:
         keys = [key for key, _ in found]
         return load_columns(keys, a, b, event)
 
+    def check_some(self, client: featurestore_client.Client, count: int) -> None:
+        """Holds so many keys against what was acknowledged; no call is in flight."""
+        keys = [self._first + number for number in self._rng.sample(range(REACH_MAX), count)]
+        for key, found in zip(keys, read(client, keys), strict=True):
+            assert found == self.known.get(key), f"key {key}: got {found}, expected {self.known.get(key)}"
+
     def check(self, client: featurestore_client.Client) -> None:
         """Holds every key against what it may be now, and takes what it is for known."""
         pending_keys, change = self._pending or ([], lambda state: state)

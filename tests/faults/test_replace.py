@@ -243,7 +243,7 @@ def test_memory_for_two_is_asked_for_before_a_load_begins(server: Servers) -> No
         client.write("v", {"k": keys, "a": keys}, event_timestamps=1)
         memory_bytes = client.describe_feature_view("v")["table"]["memory_bytes"]
     server.stop()
-    server.start(bytes_max=str(int(memory_bytes * 1.8)))
+    server.start(max_memory=str(int(memory_bytes * 1.8)))
     with connect(server.url) as client:
         with pytest.raises(
             ResourceExhaustedError, match="view 'v' cannot be replaced: the old and the new rows are in memory together"

@@ -8,6 +8,7 @@ import asyncio
 import json
 import resource
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,36 @@ from featurestore.server.methods import Method, StreamMethod, UnaryMethod
 from featurestore.server.tls import Tls
 
 ANSWER_BYTES = 1_000_000
+WORK_S = 0.002
 
 
 async def _never(data: bytes) -> bytes:
     await asyncio.get_running_loop().create_future()
     return data
+
+
+async def _later(_: bytes) -> bytes:
+    """Lets others begin before it answers."""
+    await asyncio.sleep(0)
+    return bytes(ANSWER_BYTES)
+
+
+def _work(data: bytes) -> bytes:
+    """Takes WORK_S of the processor."""
+    ends = time.monotonic() + WORK_S
+    while time.monotonic() < ends:
+        pass
+    return data
+
+
+async def _take(requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
+    """Takes two requests, answers each, and is at them for ever."""
+    taken = []
+    async for request in requests:
+        taken.append(request)
+        yield b"taken"
+        if len(taken) == 2:
+            await asyncio.get_running_loop().create_future()
 
 
 async def _hold(requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
@@ -41,8 +67,11 @@ METHODS: dict[str, Method] = {
     for method in (
         UnaryMethod("/t/Echo", lambda data, _: data, inline=True),
         UnaryMethod("/t/Large", lambda _, __: bytes(ANSWER_BYTES), inline=True),
+        UnaryMethod("/t/Later", lambda data, _: _later(data), inline=False),
+        UnaryMethod("/t/Work", lambda data, _: _work(data), inline=True, sheds=True),
         UnaryMethod("/t/Never", lambda data, _: _never(data), inline=False),
         StreamMethod("/t/Hold", _hold),
+        StreamMethod("/t/Take", _take),
     )
 }
 

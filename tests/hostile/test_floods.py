@@ -201,6 +201,42 @@ def test_answers_that_nobody_takes_are_bounded(patient):
     assert others.is_served()
 
 
+def test_answers_that_come_later_are_bounded_as_well(patient):
+    """All calls begin before the first answer is there."""
+    others = patient.caller()
+    before = patient.resident_bytes
+    peers = [patient.peer(settings=frames.settings((frames.INITIAL_WINDOW_SIZE, 0))) for _ in range(12)]
+    for peer in peers:
+        streams = range(1, 40, 2)
+        peer.send(
+            b"".join(frames.call(each, "/t/Later") + frames.data(each, frames.message(b"x"), end=True) for each in streams)
+        )
+    for peer in peers:
+        while sum(kind == frames.HEADERS for kind, _, _, _ in peer.received) < 20:
+            assert peer.read()
+    assert patient.resident_bytes - before < 60 * MIB, "of 240"
+    assert others.is_served()
+    answer = others.call("/t/Later", frames.message(b"x"))
+    assert len(answer.data) == ANSWER_BYTES + 5, "who takes what it asks for is served whatever others owe"
+
+
+def test_messages_that_handlers_are_at_are_bounded(patient):
+    others, caller = patient.caller(), patient.caller()
+    message = frames.message(bytes(MIB - 1))
+    streams = [caller.begin("/t/Take", message, end=False) for _ in range(4)]
+    while sum(len(caller.answers[stream].data) > 0 for stream in streams) + sum(
+        caller.answers[stream].ended for stream in streams
+    ) < len(streams):
+        caller.pump()
+    for stream in streams:
+        if not caller.answers[stream].ended:
+            caller.send(stream, message)
+    while not (refused := [each for each in streams if caller.answers[each].ended]):
+        caller.pump()
+    assert {caller.answers[stream].status for stream in refused} == {8}
+    assert others.is_served()
+
+
 def test_answers_that_nobody_takes_are_bounded_for_all_connections_together(patient):
     others = patient.caller()
     before = patient.resident_bytes

@@ -501,13 +501,13 @@ def test_rows_of_a_write_are_limited_before_anything_is_written(make_local):
 
 
 def test_memory_that_is_too_small_is_told_before_anything_is_written(make_local):
-    local = make_local(bytes_max=1 << 20)
+    local = make_local(memory_bytes_max=2 << 20)
     local.call(
         public.ApplyRequest(
             definitions=public.Definitions(entities=DEFINITIONS.entities[:1], feature_views=DEFINITIONS.feature_views[:1])
         )
     )
-    with pytest.raises(ResourceExhaustedError, match=r"memory of all tables, in bytes: got .* raise bytes_max"):
+    with pytest.raises(ResourceExhaustedError, match=r"max_memory: the tables take .* raise --max-memory"):
         write_users(local, range(100_000), a=range(100_000))
     assert local.call(public.ListTablesRequest()).tables[0].rows == 0
     write_users(local, [1], a=[1])

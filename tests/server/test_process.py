@@ -46,6 +46,17 @@ def test_says_who_holds_the_directory(server, start_server):
     assert "Traceback" not in second.log
 
 
+def test_two_servers_with_segments_of_their_own_do_not_share_a_journal(start_server, tmp_path: Path):
+    first = start_server()
+    second = start_server("--segments", str(tmp_path / "other"), directory=first.directory, ready=False)
+    assert second.wait() == 1
+    assert f"{first.directory} is held by process {first.process.pid} of {socket.gethostname()}: stop it" in second.log
+    assert not (tmp_path / "other").exists()
+    first.process.kill()
+    first.wait()
+    start_server("--segments", str(tmp_path / "other"), directory=first.directory)
+
+
 def test_a_file_that_is_wrong_is_named_with_the_reason(start_server, tmp_path: Path):
     cases = {
         "a.toml": ("listen = [", "a.toml: "),

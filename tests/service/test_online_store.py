@@ -9,7 +9,7 @@ import pytest
 
 from featurestore.errors import DeadlineExceededError, FailedPreconditionError, NotFoundError, ResourceExhaustedError
 from featurestore.registry import Definitions, Registry
-from featurestore.service import OnlineStore, Selection
+from featurestore.service import OnlineStore, Selection, online_reader, online_store
 from featurestore.service.plan_cache import PlanCache
 from featurestore.store import Column, Store
 
@@ -165,6 +165,36 @@ async def test_a_write_whose_caller_gave_up_while_it_waited_is_not_done(online):
     with pytest.raises(DeadlineExceededError):
         await online.write(plan, keys(*range(rows)), np.array([1]), columns, rows=rows, begin=given_up)
     assert online.store.table("default", "first").stats().rows == 0
+
+
+async def test_writes_that_would_wait_behind_too_many_are_refused_at_once(online, monkeypatch):
+    monkeypatch.setattr(online_store, "WRITES_WAITING_MAX", 3)
+    await online.apply(definitions(view("first", "a"), view("second", "a")))
+    gate = online._gate(online.table("default", "first"))
+    await gate.acquire()
+    waiting = [asyncio.ensure_future(write(online, "first", {"a": floats(1)}, key)) for key in range(3)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    with pytest.raises(ResourceExhaustedError, match=r"writes_waiting_max: 3 writes to view 'first' wait .* Try again"):
+        await write(online, "first", {"a": floats(9)}, 9)
+    await write(online, "second", {"a": floats(1)}, 1)
+    gate.release()
+    await asyncio.gather(*waiting)
+    assert read(online, "first:a", ids=(0, 1, 2)) == [1, 1, 1]
+    assert gate.waiting == 0
+    await write(online, "first", {"a": floats(9)}, 9)
+
+
+async def test_long_reads_that_would_wait_behind_too_many_are_refused_at_once(online, monkeypatch):
+    monkeypatch.setattr(online_reader, "LONG_WAITING_MAX", 3)
+    go_on = threading.Event()
+    waiting = [asyncio.ensure_future(online.beside_the_loop(lambda: go_on.wait(30))) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(ResourceExhaustedError, match=r"long_waiting_max: 3 large requests wait .* Try again"):
+        await online.beside_the_loop(lambda: None)
+    go_on.set()
+    assert await asyncio.gather(*waiting) == [True] * 3
+    assert await online.beside_the_loop(lambda: 7) == 7
 
 
 async def test_a_plan_made_before_a_change_still_reads(online):

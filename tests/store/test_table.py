@@ -242,9 +242,9 @@ def test_rows_and_bytes_over_the_limit_are_refused_before_anything_is_written(di
         assert table.stats().rows == 8
         assert table.write([np.arange(10)], NOW, {}, now_us=0).inserted == 2
     shutil.rmtree(directory / "segments")
-    with Store.open(directory, shards=1, limits=Limits(bytes_max=1_000_000)) as store:
+    with Store.open(directory, shards=1, limits=Limits(memory_bytes_max=1_000_000)) as store:
         table = store.create_table(view("float32[100]"), USER)
-        with pytest.raises(ResourceExhaustedError, match="memory of all tables, in bytes"):
+        with pytest.raises(ResourceExhaustedError, match="max_memory: the tables take"):
             table.write([np.arange(3_000)], NOW, {}, now_us=0)
         assert table.stats().rows == 0
         assert table.write([np.arange(100)], NOW, {}, now_us=0).inserted == 100

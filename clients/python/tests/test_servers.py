@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -161,21 +162,49 @@ def test_a_server_that_drains_fails_no_call(store: Any) -> None:
         assert caller.errors == []
 
 
+@contextmanager
+def looping(addresses: list[str]) -> Iterator[Callable[[int], None]]:
+    """Reads and writes a user through an asyncio client, whose loop runs in a thread of its own, for callers in any thread."""
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+
+        async def connected() -> Any:
+            return await featurestore_client.connect_async(addresses, transport="native", timeout_s=10).__aenter__()  # type: ignore[arg-type]
+
+        client = asyncio.run_coroutine_threadsafe(connected(), loop).result(30)
+
+        async def call(user: int) -> None:
+            batch = await client.get("m", {"user": [user, user + 1]})
+            assert batch["value"].tolist() == [2 * user, 2 * user + 2]
+            await client.write("doubled", {"user": [user], "value": [2 * user]}, event_timestamps=1)
+
+        yield lambda user: asyncio.run_coroutine_threadsafe(call(user), loop).result(30)
+        asyncio.run_coroutine_threadsafe(client.close(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
 def test_two_servers_are_restarted_in_turn_and_no_call_fails(engine: str, start: Any) -> None:
+    """Neither of a blocking client, nor of one in a loop, which also writes."""
     servers = [start(FEATURESTORE_GRPC_ENGINE=engine) for _ in range(2)]
     for server in servers:
         with featurestore_client.connect(server.address, transport="native") as client:
             fill(client)
-    with featurestore_client.connect([server.address for server in servers], transport="native", timeout_s=10) as client:
-        with Caller(3, lambda user: check(client, user)) as caller:
+    addresses = [server.address for server in servers]
+    with featurestore_client.connect(addresses, transport="native", timeout_s=10) as client, looping(addresses) as call:
+        with Caller(3, lambda user: check(client, user)) as blocking, Caller(3, call) as looped:
             for server in servers:
-                caller.wait(100)
+                for caller in (blocking, looped):
+                    caller.wait(100)
                 server.stop()
-                caller.wait(100)
+                for caller in (blocking, looped):
+                    caller.wait(100)
                 server.start()
                 with featurestore_client.connect(server.address, transport="native") as other:
                     fill(other)
-        assert caller.errors == []
+        assert blocking.errors == looped.errors == []
 
 
 def test_threads_get_their_own_answers(store: Any) -> None:

@@ -12,6 +12,11 @@
  * If the reader's copy saw any store of a change, the two fences order it after that change's odd number, so that `second`
  * differs from `first`. The copies are plain memory accesses on purpose: a torn copy is thrown away, never looked at; offsets
  * found in one are bounds-checked before they are followed.
+ *
+ * Table sets (Control.publish and Control.read) are the same with two copies: a release fence stands before the stores to the set
+ * that does not count, since the store of the epoch that made it so keeps back what is before it, not what comes after.
+ *
+ * tests/memory_order has each protocol under the memory model itself (model.cpp) and with threads (litmus.c).
  */
 #ifndef FEATURESTORE_ATOMICS_H
 #define FEATURESTORE_ATOMICS_H
@@ -23,6 +28,7 @@ static inline uint32_t atomic_load_relaxed_u32(const void *at) { return __atomic
 static inline uint64_t atomic_load_acquire_u64(const void *at) { return __atomic_load_n((const uint64_t *)at, __ATOMIC_ACQUIRE); }
 static inline void atomic_store_release_u64(void *at, uint64_t value) { __atomic_store_n((uint64_t *)at, value, __ATOMIC_RELEASE); }
 static inline void atomic_fence_acquire(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
+static inline void atomic_fence_release(void) { __atomic_thread_fence(__ATOMIC_RELEASE); }
 
 static inline void begin_change(void *seq) {
     uint32_t now = __atomic_load_n((uint32_t *)seq, __ATOMIC_RELAXED);

@@ -27,6 +27,7 @@ cdef extern from "atomics.h" nogil:
     uint64_t atomic_load_acquire_u64(const void *at)
     void atomic_store_release_u64(void *at, uint64_t value)
     void atomic_fence_acquire()
+    void atomic_fence_release()
     void begin_change(void *seq)
     void end_change(void *seq)
     void prefetch_read(const void *at)
@@ -158,15 +159,21 @@ cdef inline IndexHeader *index_header(Shard *shard) noexcept nogil:
     return <IndexHeader *>(shard.entries - sizeof(IndexHeader))
 
 
+cdef inline uint64_t index_rows_max(uint64_t capacity) noexcept nogil:
+    # An index is filled to four fifths.
+    return capacity // 10 * 8
+
+
 cdef inline uint64_t rows_room(Shard *shard) noexcept nogil:
-    # New rows that fit: the index is filled to four fifths, and to nine tenths with entries that are marked removed.
+    # New rows that fit: the index may be filled to nine tenths with entries that are marked removed.
     cdef SegmentHeader *header = <SegmentHeader *>shard.base
     cdef uint64_t indexed = header.rows_live + header.rows_dead
     cdef uint64_t marked = indexed + index_header(shard).removed
     cdef uint64_t rows = header.rows_capacity - header.rows_used + header.rows_free
-    if indexed >= shard.capacity // 10 * 8 or marked >= shard.capacity // 10 * 9:
+    cdef uint64_t rows_max = index_rows_max(shard.capacity)
+    if indexed >= rows_max or marked >= shard.capacity // 10 * 9:
         return 0
-    return min(rows, min(shard.capacity // 10 * 8 - indexed, shard.capacity // 10 * 9 - marked))
+    return min(rows, min(rows_max - indexed, shard.capacity // 10 * 9 - marked))
 
 
 cdef inline uint32_t load_u32(const char *at) noexcept nogil:

@@ -92,6 +92,11 @@ cdef class Index:
             raise FailedPreconditionError(f"{path} is shorter than its header says: it is damaged")
         return self
 
+    @property
+    def memory_bytes(self):
+        """Bytes of memory that back it."""
+        return self.mapped_bytes
+
     def __dealloc__(self):
         if self.header != NULL:
             munmap(self.header, page_up(self.mapped_bytes))
@@ -113,6 +118,11 @@ cdef class Arena:
             raise FailedPreconditionError(f"{path} has rows of {header.row_bytes} bytes, the table's have {layout.row_bytes}: it is damaged")
         return self
 
+    @property
+    def memory_bytes(self):
+        """Bytes of memory that back it: its header, and what is committed of rows and heap."""
+        return self.header.rows_offset + self.header.rows_committed_bytes + self.header.heap_committed_bytes
+
     def __dealloc__(self):
         if self.header != NULL:
             munmap(self.header, page_up(self.mapped_bytes))
@@ -131,8 +141,7 @@ cdef class Segment:
     @property
     def memory_bytes(self):
         """Bytes of memory that back the segment: both headers, the index, and what is committed of rows and heap."""
-        header = self.arena.header
-        return self.index.mapped_bytes + header.rows_offset + header.rows_committed_bytes + header.heap_committed_bytes
+        return self.arena.memory_bytes + self.index.memory_bytes
 
     @property
     def counts(self):
@@ -165,6 +174,11 @@ cdef class Control:
             munmap(self.header, page_up(sizeof(ControlHeader)))
 
     @property
+    def memory_bytes(self):
+        """Bytes of memory that back it."""
+        return page_up(sizeof(ControlHeader))
+
+    @property
     def epoch(self):
         """Changes whenever the table's segments or schema do. One atomic load."""
         return atomic_load_acquire_u64(&self.header.epoch)
@@ -184,6 +198,7 @@ cdef class Control:
         """
         cdef uint64_t epoch = self.header.epoch + 1
         cdef TableSet *following = &self.header.sets[epoch & 1]
+        atomic_fence_release()  # a reader that sees any of what follows sees that its set is no longer the one that counts
         following.schema_id = schema_id
         for shard, (arena, index) in enumerate(zip(arenas, indexes, strict=True)):
             following.arenas[shard] = arena
@@ -197,7 +212,7 @@ cdef class Control:
         schema_id = found.schema_id
         arenas = [found.arenas[shard] for shard in range(self.header.shards)]
         indexes = [found.indexes[shard] for shard in range(self.header.shards)]
-        atomic_fence_acquire()
+        atomic_fence_acquire()  # pairs with the release fence of publish
         if atomic_load_acquire_u64(&self.header.epoch) != epoch:
             return None  # the set may have been in the making again
         return epoch, schema_id, arenas, indexes

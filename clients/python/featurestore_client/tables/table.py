@@ -30,7 +30,7 @@ class ReadLimits(NamedTuple):
 
 
 class TableStats(NamedTuple):
-    """A table's size. ``memory_bytes`` is all that is mapped and backed: index, rows, strings and slack."""
+    """A table's size. ``memory_bytes`` is all that is mapped and backed: index, rows, strings, slack, and the control file."""
 
     rows: int
     deleted_rows: int
@@ -167,7 +167,7 @@ class TableReader(SnapshotReader):
         return TableStats(
             rows=sum(count[0] for count in counts),
             deleted_rows=sum(count[1] for count in counts),
-            memory_bytes=sum(segment.memory_bytes for segment in snapshot.segments),
+            memory_bytes=self._control.memory_bytes + sum(segment.memory_bytes for segment in snapshot.segments),
             row_bytes=snapshot.layout.row_bytes,
             shards=len(snapshot.segments),
             generation=max(self._arenas) + max(self._indexes) - 1,

@@ -1,0 +1,12 @@
+cdef class Admission:
+    cdef object _loop, _end_turn
+    cdef double began            # when the turn under way read its first socket; 0: there is none
+    cdef double _calm, _refused_at, _told_at
+    cdef double _share           # of a read, in calls; 0: all are taken up
+    cdef double credit           # so many calls more are taken up in this turn
+    cdef long _reads, answered, _refused, _long_turns
+    cdef readonly unsigned long refused
+
+    cdef int begin_read(self) except -1
+    cdef void refuse(self) noexcept
+    cdef int _tell(self, double now, double took) except -1

@@ -1,0 +1,95 @@
+"""Which calls are taken up while more of them come than this process can answer.
+
+A call waits where the server does not see it, in the buffers of sockets, until the event loop comes round to its socket:
+
+    turn | read A: call call call | read B: call call | read C: call | ... | poll |
+         '------- so long does a call wait that comes just after its socket was read ------'
+
+So the length of a turn is how long calls wait, and it is what is kept short. A long turn alone is no overload but a burst, which is
+served. Where no turn was short for ``PATIENCE_S``, more comes than goes: from then on each read has a share of what a turn of
+``TURN_S`` can answer, by what the turn before could, and the calls beyond it are refused at once, in words that were
+encoded beforehand. Until ``PATIENCE_S`` after the last refusal. Why so: docs/decisions/admission.md.
+
+Invariants: a refused call was not looked at; each socket has the same share, and what one leaves is the others'; ``CALLS_MIN``
+calls of a turn are never refused, so that a few callers with long calls are served however long they take.
+"""
+
+import logging
+
+from featurestore.server.context cimport monotonic_s
+
+_log = logging.getLogger(__name__)
+
+cdef double TURN_S = 0.001
+cdef double PATIENCE_S = 0.1
+cdef long LONG_TURNS = 5          # at least so many: one is long too where the machine stood still
+cdef double CALLS_MIN = 32
+cdef double TOLD_EVERY_S = 10.0
+cdef double ALL = 1e18
+
+
+cdef class Admission:
+    """Of one event loop."""
+
+    def __init__(self, loop):
+        self._loop = loop
+        self._end_turn = self.end_turn
+        self.credit = ALL
+        self._calm = monotonic_s()
+        self._told_at = -TOLD_EVERY_S
+
+    cdef int begin_read(self) except -1:
+        """A socket was read."""
+        if self.began == 0:
+            self.began = monotonic_s()
+            self._loop.call_soon(self._end_turn)  # what is called soon is called before the loop polls again
+        self._reads += 1
+        if self._share:
+            self.credit += self._share
+        return 0
+
+    def takes_up(self):
+        """Whether the next call is."""
+        if self.credit < 1:
+            self.refuse()
+            return False
+        self.credit -= 1
+        self.answered += 1
+        return True
+
+    cdef void refuse(self) noexcept:
+        """Counts a call that is refused."""
+        self._refused += 1
+        self.refused += 1
+
+    def end_turn(self):
+        """All sockets that had something to read have been read."""
+        cdef double now = monotonic_s()
+        cdef double took = now - self.began
+        if self._refused:
+            self._refused_at = now
+        if took <= TURN_S and not self._refused:
+            self._calm = now
+            self._long_turns = 0
+            if self._share and now - self._refused_at > PATIENCE_S:
+                self._share = 0
+                self.credit = ALL
+        else:
+            self._long_turns += 1
+            if not self._share and self._long_turns >= LONG_TURNS and now - self._calm > PATIENCE_S:
+                self._refused_at = now
+                self.credit = 0
+                self._tell(now, took)
+                self._share = 1
+            if self._share:
+                self._share = max(CALLS_MIN, self.answered * TURN_S / took) / self._reads
+                self.credit -= <long>self.credit  # what is left over of a call is kept, else a share below 1 would be none
+        self.began = 0
+        self._reads = self.answered = self._refused = 0
+
+    cdef int _tell(self, double now, double took) except -1:
+        if now - self._told_at > TOLD_EVERY_S:
+            self._told_at = now
+            fields = {"turn_ms": round(took * 1e3, 1), "calls": self.answered, "sockets": self._reads, "refused": self.refused}
+            _log.warning("overloaded", extra={"fields": fields})
+        return 0
