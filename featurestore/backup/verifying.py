@@ -4,7 +4,7 @@ a start could use it. A server may be running on it.
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +60,16 @@ class Verification(NamedTuple):
         return not any(file.problem for file in self.files)
 
 
+class _Files(NamedTuple):
+    """The files of a store, or of a backup, by their names in a store's directory, in the order in which they are read."""
+
+    paths: dict[str, Path]
+    whole: list[str]
+    """The names of the directories of a snapshot and of versions."""
+    problems: dict[str, str]
+    """What is wrong with a file already."""
+
+
 def verify(place: Destination, problem_of: MessageProblem) -> Verification:
     """Reads a store's directory, or a backup. ``problem_of`` says what is wrong with a message.
 
@@ -75,28 +85,27 @@ def verify(place: Destination, problem_of: MessageProblem) -> Verification:
         files = _files_in(root)
         try:
             with ExitStack() as stack:
-                views = {name: stack.enter_context(mapped(path)) for name, path in files.items()}
-                if [*_files_in(root)][: len(files)] != [*files]:
+                views = {name: stack.enter_context(mapped(path)) for name, path in files.paths.items()}
+                if [*_files_in(root).paths][: len(files.paths)] != [*files.paths]:
                     continue  # a snapshot was finished meanwhile
-                return _check(files, views, {}, problem_of)
+                return _check(files, views, problem_of)
         except FileNotFoundError:
             continue
     raise FailedPreconditionError(f"{root} changes faster than it can be read: try again")
 
 
-def _files_in(root: Path) -> dict[str, Path]:
-    """The files that a start, or a rollback, would read, by name."""
+def _files_in(root: Path) -> _Files:
+    """Those that a start, or a rollback, would read."""
     snapshot = latest_snapshot(root / JOURNAL)
+    covered = snapshot.definitions if snapshot is not None else 0
     whole = [snapshot.directory] if snapshot is not None else []
     versions, _ = _registry_in(root)
     for view, each in versions.items():
-        found = (
-            find_version(root / JOURNAL, view, number)
-            for number in sorted(each.numbers_on_disk(snapshot.definitions if snapshot is not None else 0))
-        )
+        found = [find_version(root / JOURNAL, view, number) for number in sorted(each.numbers_on_disk(covered))]
         whole += [files.directory for files in found if files is not None]
     paths = [file.path for directory in (*whole, root / JOURNAL) for file in journal_files(directory)]
-    return {str(path.relative_to(root)): path for path in (root / REGISTRY, *paths) if path.exists()}
+    names = {str(path.relative_to(root)): path for path in (root / REGISTRY, *paths) if path.exists()}
+    return _Files(names, [f"{path.relative_to(root)}/" for path in whole], {})
 
 
 def _registry_in(directory: Path) -> tuple[Versions, str]:
@@ -109,22 +118,22 @@ def _registry_in(directory: Path) -> tuple[Versions, str]:
 
 def _verify_backup(place: Destination, problem_of: MessageProblem) -> Verification:
     manifest = existing_manifest(place)
-    paths: dict[str, Path] = {}
-    problems: dict[str, str] = {}
+    files = _Files({}, [], {})
     with ExitStack() as stack:
         copies = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="featurestore-verify-")))
         for file in manifest.files:
             is_here = isinstance(place, DirectoryDestination)
-            paths[file.name] = place.root / file.place if isinstance(place, DirectoryDestination) else copies / file.name
+            path = place.root / file.place if isinstance(place, DirectoryDestination) else copies / file.name
             try:
-                _read_over(content_of(place, file), None if is_here else paths[file.name])
+                _read_over(content_of(place, file), None if is_here else path)
             except InternalError as error:
-                problems[file.name] = error.message
-        paths = {name: path for name, path in paths.items() if path.exists()}
-        views = {name: stack.enter_context(mapped(path)) for name, path in paths.items()}
-        found = _check(paths, views, problems, problem_of)
-    missing = [FileFinding(file.name, 0, 0, problems[file.name]) for file in manifest.files if file.name not in paths]
-    return found._replace(files=[*found.files, *missing])
+                files.problems[file.name] = error.message
+            if path.exists():
+                files.paths[file.name] = path
+            if (whole := _WHOLE.match(file.name)) and whole[0] not in files.whole:
+                files.whole.append(whole[0])
+        views = {name: stack.enter_context(mapped(path)) for name, path in files.paths.items()}
+        return _check(files, views, problem_of)
 
 
 def _read_over(pieces: Iterator[bytes], copy: Path | None) -> None:
@@ -136,64 +145,56 @@ def _read_over(pieces: Iterator[bytes], copy: Path | None) -> None:
                 target.write(piece)
 
 
-def _check(
-    paths: Mapping[str, Path], views: Mapping[str, memoryview], problems: Mapping[str, str], problem_of: MessageProblem
-) -> Verification:
-    versions, wrong = _registry_in(paths[REGISTRY].parent) if REGISTRY in paths else ({}, "")
-    in_journal = [name for name in paths if name != REGISTRY]
-    if REGISTRY not in paths and in_journal:
+def _check(files: _Files, views: Mapping[str, memoryview], problem_of: MessageProblem) -> Verification:
+    versions, wrong = _registry_in(files.paths[REGISTRY].parent) if REGISTRY in files.paths else ({}, "")
+    if REGISTRY not in files.paths and len(files.paths) > 0:
         wrong = f"{REGISTRY} is not there, and without it nobody knows the views of the rows"
-    findings = [FileFinding(REGISTRY, len(views.get(REGISTRY, b"")), 0, problems.get(REGISTRY) or wrong)]
-    places = {name: found for name in in_journal if (found := _WHOLE.match(name))}
-    groups: dict[str, list[str]] = {}
-    for name, found in places.items():
-        groups.setdefault(found[0], []).append(name)
-    snapshot = next((found for found in places.values() if found["base"]), None)
-    base, covered = (int(snapshot["base"]), int(snapshot["definitions"] or 0)) if snapshot else (0, 0)
-    is_damaged, behind = bool(findings[0].problem), 0
-    for place, names in groups.items():
-        found = places[names[0]]
-        check, of_group = _check_group(names, 0, paths, views, problems, problem_of, is_complete=True)
+    findings = [FileFinding(REGISTRY, len(views.get(REGISTRY, b"")), 0, files.problems.get(REGISTRY) or wrong)]
+    base = covered = behind = 0
+    there = set()
+    for whole in files.whole:
+        found = _WHOLE.match(whole)
+        assert found is not None
+        if found["base"]:
+            base, covered = int(found["base"]), int(found["definitions"] or 0)
+        else:
+            there.add((found["view"], int(found["number"])))
+        check, of_group = _check_group(files, whole, 0, views, problem_of)
         expected = int(found["of_snapshot"] or found["of_version"])
         if check.last != expected and not any(each.problem for each in of_group):
-            wrong = f"{place}: got {check.last} records, expected {expected}: files of it are missing"
-            of_group[0] = of_group[0]._replace(problem=wrong)
+            of_group.append(
+                FileFinding(whole, 0, 0, f"{whole}: got {check.last} records, expected {expected}: files are missing")
+            )
         findings += of_group
-        is_damaged |= any(each.problem for each in of_group)
         behind += check.last + check.behind
-    there = {(found["view"], int(found["number"])) for found in places.values() if found["view"]}
     for view, each in versions.items():
         for number in sorted(each.numbers_on_disk(covered)):
             if (view, number) not in there:
                 name = f"{JOURNAL}/versions/{view}/{number}"
-                findings.append(
-                    FileFinding(name, 0, 0, f"{name} is not there, and it has the rows of version {number} of {view}")
-                )
-                is_damaged = True
+                wrong = f"{name} is not there, expected the rows of that version of the view"
+                findings.append(FileFinding(name, 0, 0, wrong))
+    is_damaged = any(each.problem for each in findings)
     after = min([base, *(each.after for each in versions.values() if each.since > covered)])
-    check, of_group = _check_group(
-        [name for name in in_journal if name not in places], after, paths, views, problems, problem_of, is_complete=False
-    )
+    check, of_journal = _check_group(files, "", after, views, problem_of)
+    findings += of_journal
+    told = {each.name for each in findings}
+    findings += [FileFinding(name, 0, 0, problem) for name, problem in files.problems.items() if name not in told]
     if is_damaged:
-        return Verification([*findings, *of_group], base, 0, behind + max(check.last - after, 0) + check.behind)
-    return Verification([*findings, *of_group], base, max(check.last, base), check.behind)
+        return Verification(findings, base, 0, behind + max(check.last - after, 0) + check.behind)
+    return Verification(findings, base, max(check.last, base), check.behind)
 
 
 def _check_group(
-    names: Sequence[str],
-    after: int,
-    paths: Mapping[str, Path],
-    views: Mapping[str, memoryview],
-    problems: Mapping[str, str],
-    problem_of: MessageProblem,
-    *,
-    is_complete: bool,
+    files: _Files, whole: str, after: int, views: Mapping[str, memoryview], problem_of: MessageProblem
 ) -> tuple[JournalCheck, list[FileFinding]]:
-    """Checks the files of one journal."""
-    files = [MappedFile(paths[name], int(Path(name).stem), views[name]) for name in names]
-    check = check_journal(files, after, problem_of, is_complete=is_complete)
+    """Checks the files of a snapshot or a version; of the journal where that is empty."""
+    names = [
+        name for name in files.paths if name != REGISTRY and (name.startswith(whole) if whole else _WHOLE.match(name) is None)
+    ]
+    found = [MappedFile(files.paths[name], int(Path(name).stem), views[name]) for name in names]
+    check = check_journal(found, after, problem_of, is_complete=bool(whole))
     findings = []
     for name, each in zip(names, check.files, strict=True):
-        problem = problems.get(name) or (f"{paths[name]}: {each.problem}" if each.problem else "")
+        problem = files.problems.get(name) or (f"{files.paths[name]}: {each.problem}" if each.problem else "")
         findings.append(FileFinding(name, len(views[name]), each.records, problem, each.tail_bytes, each.is_behind))
     return check, findings

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from featurestore.durability.journal import Position
-from featurestore.durability.reading import journal_files
+from featurestore.durability.reading import journal_files, journal_path
+from featurestore.durability.record import file_head
 from featurestore.durability.snapshot import Snapshot
 from featurestore.durability.version import VersionFiles
 
@@ -51,10 +52,12 @@ def hold_files(
     snapshot: Snapshot | None,
     versions: Iterable[VersionFiles],
     journal: int,
+    after: int,
     position: Position,
     beside: Mapping[str, bytes],
 ) -> Held:
-    """Holds the journal in ``directory`` up to a position, a snapshot and versions. ``beside``: others' contents, by name.
+    """Holds the journal in ``directory`` behind a record and up to a position, a snapshot and versions. ``beside``: contents of
+    other files, by name.
 
     Whoever takes files away waits meanwhile. Raises OSError.
     """
@@ -67,6 +70,13 @@ def hold_files(
             found.append(HeldFile(name, path, len(content)))
         whole = [each.directory for each in (*((snapshot,) if snapshot is not None else ()), *versions)]
         journals = [each for each in journal_files(directory) if each.first_sequence <= position.last]
+        del journals[: sum(following.first_sequence <= after + 1 for following in journals[1:])]
+        for each in whole:
+            if not journal_files(each):  # nothing was in it to be written down, and that is to be known too
+                path = place / str(len(found))
+                path.write_bytes(file_head(journal, 1))
+                name = str(journal_path(each, 1).relative_to(directory.parent))
+                found.append(HeldFile(name, path, path.stat().st_size))
         for file in (*(file for each in whole for file in journal_files(each)), *journals):
             path = place / str(len(found))
             os.link(file.path, path)

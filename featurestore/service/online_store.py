@@ -411,7 +411,9 @@ class OnlineStore(OnlineReader):
         if snapshots.are_all:
             await self._take_snapshot()
         async with self._apply_gate:  # so that records, definitions and versions are of one instant
-            return await asyncio.to_thread(snapshots.hold, self._registry.content, replacing.needed_files)
+            return await asyncio.to_thread(
+                snapshots.hold, self._registry.content, replacing.needed_files, replacing.needed_after
+            )
 
     def _on_disk(self) -> tuple[Journal, Snapshots, Replacing]:
         if self._journal is None or self._snapshots is None or self._replacing is None:

@@ -155,17 +155,22 @@ class Snapshots:
         return taken
 
     def hold(
-        self, beside: Callable[[], Mapping[str, bytes]], versions: Callable[[Snapshot | None], Iterable[VersionFiles]]
+        self,
+        beside: Callable[[], Mapping[str, bytes]],
+        versions: Callable[[Snapshot | None], Iterable[VersionFiles]],
+        needed_after: Callable[[int], int],
     ) -> Held:
         """The files from which the store comes again as it is now, held for a backup.
 
-        ``beside``: other files' contents. ``versions``: those that are needed beside a snapshot.
+        ``beside``: other files' contents. ``versions``: those that are needed beside a snapshot. ``needed_after``: as in
+        ``take``, beside a snapshot that was begun under that version of the definitions.
         """
         try:
             with self._files:
                 snapshot, position = latest_snapshot(self._directory), self._journal.position
                 needed = versions(snapshot)
-                return hold_files(self._directory, snapshot, needed, self._journal.number, position, beside())
+                after = 0 if snapshot is None else min(snapshot.base, needed_after(snapshot.definitions))
+                return hold_files(self._directory, snapshot, needed, self._journal.number, after, position, beside())
         except OSError as error:
             place = error.filename or self._directory
             raise InternalError(f"{place}: got {error.strerror}, expected to hold the files of a backup") from None

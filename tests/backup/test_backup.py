@@ -17,9 +17,10 @@ from featurestore_client.errors import (
     ResourceExhaustedError,
 )
 
-from featurestore.backup import back_up, open_destination, read_manifest, restore
+from featurestore.backup import back_up, open_destination, read_manifest, restore, verify
 from featurestore.backup.destination import DirectoryDestination
 from featurestore.backup.manifest import FILE_NAME
+from featurestore.server.write_decoding import message_problem
 from tests.backup.conftest import DEFINITIONS, Restored, read, write
 from tests.faults.oracle import ENTITY, connect
 from tests.faults.servers import Servers
@@ -362,3 +363,29 @@ def test_snapshots_that_are_asked_for_at_once_follow_one_another(client: Client,
         thread.join()
     assert [each["base"] for each in found] == [1, 1, 1]
     assert len([*(server.data / "journal").glob("snapshot*")]) == 1
+
+
+def test_versions_that_are_kept_can_be_brought_back_from_a_backup(client: Client, place: Any, restored: Restored):
+    write(client, 1)
+    loaded = {"k": [*range(100)], "a": [2] * 100, "b": [2] * 100, "event_timestamp": [2] * 100}
+    client.replace("v", loaded)
+    write(client, 3, range(50))
+    back_up(client, place)
+    assert verify(place, message_problem).is_whole
+    write(client, 4)
+    with restored(place) as other:
+        assert read(other) == [(3, 3)] * 50 + [(2, 2)] * 50
+        other.rollback("v")
+        assert read(other) == [(1, 1)] * 100
+
+
+def test_a_snapshot_of_nothing_is_something(client: Client, place: Any, restored: Restored):
+    write(client, 1)
+    client.apply({"entities": [ENTITY], "feature_views": []}, prune=True)
+    assert client.take_snapshot()["records"] == 0
+    client.apply(DEFINITIONS)
+    write(client, 2)
+    back_up(client, place)
+    assert verify(place, message_problem).is_whole
+    with restored(place) as other:
+        assert read(other) == [(2, 2)] * 100

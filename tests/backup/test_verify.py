@@ -12,6 +12,7 @@ from featurestore.backup import Verification, back_up, open_destination, verify
 from featurestore.durability import Journal, latest_snapshot
 from featurestore.durability.reading import journal_files
 from featurestore.durability.record import FILE_HEAD_BYTES, Kind, Message, unpack
+from featurestore.registry.registry import FORMAT
 from featurestore.server.write_decoding import message_problem
 from tests.backup.conftest import DEFINITIONS, write
 from tests.durability.conftest import NUMBER, append, entry
@@ -160,7 +161,7 @@ def test_a_newer_format_is_named(store: Path):
     document = json.loads((store / "registry.json").read_text())
     (store / "registry.json").write_text(json.dumps({**document, "format": 99}))
     (wrong,) = [file for file in check(store).files if file.problem]
-    assert "got format 99, expected at most 2: a newer featurestore wrote it; start that one" in wrong.problem
+    assert f"got format 99, expected at most {FORMAT}: a newer featurestore wrote it; start that one" in wrong.problem
 
 
 def test_a_message_that_does_not_decode_is_told_with_its_byte(tmp_path: Path):

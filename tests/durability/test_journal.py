@@ -10,6 +10,7 @@ import pytest
 
 from featurestore.durability import Mark
 from featurestore.durability import journal as journal_module
+from featurestore.durability import next_file as next_file_module
 from featurestore.durability.reading import journal_files
 from featurestore.durability.record import FILE_HEAD, FILE_HEAD_BYTES, FORMAT, MAGIC, seal
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError, ResourceExhaustedError
@@ -208,7 +209,8 @@ def test_a_full_disk_refuses_one_write_and_takes_the_next(make_journal, tmp_path
 
 
 def test_a_full_disk_at_the_start_of_a_file_refuses_one_write_and_takes_the_next(make_journal, tmp_path: Path, monkeypatch):
-    journal = make_journal(file_bytes=100)
+    journal = make_journal(file_bytes=50)
+    monkeypatch.setattr(journal._next, "want", lambda: None)  # else there may be one already
     append(journal, range(1, 3))
     with monkeypatch.context() as full:
         full.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -290,3 +292,66 @@ def test_a_mark_is_of_its_journal_its_directory_and_its_boot(tmp_path: Path, mon
     mark = Mark.attach(tmp_path, tmp_path, NUMBER)[0]
     mark.forget()
     assert Mark.attach(tmp_path, tmp_path, NUMBER)[1] is None
+
+
+def test_a_full_file_is_followed_by_one_that_no_writer_waits_for(make_journal, tmp_path: Path, monkeypatch):
+    disk_is_back = threading.Event()
+    begin_file = next_file_module.begin_file
+
+    def slow(*arguments: object) -> int:
+        assert disk_is_back.wait(30)
+        return begin_file(*arguments)
+
+    monkeypatch.setattr(next_file_module, "begin_file", slow)
+    journal = make_journal(file_bytes=600)
+    number = 0
+    while journal.position.offset < 800:  # beyond the limit, while the next file is being made
+        append(journal, range(number + 1, number + 2))
+        number += 1
+    assert len(journal_files(tmp_path)) == 1
+    disk_is_back.set()
+    journal.begin_file()
+    append(journal, range(number + 1, number + 11))
+    assert [file.first_sequence for file in journal_files(tmp_path)][:2] == [1, number + 1]
+    journal.close()
+    assert entries(read(tmp_path)[0]) == [entry(each) for each in range(1, number + 11)]
+
+
+def test_a_file_of_twice_the_size_is_followed_by_another_at_once(make_journal, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(
+        next_file_module, "begin_file", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    journal = make_journal(file_bytes=300)
+    append(journal, range(1, 31))
+    journal.close()
+    assert len(journal_files(tmp_path)) > 3
+    assert all(file.path.stat().st_size < 2 * 300 + 200 for file in journal_files(tmp_path))
+    assert entries(read(tmp_path)[0]) == [entry(number) for number in range(1, 31)]
+
+
+def test_a_file_that_was_made_ahead_and_not_used_is_gone_after_the_next_start(make_journal, tmp_path: Path):
+    journal = make_journal()
+    append(journal, range(1, 4))
+    journal.begin_file()
+    assert [path.name for path in tmp_path.glob("*.new")] == [f"{4:020d}.next.new"]
+    assert entries(read(tmp_path)[0]) == [entry(number) for number in range(1, 4)]
+    assert not [*tmp_path.glob("*.new")]
+
+
+def test_files_are_begun_while_others_write(make_journal, tmp_path: Path):
+    journal = make_journal(fsync="always", file_bytes=2_000)
+    ends = threading.Event()
+
+    def begin() -> None:
+        while not ends.is_set():
+            journal.begin_file()
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    append(journal, range(1, 3_001))
+    ends.set()
+    thread.join()
+    journal.close()
+    assert not [*tmp_path.glob("*.new")]
+    assert len(journal_files(tmp_path)) > 10
+    assert entries(read(tmp_path)[0]) == [entry(number) for number in range(1, 3_001)]
