@@ -1,12 +1,13 @@
 """Reads while rows are loaded at full speed: through our client over the network, and through shared memory.
 
 One process reads, one call in flight; another streams batches of random rows, made before, to the server as fast as they are
-acknowledged. Nothing is pinned: with two cores, server, its writing thread, reader and loader share them.
+acknowledged. Nothing is pinned: with two cores, server, its writing thread, reader and loader share them. What that alone
+costs is measured beside it: reads while two processes keep two cores busy, and nothing is loaded.
 """
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import featurestore_client
@@ -23,7 +24,7 @@ from bench.rounds import Measured, Take
 from bench.settings import Settings
 
 READ_ROWS = (1, 100)
-IDLE, LOADING = "idle", "while loading"
+IDLE, LOADING, BUSY = "idle", "while loading", "busy cores"
 BATCHES = 16
 BATCH_ROWS_MAX = 12_000  # as `featurestore ingest` cuts them
 UNDER_WAY_S = 0.2
@@ -66,6 +67,25 @@ class Loader:
         self._client.close()
 
 
+class Burner:
+    """A process that keeps a core busy."""
+
+    def begin(self) -> None:
+        """From now on."""
+        self._over = False
+        self._thread = threading.Thread(target=self._burn)
+        self._thread.start()
+
+    def _burn(self) -> None:
+        while not self._over:
+            pass
+
+    def end(self) -> None:
+        """No longer."""
+        self._over = True
+        self._thread.join()
+
+
 def reader_of(dataset: Dataset, url: str) -> Reader:
     """A reader through our client."""
     return Reader(dataset, featurestore_client.connect(url))
@@ -79,13 +99,19 @@ def run(settings: Settings, report: Report) -> None:
         url, address = own.server.url, own.target.address
         with (
             Remote("loader", Loader, dataset, url, batch_rows) as loader,
+            Remote("first burner", Burner) as first,
+            Remote("second burner", Burner) as second,
             Remote("network reader", reader_of, dataset, url) as network,
             Remote("shared memory reader", reader_of, dataset, f"shm://{address}") as shared,
         ):
             for way, reader in (("network", network), ("shm", shared)):
                 for rows in READ_ROWS:
                     case = f"{way}_{rows}x50"
-                    takes = {IDLE: _idle(reader, rows, settings), LOADING: _loading(reader, loader, rows, settings, report)}
+                    takes = {
+                        IDLE: _idle(reader, rows, settings),
+                        LOADING: _loading(reader, loader, rows, settings, report),
+                        BUSY: _busy(reader, (first, second), rows, settings),
+                    }
                     rounds.run(report, case, takes, rounds=settings.rounds, seed=settings.seed)
                     print(f"  {case} measured", flush=True)
     for case in report.cases():
@@ -112,6 +138,20 @@ def _loading(reader: Remote, loader: Remote, rows: int, settings: Settings, repo
         time.sleep(UNDER_WAY_S)
         measured = read(seed)
         report.settings["loaded_rows_per_s"] = round(loader.ask("end"))
+        return measured
+
+    return take
+
+
+def _busy(reader: Remote, burners: Sequence[Remote], rows: int, settings: Settings) -> Take:
+    read = _idle(reader, rows, settings)
+
+    def take(seed: int) -> Measured:
+        for each in burners:
+            each.ask("begin")
+        measured = read(seed)
+        for each in burners:
+            each.ask("end")
         return measured
 
     return take
