@@ -51,21 +51,8 @@ demo: .venv/demo ## real flights become features that a model reads, end to end
 test: .venv/bench lint ## everything that is promised: lint, types, generated code, tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-# A copy of the client's package whose compiled part is built for it stands before the one in .venv. Python itself leaks by design.
-SANITIZED := .venv/sanitized
-SANITIZED_RUN := PYTHONPATH=$(SANITIZED) PYTHONMALLOC=malloc LD_PRELOAD="$$(cc -print-file-name=libasan.so)" \
-    ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=64:abort_on_error=1 $(BIN)/python
-
-sanitize: .venv/bench ## the HTTP/2 session under AddressSanitizer: its tests, and a million changed conversations
-	rm -rf $(SANITIZED) clients/python/build/sanitized
-ifdef UV
-	FEATURESTORE_SANITIZE=address FEATURESTORE_HTTP2=required uv pip install --quiet --python $(BIN)/python --target $(SANITIZED) --no-deps --no-cache clients/python
-else
-	FEATURESTORE_SANITIZE=address FEATURESTORE_HTTP2=required $(BIN)/python -m pip install --quiet --target $(SANITIZED) --no-deps --no-cache-dir clients/python
-endif
-	nm -D $(SANITIZED)/featurestore_client/http2/session.*.so | grep -q __asan_init
-	$(SANITIZED_RUN) -m pytest -p no:cacheprovider clients/python/tests/test_http2_session.py
-	$(SANITIZED_RUN) -m tests.hostile.frame_fuzz --sequences $(or $(FUZZ_SEQUENCES),1000000)
+sanitize: .venv/bench ## the compiled parts under sanitizers, a million changed conversations, memory order on ARM64 too
+	$(BIN)/python -m tests.sanitize --fuzz-sequences $(or $(FUZZ_SEQUENCES),1000000)
 
 torture: .venv/bench ## kill -9 a working server a thousand times, and look for each acknowledged write
 	$(BIN)/python -m tests.faults.torture --rounds $(or $(TORTURE_ROUNDS),1000)

@@ -300,6 +300,43 @@ def _panels(report: Report, title: str, figure_of: Callable[[Result], float | No
     return _titled(figure, title)
 
 
+def _overload(report: Report) -> Any:
+    shapes = sorted({each.case.split("_")[1] for each in report.results if each.case.startswith("read_")}, key=len)
+    figure, axes = plt.subplots(len(shapes), 2, figsize=(13, 4.2 * len(shapes)), squeeze=False)
+    for shape, (left, right) in zip(shapes, axes, strict=True):
+        for subject in ("featurestore", "without admission"):
+            mine = [each for each in report.details if each.case.startswith(f"read_{shape}_") and each.subject == subject]
+            points = [(each.extra["offered_per_s"], _rate(report, each), each) for each in mine if each.extra["offered_per_s"]]
+            color, offered = COLORS.get(subject, "#d1495b"), [point[0] for point in points]
+            left.plot(offered, [point[1] for point in points], marker="o", color=color, label=f"answered, {subject}")
+            latencies = [point[2].percentiles_us.get("99") for point in points]
+            right.plot(offered, latencies, marker="o", color=color, label=f"p99 of the answered, {subject}")
+            if subject == "featurestore":
+                refused = [point[2].extra["refused_per_s"] for point in points]
+                left.plot(offered, refused, marker="s", linestyle="--", color="#8d99ae", label="refused")
+                some = [(point[0], point[2].extra["refused_us"]["99"]) for point in points if point[2].extra["refused_us"]]
+                right.plot(*zip(*some, strict=True), marker="s", linestyle="--", color="#8d99ae", label="p99 of the refused")
+        right.set_yscale("log")
+        _plain_log(right.yaxis)
+        left.set_title(f"{shape}: requests a second")
+        right.set_title(f"{shape}: latency from the time a request was due, us")
+        for panel in (left, right):
+            panel.set_xlabel("requests offered a second")
+            panel.set_ylim(bottom=0 if panel is left else None)
+            panel.legend(fontsize=8)
+    return _titled(figure, "Overload: " + _rows(report))
+
+
+def _interference(report: Report) -> Any:
+    cases = report.cases()
+    figure, axes = plt.subplots(1, len(cases), figsize=(3.6 * len(cases), 2.6), squeeze=False)
+    for panel, case in zip(axes[0], cases, strict=True):
+        found = [(each.subject, each.p99_us) for each in report.results if each.case == case]
+        _bars(panel, found, lambda value: f"{number(value)} us", log=False)
+        panel.set_title(f"{case.replace('_', ' ')}: p99")
+    return _titled(figure, "Reads while rows are loaded at full speed: " + _rows(report), top=0.93)
+
+
 _DRAWINGS: dict[str, Callable[[Report], Any]] = {
     "kernel": _kernel,
     "memory": _memory,
@@ -312,6 +349,8 @@ _DRAWINGS: dict[str, Callable[[Report], Any]] = {
     "journal": _journal,
     "durability": _durability,
     "start": _start,
+    "overload": _overload,
+    "interference": _interference,
     "load": _load,
 }
 

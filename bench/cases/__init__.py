@@ -32,6 +32,8 @@ CASES = {
     "journal": Case("SQLite, LMDB and a file of our own as the journal, in the three modes of --fsync", ("disk",)),
     "durability": Case("writes in the three modes of --fsync, beside Redis's append-only file", ("disk",)),
     "start": Case("starts with tables gone and still there, and calls while a snapshot is taken", ("data", "disk")),
+    "overload": Case("more requests than a server can answer, and a crowd of bad peers", ("data", "overload", "cores")),
+    "interference": Case("reads while rows are loaded at full speed", ("data", "timing", "turns")),
     "load": Case("load on any running server: closed and open loop, latency percentiles", ("data", "load", "server")),
 }
 

@@ -98,11 +98,8 @@ class SessionsClient:
         gc.freeze()
 
     def _head(self, timeout_s: float) -> Headers:
-        pairs = [(":method", "POST"), (":scheme", "http"), (":authority", self._authority), (":path", self._path)]
-        pairs += [("te", "trailers"), ("content-type", "application/grpc")]
-        if timeout_s:
-            pairs.append(("grpc-timeout", f"{round(timeout_s * 1e6)}u"))
-        return Headers([(name.encode(), value.encode()) for name, value in pairs])
+        timeout = [(b"grpc-timeout", b"%du" % round(timeout_s * 1e6))] if timeout_s else []
+        return Headers([*request_pairs(self._authority, self._path), *timeout])
 
     def run(self, stage: Stage) -> Outcome:
         """Does one stage."""
@@ -180,6 +177,18 @@ class SessionsClient:
         self._timer.close()
         for each in self._connections:
             each.socket.close()
+
+
+def request_pairs(authority: str, path: str) -> list[tuple[bytes, bytes]]:
+    """The head of a request."""
+    return [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":authority", authority.encode()),
+        (b":path", path.encode()),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+    ]
 
 
 def _status(event: object) -> str:

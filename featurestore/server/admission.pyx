@@ -10,8 +10,8 @@ served. Where no turn was short for ``PATIENCE_S``, more comes than goes: from t
 ``TURN_S`` can answer, by what the turn before could, and the calls beyond it are refused at once, in words that were
 encoded beforehand. Until ``PATIENCE_S`` after the last refusal. Why so: docs/decisions/admission.md.
 
-Invariants: a refused call was not looked at; each socket has the same share, and what one leaves is the others'; ``CALLS_MIN``
-calls of a turn are never refused, so that a few callers with long calls are served however long they take.
+Invariants: a refused call was not looked at; each socket has the same share, and what one leaves is the others'; where no more
+than ``CALLS_MIN`` calls are under way at a time none is refused, however long they take.
 """
 
 import logging
@@ -20,12 +20,13 @@ from featurestore.server.context cimport monotonic_s
 
 _log = logging.getLogger(__name__)
 
-cdef double TURN_S = 0.001
+cdef double TURN_S = 0.002
 cdef double PATIENCE_S = 0.1
 cdef long LONG_TURNS = 5          # at least so many: one is long too where the machine stood still
 cdef double CALLS_MIN = 32
 cdef double TOLD_EVERY_S = 10.0
 cdef double ALL = 1e18
+cdef double CALLS_MAX = 1e9
 
 
 cdef class Admission:
@@ -68,22 +69,24 @@ cdef class Admission:
         cdef double took = now - self.began
         if self._refused:
             self._refused_at = now
-        if took <= TURN_S and not self._refused:
-            self._calm = now
-            self._long_turns = 0
-            if self._share and now - self._refused_at > PATIENCE_S:
-                self._share = 0
-                self.credit = ALL
-        else:
+        if self.answered + self._refused > CALLS_MIN and (took > TURN_S or self._refused):
             self._long_turns += 1
             if not self._share and self._long_turns >= LONG_TURNS and now - self._calm > PATIENCE_S:
-                self._refused_at = now
-                self.credit = 0
                 self._tell(now, took)
+                self._refused_at = now
                 self._share = 1
             if self._share:
                 self._share = max(CALLS_MIN, self.answered * TURN_S / took) / self._reads
-                self.credit -= <long>self.credit  # what is left over of a call is kept, else a share below 1 would be none
+                # What is left over of a call is kept, else a share below 1 would be none.
+                self.credit = self.credit - <long>self.credit if self.credit < CALLS_MAX else 0
+        else:
+            self._calm = now
+            self._long_turns = 0
+            if self._share:
+                self._share = CALLS_MIN  # of each read: few calls are all taken up
+                if now - self._refused_at > PATIENCE_S:
+                    self._share = 0
+                    self.credit = ALL
         self.began = 0
         self._reads = self.answered = self._refused = 0
 

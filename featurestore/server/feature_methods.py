@@ -21,14 +21,13 @@ from featurestore.server.read_wire import AnswerFormat, KeyFormat, read_request
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore.server.write_decoding import DecodedBatch, PreparedWrite, decode_batch, decode_delete
 from featurestore.server.write_wire import Batch, WriteRequest, read_ingest_request, read_write_request
-from featurestore.service import Loads, OnlineReader, OnlineStore, ReadPlan, Selection, WritePlan
+from featurestore.service import Loads, OnlineReader, OnlineStore, ReadPlan, Selection
 from featurestore.service.online_store import now_us
 from featurestore.service.plan_cache import PlanCache
 from featurestore.store import DeleteCounts, WriteCounts
 
 QUICK_REQUEST_BYTES = 128 << 10
 """A larger write takes so long to decode and check that a worker thread does it, while the event loop goes on."""
-LOADS_REMEMBERED = 8
 
 
 class PreparedRead:
@@ -54,6 +53,8 @@ class _IngestStream:
     def __init__(self) -> None:
         self.project = self.view = self.load = ""
         self.sequence = 0
+        self.prepared: PreparedWrite | None = None
+        """Of a load: kept here, so that the table it fills does not stay mapped for longer than it is filled."""
 
     def go_on(self, request: wire.IngestFeaturesRequest | WriteRequest) -> None:
         """Takes the next message's names and sequence, or refuses those that do not follow from the ones before it."""
@@ -130,7 +131,6 @@ class FeatureWrites:
         self._service = service
         self._loads = loads
         self._writes: PlanCache[tuple[str, str], PreparedWrite] = PlanCache(self._prepare_write, service)
-        self._staged: PlanCache[WritePlan, PreparedWrite] = PlanCache(PreparedWrite, service, LOADS_REMEMBERED)
 
     def write(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """WriteFeatures. Inline for few rows."""
@@ -219,8 +219,10 @@ class FeatureWrites:
             raise InvalidArgumentError.of(
                 "view", f"{stream.project}.{stream.view}", f"{plan.project}.{plan.view}, which the load replaces"
             )
+        if stream.prepared is None:
+            stream.prepared = PreparedWrite(plan)
         # Without event times the rows are of when the load began, so that what is written meanwhile is newer.
-        return decode_batch(batch, self._staged.get(plan), Message(Kind.INGEST, data, staged.started_us))
+        return decode_batch(batch, stream.prepared, Message(Kind.INGEST, data, staged.started_us))
 
 
 def schema_of(plan: ReadPlan) -> wire.AnswerSchema:

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from typing import Protocol, TypeVar, cast
 
 from featurestore_client.grpc_framing import (
+    RETRY_PUSHBACK,
     STATUS_NAMES,
     FramingError,
     MessageReader,
@@ -65,7 +66,7 @@ OVERLOADED = Headers(
                 f"{RETRY_AFTER_MS / 1_000:g} s, or elsewhere"
             ),
         ),
-        (b"grpc-retry-pushback-ms", str(RETRY_AFTER_MS).encode()),  # as gRPC's retries have it
+        (RETRY_PUSHBACK.encode(), str(RETRY_AFTER_MS).encode()),
     ]
 )
 """The answer to a call that ``admission`` does not take up: made once, and a few bytes once the peer has seen it."""

@@ -270,7 +270,11 @@ class Recovery:
 
     def replacing(self, journal: Journal, store: Store, registry: Registry, writer: SnapshotWriter) -> Replacing:
         """What replaces the rows of whole views."""
-        replayer = Replayer(registry, self._durability.make_replay())
-        replacing = Replacing(self._directory, store, registry, journal, writer, replayer, self._durability.versions_kept)
+        durability = self._durability
+
+        def make_replayer() -> Replayer:
+            return Replayer(registry, durability.make_replay())
+
+        replacing = Replacing(self._directory, store, registry, journal, writer, make_replayer, durability.versions_kept)
         replacing.tidy()
         return replacing

@@ -14,7 +14,7 @@ snapshot has been begun behind the commit, the journal is kept from where the ve
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,8 +40,9 @@ from featurestore.store import Store
 class Staged:
     """A table that is being filled to take the place of a view's."""
 
-    def __init__(self, plan: WritePlan, number: int, started_us: int, source: str, after: int) -> None:
+    def __init__(self, plan: WritePlan, replayer: Replayer, number: int, started_us: int, source: str, after: int) -> None:
         self.plan = plan
+        self.replayer = replayer
         self.number = number
         """Of the version that it is to be."""
         self.started_us = started_us
@@ -73,7 +74,7 @@ class Replacing:
         registry: Registry,
         journal: Journal,
         writer: SnapshotWriter,
-        replayer: Replayer,
+        make_replayer: Callable[[], Replayer],
         versions_kept: int,
     ) -> None:
         self._directory = directory
@@ -81,7 +82,7 @@ class Replacing:
         self._registry = registry
         self._journal = journal
         self._writer = writer
-        self._replayer = replayer
+        self._make_replayer = make_replayer
         self._versions_kept = versions_kept
         self._staged: dict[tuple[str, str], Staged] = {}
 
@@ -103,7 +104,8 @@ class Replacing:
         plan = WritePlan(project, view, self._registry.current, self._store, staged=table)
         number = self._registry.versions(project, view).next_number
         self._journal.begin_file(waits=False)
-        staged = self._staged[project, view] = Staged(plan, number, started_us, source, self._journal.applied_to)
+        staged = Staged(plan, self._make_replayer(), number, started_us, source, self._journal.applied_to)
+        self._staged[project, view] = staged
         return staged
 
     def _check_room(self, project: str, view: str, rows: int) -> None:
@@ -130,7 +132,7 @@ class Replacing:
             raise InternalError(f"{self._directory}: got no files of version {version.number} of {view}, expected its rows")
         reader = JournalReader(files.directory)
         for record in reader:
-            self._replayer.apply(files.directory, record, staged.plan)
+            staged.replayer.apply(files.directory, record, staged.plan)
         reader.expect_end(files.records)
 
     def kept(self, project: str, view: str, number: int | None) -> Version:
@@ -156,7 +158,7 @@ class Replacing:
             return 0
         for record in JournalReader(self._directory, staged.after):
             if (record.entry.project, record.entry.view) == staged.name:
-                applied += self._replayer.apply(self._directory, record, staged.plan)
+                applied += staged.replayer.apply(self._directory, record, staged.plan)
             staged.after = record.sequence
             if record.sequence == last:
                 return applied

@@ -66,10 +66,18 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         **dict.fromkeys(("start_cold", "start_warm", "start_empty"), START_PARTS),
         **dict.fromkeys(("longest_call_snapshot", "longest_call_quiet"), CALLERS),
     },
+    "overload": {
+        **{f"read_100x50_{load}": {"featurestore", "without admission"} for load in ("capacity", "0.5x", "1x", "2x", "4x")},
+        "crowd": {"alone", "in the crowd"},
+    },
+    "interference": {
+        f"{way}_{rows}x50": {"idle", "while loading", "busy cores"} for way in ("network", "shm") for rows in (1, 100)
+    },
     "load": {f"{kind}_1x50_{loop}": {OURS} for kind in ("read", "write") for loop in LOOPS},
 }
 NEEDED = {
     "workers": H2load.missing() or native_missing(),
+    "overload": native_missing(),
     "kernel": RedisBenchmark.missing(),
     "durability": RedisProcess.missing(),
     "peers": RedisBenchmark.missing(),

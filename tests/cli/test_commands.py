@@ -318,7 +318,7 @@ def test_a_registry_that_is_damaged_is_one_sentence(filled: Run, directory: Path
     assert "registry.json: got a damaged file" in outcome.err
 
 
-@pytest.mark.parametrize("command", ["apply", "list", "describe", "get", "status"])
+@pytest.mark.parametrize("command", ["apply", "list", "describe", "get", "status", "doctor", "size"])
 def test_help_has_examples(run: Run, command: str) -> None:
     outcome = run(command, "--help", bare=True)
     assert outcome.code == 0
@@ -326,7 +326,7 @@ def test_help_has_examples(run: Run, command: str) -> None:
 
 
 def test_help_lists_the_commands_and_a_wrong_one_is_refused(run: Run) -> None:
-    for command in ("apply", "list", "describe", "get", "ingest", "serve", "status", "config"):
+    for command in ("apply", "list", "describe", "get", "ingest", "serve", "status", "doctor", "size", "config"):
         assert f"\n  {command} " in run("--help", bare=True).out
     assert run("aply", bare=True).code == 2
 

@@ -72,6 +72,23 @@ def test_a_start_without_the_tables_rebuilds_them_from_the_journal(server: Serve
         assert read(client, "v", 3, "a", "b") == [48, None]
 
 
+def test_tables_that_are_filled_again_have_the_shards_of_now(server: Servers):
+    server.start(shards="2")
+    with connect(server.url) as client:
+        apply(client, v=["a"])
+        client.write("v", {"k": [*range(100)], "a": [*range(100)]})
+    server.stop()
+    server.start(shards="8")
+    with connect(server.url) as client:
+        assert client.list_tables()[0]["shards"] == 2
+    server.stop()
+    server.lose_memory()
+    server.start(shards="8")
+    with connect(server.url) as client:
+        assert client.list_tables()[0]["shards"] == 8
+        assert client.get(["v:a"], {"k": [*range(100)]}).to_dict()["a"] == [*range(100)]
+
+
 def test_without_an_event_time_the_clock_of_then_is_used_again(server: Servers):
     server.start()
     with connect(server.url) as client:

@@ -235,6 +235,20 @@ def test_a_feature_that_was_dropped_since_is_not_in_a_version_that_comes_back(se
         assert client.get(["v:a", "v:s"], {"k": [4]}).to_dict() == {"a": [None], "s": ["1," * 4]}
 
 
+def test_the_memory_of_rows_that_no_longer_serve_is_given_back(server: Servers) -> None:
+    server.start()
+    with connect(server.url) as client:
+        begun(server, client)
+        client.replace("v", rows(2))
+        with suppress(FeatureStoreError):
+            client.replace("v", rows(3), checks=featurestore_client.ReplaceChecks(rows_min=10_000))
+        client.rollback("v")
+        assert values(client, 1) == [1]
+    mapped = [line for line in Path(f"/proc/{server.pid}/maps").read_text().splitlines() if str(server.segments) in line]
+    assert mapped
+    assert not [line for line in mapped if line.endswith("(deleted)")]
+
+
 def test_memory_for_two_is_asked_for_before_a_load_begins(server: Servers) -> None:
     server.start()
     with connect(server.url) as client:

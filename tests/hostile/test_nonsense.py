@@ -114,7 +114,7 @@ EXPECTED_TIMEOUT = "expected 1 to 8 digits and one of H, M, S, m, u, n"
         ({"grpc_encoding": "snappy"}, GOOD, 12, "grpc-encoding is 'snappy': expected identity or gzip"),
         (
             {},
-            frames.message(gzip.compress(b"x"), 1),
+            frames.message(gzip.compress(b"x", mtime=0), 1),
             13,
             "a message is compressed, and grpc-encoding is identity: expected gzip",
         ),

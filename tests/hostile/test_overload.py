@@ -1,11 +1,14 @@
 """More calls than the server can answer: it refuses what is too much, says so at once, and goes back to serving all."""
 
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.hostile import frames
-from tests.hostile.peers import Caller
+from tests.hostile.peers import Answer, Caller
 
 OVERLOADED = (
     8,
@@ -22,64 +25,89 @@ def served(attack):
     server.leave()
 
 
-def turn(callers: list[Caller], calls: int) -> list[tuple[int, str]]:
-    """So many calls of each at once; what each of them came to that was not answered."""
-    begun = [(caller, caller.begin("/t/Work", CALL)) for _ in range(calls) for caller in callers]
-    answers = [caller.answer(stream) for caller, stream in begun]
-    for answer in answers:
-        assert answer.status or answer.data == CALL
-    return [(answer.status, answer.message) for answer in answers if answer.status]
+class Pressing:
+    """A caller that has so many calls under way all the time, in a thread of its own. ``answers`` are those that it got."""
+
+    def __init__(self, caller: Caller, calls: int) -> None:
+        self.answers: list[Answer] = []
+        self._caller, self._calls = caller, calls
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._press)
+        self._thread.start()
+
+    def _press(self) -> None:
+        under_way = self._caller.answers
+        while not self._over.is_set():
+            while len(under_way) < self._calls:
+                self._caller.begin("/t/Work", CALL)
+            self._caller.pump()
+            for stream in [stream for stream, answer in under_way.items() if answer.ended]:
+                self.answers.append(under_way.pop(stream))
+        for stream in list(under_way):
+            self.answers.append(self._caller.answer(stream))
+
+    def statuses(self, first: int = 0) -> list[int]:
+        """Of the answers from the ``first`` one on."""
+        return [answer.status for answer in self.answers[first:]]
+
+    def end(self) -> None:
+        """Waits for the calls under way."""
+        self._over.set()
+        self._thread.join()
 
 
-def overload(callers: list[Caller]) -> list[tuple[int, str]]:
-    """Calls until some are refused."""
+@contextmanager
+def pressed(served, *calls: int) -> Iterator[list[Pressing]]:
+    """Callers with so many calls each, while the server refuses some."""
+    pressing = [Pressing(served.caller(), each) for each in calls]
+    try:
+        wait_until(lambda: any(8 in each.statuses() for each in pressing))
+        yield pressing
+    finally:
+        for each in pressing:
+            each.end()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
     ends = time.monotonic() + 30
-    while not (refused := turn(callers, 30)):
-        assert time.monotonic() < ends, "nothing is refused"
-    return refused
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 def test_what_is_too_much_is_refused_and_when_it_is_over_nothing_is(served):
-    callers, other = [served.caller() for _ in range(4)], served.caller()
-    refused = overload(callers)
-    assert set(refused) == {OVERLOADED}
-    assert len(refused) < 4 * 30, "those that can be answered are"
-    heads = [answer.head for caller in callers for answer in caller.answers.values() if answer.status == 8]
-    assert {head["grpc-retry-pushback-ms"] for head in heads} == {"100"}
-    ends = time.monotonic() + 30
-    while turn(callers, 10):
-        assert time.monotonic() < ends, "it goes on refusing"
-    assert other.is_served()
+    with pressed(served, 60, 60, 60, 60) as pressing:
+        wait_until(lambda: all(set(each.statuses()) == {0, 8} for each in pressing))  # those that can be answered are
+    refused = [answer for each in pressing for answer in each.answers if answer.status]
+    assert {(answer.status, answer.message) for answer in refused} == {OVERLOADED}
+    assert {answer.head["grpc-retry-pushback-ms"] for answer in refused} == {"100"}
+    caller = served.caller()
+    begun = [caller.begin("/t/Work", CALL) for _ in range(30)]
+    assert [caller.answer(stream).status for stream in begun] == [0] * 30
 
 
 def test_methods_that_do_not_come_by_the_thousand_are_answered_meanwhile(served):
-    callers, other = [served.caller() for _ in range(4)], served.caller()
-    overload(callers)
-    for _ in range(5):
-        begun = [(caller, caller.begin("/t/Work", CALL)) for _ in range(30) for caller in callers]
-        assert other.is_served()
-        for caller, stream in begun:
-            caller.answer(stream)
+    with pressed(served, 60, 60, 60, 60) as pressing:
+        before = len(pressing[0].answers)
+        other = served.caller()
+        for _ in range(20):
+            assert other.is_served()
+        wait_until(lambda: 8 in pressing[0].statuses(before))
 
 
 def test_each_connection_has_its_share(served):
-    """One asks for a hundred at a time, the others for a few: theirs are answered."""
-    greedy, modest = served.caller(), [served.caller() for _ in range(3)]
-    overload([greedy, *modest])
-    answered = refused = 0
-    for _ in range(10):
-        begun = [greedy.begin("/t/Work", CALL) for _ in range(100)]
-        few = [(caller, caller.begin("/t/Work", CALL)) for _ in range(2) for caller in modest]
-        statuses = [caller.answer(stream).status for caller, stream in few]
-        answered, refused = answered + statuses.count(0), refused + statuses.count(8)
-        for stream in begun:
-            greedy.answer(stream)
-    assert answered > 4 * refused
+    """One asks for hundreds at a time, the others for a few: theirs are answered."""
+    with pressed(served, 250, 5, 5, 5) as (_, *modest):
+        before = [len(each.answers) for each in modest]
+        wait_until(lambda: all(len(each.answers) > first + 100 for each, first in zip(modest, before, strict=True)))
+        statuses = [status for each, first in zip(modest, before, strict=True) for status in each.statuses(first)]
+    assert statuses.count(0) > 4 * statuses.count(8)
 
 
-def test_a_few_long_calls_are_no_overload(served):
-    """A turn of 30 calls takes 60 ms, again and again: longer than any that should wait, and nobody is refused."""
-    callers = [served.caller() for _ in range(3)]
-    ends = time.monotonic() + 1
-    while time.monotonic() < ends:
-        assert turn(callers, 10) == []
+def test_a_few_calls_are_no_overload_however_long_they_take(served):
+    """30 at a time, without a pause: the loop's turns take 15 ms each."""
+    pressing = [Pressing(served.caller(), 10) for _ in range(3)]
+    wait_until(lambda: sum(len(each.answers) for each in pressing) > 2_000)  # a second
+    for each in pressing:
+        each.end()
+        assert set(each.statuses()) == {0}

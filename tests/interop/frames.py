@@ -89,7 +89,7 @@ def _read_frame(source: BinaryIO) -> tuple[int, int, bytes]:
 
 
 def _message(compress: bool, data: bytes) -> bytes:
-    body = gzip.compress(data) if compress else data
+    body = gzip.compress(data, mtime=0) if compress else data
     return bytes([compress]) + struct.pack(">I", len(body)) + body
 
 

@@ -112,6 +112,8 @@ class ResourceExhaustedError(FeatureStoreError):
     """A named limit was passed. Nothing was written."""
 
     code = ErrorCode.RESOURCE_EXHAUSTED
+    retry_after_s: float | None = None
+    """Of an overloaded server: when to try again. None where trying again would not help."""
 
     @classmethod
     def of(cls, limit: str, value: object, allowed: object, way_out: str) -> "ResourceExhaustedError":

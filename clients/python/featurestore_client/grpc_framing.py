@@ -37,6 +37,9 @@ STATUS_NAMES: Final = (
 )
 """By number."""
 
+RETRY_PUSHBACK: Final = "grpc-retry-pushback-ms"
+"""Metadata of a refusal: after how many milliseconds to try again."""
+
 STATUS_OF_HTTP_STATUS: Final = {
     "400": "INTERNAL",
     "401": "UNAUTHENTICATED",

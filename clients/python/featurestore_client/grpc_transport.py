@@ -24,10 +24,12 @@ from featurestore_client.errors import (
     CancelledError,
     FeatureStoreError,
     NotSentError,
+    ResourceExhaustedError,
     Violation,
     error_of,
     violations_in,
 )
+from featurestore_client.grpc_framing import RETRY_PUSHBACK
 from featurestore_client.tls import Tls
 
 MESSAGE_BYTES_MAX = 256 << 20
@@ -104,10 +106,16 @@ class Target:
             if message.startswith(_NO_CONNECTION):
                 return NotSentError(message)
         violations: tuple[Violation, ...] = ()
+        retry_after_s: float | None = None
         for key, value in failure.trailing_metadata() or ():
             if key == _STATUS_DETAILS and isinstance(value, bytes):
                 violations = violations_in(value)
-        return error_of(code, message, violations)
+            elif key == RETRY_PUSHBACK and isinstance(value, str) and value.isdecimal():
+                retry_after_s = int(value) / 1_000
+        error = error_of(code, message, violations)
+        if isinstance(error, ResourceExhaustedError):
+            error.retry_after_s = retry_after_s
+        return error
 
 
 def _closed(target: Target) -> CancelledError:

@@ -12,11 +12,13 @@ from featurestore_client.errors import (
     DeadlineExceededError,
     FeatureStoreError,
     NotSentError,
+    ResourceExhaustedError,
     UnavailableError,
     error_of,
     violations_in,
 )
 from featurestore_client.grpc_framing import (
+    RETRY_PUSHBACK,
     STATUS_NAMES,
     STATUS_OF_HTTP2_ERROR,
     STATUS_OF_HTTP_STATUS,
@@ -154,7 +156,11 @@ class Calls:
             details = dict(metadata_of(pairs)).get("grpc-status-details-bin", b"")
         except FramingError:
             details = b""
-        raise self.error(code, message, details if isinstance(details, bytes) else b"")
+        error = self.error(code, message, details if isinstance(details, bytes) else b"")
+        pushback_ms = fields.get(RETRY_PUSHBACK, "")
+        if isinstance(error, ResourceExhaustedError) and pushback_ms.isdecimal():
+            error.retry_after_s = int(pushback_ms) / 1_000
+        raise error
 
     def error(self, code: str, message: str, details: bytes = b"") -> FeatureStoreError:
         """The error of a status."""

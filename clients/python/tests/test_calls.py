@@ -23,6 +23,7 @@ from featurestore_client import (
     InternalError,
     InvalidArgumentError,
     NotFoundError,
+    ResourceExhaustedError,
     RetryPolicy,
     UnavailableError,
     UnimplementedError,
@@ -442,3 +443,19 @@ def test_the_client_needs_nothing_of_the_server() -> None:
     code = f"import featurestore_client, sys; print([m for m in sys.modules if m.split('.')[0] in {unwanted}])"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_an_overloaded_server_says_when_to_try_again(server: Any, connect: Connect) -> None:
+    def overloaded(_request: Any, context: grpc.ServicerContext) -> Any:
+        context.set_trailing_metadata((("grpc-retry-pushback-ms", "250"),))
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "overloaded")
+
+    server.handlers["ListTables"] = overloaded
+    client = connect(server.address)
+    with pytest.raises(ResourceExhaustedError, match="overloaded") as raised:
+        client.list_tables()
+    assert raised.value.retry_after_s == 0.25
+    server.handlers["ListTables"] = refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "a limit")
+    with pytest.raises(ResourceExhaustedError, match="a limit") as raised:
+        client.list_tables()
+    assert raised.value.retry_after_s is None

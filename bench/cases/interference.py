@@ -1,0 +1,157 @@
+"""Reads while rows are loaded at full speed: through our client over the network, and through shared memory.
+
+One process reads, one call in flight; another streams batches of random rows, made before, to the server as fast as they are
+acknowledged. Nothing is pinned: with two cores, server, its writing thread, reader and loader share them. What that alone
+costs is measured beside it: reads while two processes keep two cores busy, and nothing is loaded.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import featurestore_client
+import numpy as np
+
+from bench import peers, rounds
+from bench.cases.shared_memory import Reader
+from bench.dataset import Dataset
+from bench.histogram import Histogram
+from bench.load.target import own_server
+from bench.remote import Remote
+from bench.report import Report
+from bench.rounds import Measured, Take
+from bench.settings import Settings
+
+READ_ROWS = (1, 100)
+IDLE, LOADING, BUSY = "idle", "while loading", "busy cores"
+BATCHES = 16
+BATCH_ROWS_MAX = 12_000  # as `featurestore ingest` cuts them
+UNDER_WAY_S = 0.2
+SLOWER_MAX = 3.0
+
+
+class Loader:
+    """A process that streams batches over and over until it is told to end."""
+
+    def __init__(self, dataset: Dataset, url: str, batch_rows: int) -> None:
+        random = np.random.default_rng(dataset.seed)
+        self._client = featurestore_client.connect(url)
+        self._view, self._batch_rows = dataset.view.name, batch_rows
+        self._batches: list[dict[str, Any]] = []
+        for _ in range(BATCHES):
+            chunk = dataset.chunk(random.integers(0, dataset.rows, batch_rows))
+            columns = dict(zip(dataset.float_names, np.ascontiguousarray(chunk.floats.T), strict=True))
+            self._batches.append({"user": chunk.keys, **columns})
+
+    def begin(self) -> None:
+        """Loads from now on."""
+        self._over = threading.Event()
+        self._began, self._sent = time.monotonic(), 0
+        self._loading = threading.Thread(target=lambda: self._client.ingest(self._view, self._source()))
+        self._loading.start()
+
+    def _source(self) -> Iterator[dict[str, Any]]:
+        while not self._over.is_set():
+            yield self._batches[self._sent % BATCHES]
+            self._sent += 1
+
+    def end(self) -> float:
+        """Rows a second since ``begin``."""
+        self._over.set()
+        self._loading.join()
+        return self._sent * self._batch_rows / (time.monotonic() - self._began)
+
+    def close(self) -> None:
+        """Closes the client."""
+        self._client.close()
+
+
+class Burner:
+    """A process that keeps a core busy."""
+
+    def begin(self) -> None:
+        """From now on."""
+        self._over = False
+        self._thread = threading.Thread(target=self._burn)
+        self._thread.start()
+
+    def _burn(self) -> None:
+        while not self._over:
+            pass
+
+    def end(self) -> None:
+        """No longer."""
+        self._over = True
+        self._thread.join()
+
+
+def reader_of(dataset: Dataset, url: str) -> Reader:
+    """A reader through our client."""
+    return Reader(dataset, featurestore_client.connect(url))
+
+
+def run(settings: Settings, report: Report) -> None:
+    """Measures, and judges the goals."""
+    dataset = Dataset(settings.rows, seed=settings.seed)
+    batch_rows = min(settings.batch_rows, BATCH_ROWS_MAX)
+    with own_server(dataset, peers.memory_directory()) as own:
+        url, address = own.server.url, own.target.address
+        with (
+            Remote("loader", Loader, dataset, url, batch_rows) as loader,
+            Remote("first burner", Burner) as first,
+            Remote("second burner", Burner) as second,
+            Remote("network reader", reader_of, dataset, url) as network,
+            Remote("shared memory reader", reader_of, dataset, f"shm://{address}") as shared,
+        ):
+            for way, reader in (("network", network), ("shm", shared)):
+                for rows in READ_ROWS:
+                    case = f"{way}_{rows}x50"
+                    takes = {
+                        IDLE: _idle(reader, rows, settings),
+                        LOADING: _loading(reader, loader, rows, settings, report),
+                        BUSY: _busy(reader, (first, second), rows, settings),
+                    }
+                    rounds.run(report, case, takes, rounds=settings.rounds, seed=settings.seed)
+                    print(f"  {case} measured", flush=True)
+    for case in report.cases():
+        idle, loading = (report.value(case, subject, "p99_us") for subject in (IDLE, LOADING))
+        text = f"{case}: p99 while rows are loaded at most {SLOWER_MAX:g}x of it idle"
+        report.goal(text, idle and loading and loading / idle, SLOWER_MAX, unit="x")
+
+
+def _idle(reader: Remote, rows: int, settings: Settings) -> Take:
+    def take(seed: int) -> Measured:
+        turn = reader.ask("turn", rows, settings.seconds, seed)
+        histogram = Histogram()
+        histogram.record_all(turn.durations_ns)
+        return Measured(histogram, histogram.count, (turn.ended_ns - turn.began_ns) / 1e9)
+
+    return take
+
+
+def _loading(reader: Remote, loader: Remote, rows: int, settings: Settings, report: Report) -> Take:
+    read = _idle(reader, rows, settings)
+
+    def take(seed: int) -> Measured:
+        loader.ask("begin")
+        time.sleep(UNDER_WAY_S)
+        measured = read(seed)
+        report.settings["loaded_rows_per_s"] = round(loader.ask("end"))
+        return measured
+
+    return take
+
+
+def _busy(reader: Remote, burners: Sequence[Remote], rows: int, settings: Settings) -> Take:
+    read = _idle(reader, rows, settings)
+
+    def take(seed: int) -> Measured:
+        for each in burners:
+            each.ask("begin")
+        measured = read(seed)
+        for each in burners:
+            each.ask("end")
+        return measured
+
+    return take
