@@ -146,7 +146,8 @@ def convert(Memory memory, Segment old, old_layout, Segment new, new_layout):
                 block_used = 0
                 for part in range(new_shape.parts):
                     end = old_part_bytes(&old_shape, row, &new_shape, part, move_of_part, &start)
-                    memcpy(block + block_used, old_block + start, end)
+                    if end:  # else there may be no old block
+                        memcpy(block + block_used, old_block + start, end)
                     block_used += end
                     store_u32(fresh + new_shape.ends_offset + 4 * part, <uint32_t>block_used)
             key = key_of(new_base, target, &new_shape, fresh, &key_bytes)

@@ -206,6 +206,8 @@ cdef int copy_nulls(Projection projection, Target *target, Py_ssize_t i, Py_ssiz
 cdef inline int gather(Gather *strings, const char *data, uint64_t length) noexcept nogil:
     cdef uint64_t capacity
     cdef char *grown
+    if length == 0:
+        return 0
     if strings.used + length > strings.bytes_max:
         return TOO_MUCH
     if strings.used + length > strings.capacity:
@@ -426,7 +428,7 @@ cdef tuple strings_by_column(Projection projection, Gather *strings, Py_ssize_t 
                 length = strings.lengths[i * projection.part_count + k]
                 if length <= COPY_BYTES and total + COPY_BYTES <= bytes_of_all:
                     memcpy(out + total, strings.data + strings.starts[i], COPY_BYTES)  # the next string overwrites the rest
-                else:
+                elif length:  # where all are empty there is no data
                     memcpy(out + total, strings.data + strings.starts[i], length)
                 strings.starts[i] += length
                 total += length
