@@ -40,6 +40,7 @@ SLOWER_MAX = 3.0
 ACTIVE, IDLE, SLOW = {False: 200, True: 20}, {False: 5_000, True: 100}, 50
 """Connections; the first two without and with --quick."""
 LARGE_BYTES = 60 << 20
+LARGE_EVERY_S = 0.5
 PATIENCE_S = 0.2
 
 
@@ -135,7 +136,7 @@ def crowd(server: OwnServer, idle: int) -> Iterator[None]:
                 while (data := session.take()) and not over.is_set():
                     one.sendall(data)
                     session.receive(one.recv(1 << 16))
-            over.wait(PATIENCE_S)
+            over.wait(LARGE_EVERY_S)
             one.close()
 
     threads = [threading.Thread(target=come_and_go), threading.Thread(target=send_large)]

@@ -69,7 +69,8 @@ cdef class Admission:
         cdef double took = now - self.began
         if self._refused:
             self._refused_at = now
-        if self.answered + self._refused > CALLS_MIN and (took > TURN_S or self._refused):
+        # Twice as many: what is answered early in a turn may come again on a socket that is read later.
+        if self.answered + self._refused > 2 * CALLS_MIN and (took > TURN_S or self._refused):
             self._long_turns += 1
             if not self._share and self._long_turns >= LONG_TURNS and now - self._calm > PATIENCE_S:
                 self._tell(now, took)
