@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 cdef double TURN_S = 0.002
 cdef double PATIENCE_S = 0.1
-cdef long LONG_TURNS = 5          # at least so many: one is long too where the machine stood still
+cdef long LONG_TURNS = 3          # at least so many: one is long too where the machine stood still
 cdef double CALLS_MIN = 32
 cdef double TOLD_EVERY_S = 10.0
 cdef double ALL = 1e18
