@@ -118,6 +118,13 @@ def run(settings: Settings, report: Report) -> None:
         idle, loading = (report.value(case, subject, "p99_us") for subject in (IDLE, LOADING))
         text = f"{case}: p99 while rows are loaded at most {SLOWER_MAX:g}x of it idle"
         report.goal(text, idle and loading and loading / idle, SLOWER_MAX, unit="x")
+        busy = report.value(case, BUSY, "p99_us")
+        report.goal(
+            f"{case}: p99 while rows are loaded at most that beside busy cores",
+            busy and loading and loading / busy,
+            1,
+            unit="x",
+        )
 
 
 def _idle(reader: Remote, rows: int, settings: Settings) -> Take:

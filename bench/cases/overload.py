@@ -29,7 +29,7 @@ from bench.report import Detail, Report, Result, number, table
 from bench.server_process import COMMAND
 from bench.settings import Settings
 
-READ_ROWS = {False: (100, 1_000), True: (100,)}
+READ_ROWS = {False: (100, 10), True: (100,)}
 """Without and with --quick."""
 CONNECTIONS = 8
 IN_FLIGHT = 32
@@ -40,6 +40,8 @@ SLOWER_MAX = 3.0
 ACTIVE, IDLE, SLOW = {False: 200, True: 20}, {False: 5_000, True: 100}, 50
 """Connections; the first two without and with --quick."""
 LARGE_BYTES = 60 << 20
+LARGE_EVERY_S = 1.0
+FLOOD_PER_S = 200
 PATIENCE_S = 0.2
 
 
@@ -122,7 +124,7 @@ def crowd(server: OwnServer, idle: int) -> Iterator[None]:
         return one, session
 
     def come_and_go() -> None:
-        while not over.wait(0.001):
+        while not over.wait(1 / FLOOD_PER_S):
             socket.create_connection(address).close()
 
     def send_large() -> None:
@@ -135,7 +137,7 @@ def crowd(server: OwnServer, idle: int) -> Iterator[None]:
                 while (data := session.take()) and not over.is_set():
                     one.sendall(data)
                     session.receive(one.recv(1 << 16))
-            over.wait(PATIENCE_S)
+            over.wait(LARGE_EVERY_S)
             one.close()
 
     threads = [threading.Thread(target=come_and_go), threading.Thread(target=send_large)]

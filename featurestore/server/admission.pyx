@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 cdef double TURN_S = 0.002
 cdef double PATIENCE_S = 0.1
-cdef long LONG_TURNS = 5          # at least so many: one is long too where the machine stood still
+cdef long LONG_TURNS = 3          # at least so many: one is long too where the machine stood still
 cdef double CALLS_MIN = 32
 cdef double TOLD_EVERY_S = 10.0
 cdef double ALL = 1e18
@@ -69,7 +69,8 @@ cdef class Admission:
         cdef double took = now - self.began
         if self._refused:
             self._refused_at = now
-        if self.answered + self._refused > CALLS_MIN and (took > TURN_S or self._refused):
+        # Twice as many: what is answered early in a turn may come again on a socket that is read later.
+        if self.answered + self._refused > 2 * CALLS_MIN and (took > TURN_S or self._refused):
             self._long_turns += 1
             if not self._share and self._long_turns >= LONG_TURNS and now - self._calm > PATIENCE_S:
                 self._tell(now, took)

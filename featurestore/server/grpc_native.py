@@ -28,6 +28,7 @@ FILES_KEPT = 256
 """Of the files that this process may open, those that are not for connections: segments, logs, what starts and ends."""
 
 _TICK_S = 1.0
+TICK_CONNECTIONS = 100
 
 
 class GrpcNativeServer:
@@ -125,11 +126,16 @@ class GrpcNativeServer:
             self._all_closed.set()
 
     async def _tick(self) -> None:
+        # A few at a time: thousands at once are a pause that every caller would feel.
         while True:
-            await asyncio.sleep(_TICK_S)
-            now = time.monotonic()
-            for connection in list(self._connections.opened):
-                connection.tick(now)
+            every = list(self._connections.opened)
+            parts = len(every) // TICK_CONNECTIONS + 1
+            for part in range(parts):
+                await asyncio.sleep(_TICK_S / parts)
+                now = time.monotonic()
+                for connection in every[part::parts]:
+                    if connection in self._connections.opened:
+                        connection.tick(now)
 
 
 def _files_max() -> int:

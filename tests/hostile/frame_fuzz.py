@@ -23,6 +23,7 @@ from featurestore_client.grpc_framing import frame as message
 from featurestore_client.http2 import CANCEL, INTERNAL_ERROR, Headers, ProtocolError, Session
 
 from featurestore.errors import InvalidArgumentError
+from featurestore.server.admission import Admission
 from featurestore.server.context import CallContext
 from featurestore.server.grpc_calls import RequestHeads
 from featurestore.server.grpc_connection import ConnectionLimits, Connections, GrpcConnection
@@ -423,8 +424,10 @@ class NoTransport:
 async def feed_connection(chance: random.Random, sequence: list[bytes]) -> str:
     """A connection of the native engine, from its first byte to the last call's end."""
     connections = Connections(_LIMITS)
-    polling = BusyPolling(asyncio.get_running_loop(), 0)
-    connection = GrpcConnection(RequestHeads(METHODS, 2_000), _LIMITS, connections, polling, lambda: None)
+    loop = asyncio.get_running_loop()
+    connection = GrpcConnection(
+        RequestHeads(METHODS, 2_000), _LIMITS, connections, Admission(loop), BusyPolling(loop, 0), lambda: None
+    )
     transport = NoTransport(chance)
     connection.connection_made(cast(asyncio.Transport, transport))
     transport.protocol = connection

@@ -105,7 +105,7 @@ def test_each_connection_has_its_share(served):
 
 
 def test_a_few_calls_are_no_overload_however_long_they_take(served):
-    """30 at a time, without a pause: the loop's turns take 15 ms each."""
+    """30 at a time, without a pause: turns of the loop take 15 ms each."""
     pressing = [Pressing(served.caller(), 10) for _ in range(3)]
     wait_until(lambda: sum(len(each.answers) for each in pressing) > 2_000)  # a second
     for each in pressing:
