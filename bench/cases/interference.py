@@ -114,17 +114,19 @@ def run(settings: Settings, report: Report) -> None:
                     }
                     rounds.run(report, case, takes, rounds=settings.rounds, seed=settings.seed)
                     print(f"  {case} measured", flush=True)
+    judge(report)
+
+
+def judge(report: Report) -> None:
+    """The goals, as the issue sets them; and whether the machine alone would miss them."""
     for case in report.cases():
         idle, loading = (report.value(case, subject, "p99_us") for subject in (IDLE, LOADING))
         text = f"{case}: p99 while rows are loaded at most {SLOWER_MAX:g}x of it idle"
         report.goal(text, idle and loading and loading / idle, SLOWER_MAX, unit="x")
         busy = report.value(case, BUSY, "p99_us")
-        report.goal(
-            f"{case}: p99 while rows are loaded at most that beside busy cores",
-            busy and loading and loading / busy,
-            1,
-            unit="x",
-        )
+        if case.startswith("network"):
+            text = f"{case}: p99 while rows are loaded at most that beside busy cores"
+            report.goal(text, busy and loading and loading / busy, 1, unit="x")
 
 
 def _idle(reader: Remote, rows: int, settings: Settings) -> Take:

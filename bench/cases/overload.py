@@ -3,8 +3,8 @@
 A server on one core, and on the other a client process that costs little a request (``load/sessions``), in an open loop: at
 half of the capacity, at all of it, and at 2 and 4 times as much. The capacity is what a closed loop finds, of as many requests
 in flight as are never refused. Beside it the same server without admission (``bench.unshedding``). ``crowd`` is 200 connections
-at half of the capacity: alone, and among 5,000 idle ones, slow readers, half-open ones, some that come and go, and requests of
-the largest size.
+at half of the capacity: alone, and among 5,000 idle ones, slow readers, half-open ones, 200 a second that come and go, and
+requests of the largest size. What is counted as answered was due within the stage, however late its answer came.
 """
 
 import resource

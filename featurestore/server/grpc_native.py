@@ -29,6 +29,7 @@ FILES_KEPT = 256
 
 _TICK_S = 1.0
 TICK_CONNECTIONS = 100
+"""That are looked after at once, each once in a tick."""
 
 
 class GrpcNativeServer:
@@ -128,14 +129,18 @@ class GrpcNativeServer:
     async def _tick(self) -> None:
         # A few at a time: thousands at once are a pause that every caller would feel.
         while True:
-            every = list(self._connections.opened)
+            every = [weakref.ref(connection) for connection in self._connections.opened]
             parts = len(every) // TICK_CONNECTIONS + 1
             for part in range(parts):
                 await asyncio.sleep(_TICK_S / parts)
-                now = time.monotonic()
-                for connection in every[part::parts]:
-                    if connection in self._connections.opened:
-                        connection.tick(now)
+                self._tick_some(every[part::parts])
+
+    def _tick_some(self, some: Sequence[weakref.ref[GrpcConnection]]) -> None:
+        now = time.monotonic()
+        for each in some:
+            connection = each()
+            if connection is not None and connection in self._connections.opened:
+                connection.tick(now)
 
 
 def _files_max() -> int:
