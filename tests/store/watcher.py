@@ -3,7 +3,7 @@
     python -m tests.store.watcher DIRECTORY SECONDS KEYS PRESENT
 
 A row is whole when its string and its vector follow from feature ``a`` and its checksum from ``a`` and ``b``; and it is never
-older than what was read of the same key before. Goes on for longer where it has met no more than PRESENT rows by then. Prints
+older than what was read of the same key before. Goes on for longer until it has met PRESENT rows and four schemas. Prints
 what it read as JSON.
 """
 
@@ -27,8 +27,12 @@ def main() -> None:
     layouts, generations = set(), set()
     rows = present = 0
     print("ready", flush=True)
+
+    def seen_enough() -> bool:
+        return present > present_min and len(layouts) > 3 and len(generations) > 3
+
     started = time.monotonic()
-    while (elapsed := time.monotonic() - started) < seconds or (present <= present_min and elapsed < 10 * seconds):
+    while (elapsed := time.monotonic() - started) < seconds or (not seen_enough() and elapsed < 10 * seconds):
         numbers = rng.integers(0, keys, 500)
         projection = table.projection(FEATURES, columnar=False)
         batch = table.read([numbers], projection, now_us=0, event_timestamps=True)
