@@ -1,9 +1,10 @@
 """A second process that maps a table and checks every row it reads: run by test_concurrency.py.
 
-    python -m tests.store.watcher DIRECTORY SECONDS KEYS
+    python -m tests.store.watcher DIRECTORY SECONDS KEYS PRESENT
 
 A row is whole when its string and its vector follow from feature ``a`` and its checksum from ``a`` and ``b``; and it is never
-older than what was read of the same key before. Prints what it read as JSON.
+older than what was read of the same key before. Goes on for longer until it has met PRESENT rows and four schemas. Prints
+what it read as JSON.
 """
 
 import json
@@ -19,15 +20,19 @@ FEATURES = ["a", "b", "text", "vector", "checksum"]
 
 
 def main() -> None:
-    directory, seconds, keys = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    directory, seconds, keys, present_min = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     table = TableReader.attach(directory)
     rng = np.random.default_rng(1)
     newest = np.zeros(keys, np.int64)
     layouts, generations = set(), set()
     rows = present = 0
     print("ready", flush=True)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+
+    def seen_enough() -> bool:
+        return present > present_min and len(layouts) > 3 and len(generations) > 3
+
+    started = time.monotonic()
+    while (elapsed := time.monotonic() - started) < seconds or (not seen_enough() and elapsed < 10 * seconds):
         numbers = rng.integers(0, keys, 500)
         projection = table.projection(FEATURES, columnar=False)
         batch = table.read([numbers], projection, now_us=0, event_timestamps=True)
