@@ -77,6 +77,12 @@ def back_up(client: Client, place: Destination, progress: Progress = lambda done
         progress(done, total)
     created = datetime.fromtimestamp(state.created_us / 1e6, UTC).isoformat(timespec="milliseconds")
     manifest = Manifest(state.version, created, state.journal, state.base, state.last, tuple(files))
+    sizes = place.sizes()
+    if any(sizes.get(file.place) != file.bytes for file in files):
+        raise FailedPreconditionError(
+            f"{place}: files of this backup are gone: another one into the same place ended meanwhile, and counts; take one at a "
+            "time"
+        )
     place.replace(FILE_NAME, manifest_bytes(manifest))
     needed = {file.place for file in files}
     place.remove([name for name in place.sizes() if name.startswith(RUN_PREFIX) and name not in needed])
