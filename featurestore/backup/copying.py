@@ -80,8 +80,8 @@ def back_up(client: Client, place: Destination, progress: Progress = lambda done
     sizes = place.sizes()
     if any(sizes.get(file.place) != file.bytes for file in files):
         raise FailedPreconditionError(
-            f"{place}: files of this backup are gone: another one into the same place ended meanwhile, and counts; take one at a "
-            "time"
+            f"{place}: files of this backup are gone: another one into the same place ended meanwhile, and counts; take one at "
+            "a time"
         )
     place.replace(FILE_NAME, manifest_bytes(manifest))
     needed = {file.place for file in files}
