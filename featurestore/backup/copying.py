@@ -128,7 +128,7 @@ def restore(place: Destination, directory: Path, progress: Progress = lambda don
     """
     manifest = existing_manifest(place)
     directory.mkdir(parents=True, exist_ok=True)
-    held = next((path.name for path in directory.iterdir()), None)
+    held = next((path.name for path in directory.iterdir() if path.name != "lost+found"), None)  # a volume's own
     if held is not None:
         raise FailedPreconditionError(
             f"{directory} holds {held!r}: restore into an empty directory, and start a server on that one when it is there"
