@@ -1,14 +1,14 @@
 """How long a start takes, and what a snapshot does to those who write and read meanwhile.
 
-A server with 1 M rows of 50 float32 in a snapshot, and a tenth of them once more in the journal behind it, is killed and
-started again: with its tables gone, as after a reboot (``cold``), and with them still in memory (``warm``). Taken is the time
-from the process's start until it says that it serves, and the part in which the store was opened; an ``empty`` store tells
-what the interpreter and its imports cost. Then one client writes a row at a time and another one reads one, in turns with a
-snapshot being taken and without: the longest of their calls is the pause.
+A server with 1 M rows of 50 float32 in a snapshot, and a tenth of them once more in the journal behind it, is started again:
+with its tables gone, as after a reboot (``cold``); after it was stopped in order, so that they are in memory and clean
+(``warm``); and after it was killed, so that each row is looked at (``killed``). Taken is the time from the process's start
+until it serves, and the part in which the store was opened; an ``empty`` store tells what the interpreter and its imports cost.
+Then one client writes a row at a time and another one reads one, in turns with a snapshot being taken and without: the longest
+of their calls is the pause.
 """
 
 import json
-import os
 import shutil
 import signal
 import statistics
@@ -56,8 +56,10 @@ class _Place:
         self.segments = memory / "segments"
 
     @contextmanager
-    def server(self, data: Path | None = None, segments: Path | None = None) -> Iterator[tuple[str, float, float]]:
-        """A server that is killed in the end: (its URL, seconds until it served, and of these to open the store)."""
+    def server(
+        self, data: Path | None = None, segments: Path | None = None, end: signal.Signals = signal.SIGTERM
+    ) -> Iterator[tuple[str, float, float]]:
+        """A server that is ended so: (its URL, seconds until it served, and of these to open the store)."""
         flags = {"directory": data or self.data, "segments": segments or self.segments, "listen": "127.0.0.1:0"}
         flags |= {"unix-socket": "off", "log-format": "json"}
         command = [COMMAND, "serve", *(f"--{name}={value}" for name, value in flags.items())]
@@ -78,7 +80,7 @@ class _Place:
                     raise RuntimeError(f"featurestore serve ended: {text}")
                 yield event["address"], served_s, opened_s
             finally:
-                os.kill(process.pid, signal.SIGKILL)
+                process.send_signal(end)
                 process.wait()
 
 
@@ -105,15 +107,19 @@ def _measure_starts(place: _Place, settings: Settings, report: Report) -> None:
             _, served_s, opened_s = stack.enter_context(place.server(other / "data", other / "segments"))
             return served_s, opened_s
 
-    def warm() -> tuple[float, float]:
-        with place.server() as (_, served_s, opened_s):
+    def again(end: signal.Signals = signal.SIGTERM) -> tuple[float, float]:
+        with place.server(end=end) as (_, served_s, opened_s):
             return served_s, opened_s
 
     def cold() -> tuple[float, float]:
         shutil.rmtree(place.segments)
-        return warm()
+        return again()
 
-    for name, start in {"cold": cold, "warm": warm, "empty": empty}.items():
+    def killed() -> tuple[float, float]:
+        again(signal.SIGKILL)
+        return again()
+
+    for name, start in {"cold": cold, "warm": again, "killed": killed, "empty": empty}.items():
         taken = [start() for _ in range(settings.disk_rounds)]
         for part, seconds in (("served", [each[0] for each in taken]), ("opened", [each[1] for each in taken])):
             _add(report, f"start_{name}", part, [1e6 * each for each in seconds])

@@ -77,6 +77,12 @@ def back_up(client: Client, place: Destination, progress: Progress = lambda done
         progress(done, total)
     created = datetime.fromtimestamp(state.created_us / 1e6, UTC).isoformat(timespec="milliseconds")
     manifest = Manifest(state.version, created, state.journal, state.base, state.last, tuple(files))
+    sizes = place.sizes()
+    if any(sizes.get(file.place) != file.bytes for file in files):
+        raise FailedPreconditionError(
+            f"{place}: files of this backup are gone: another one into the same place ended meanwhile, and counts; take one at "
+            "a time"
+        )
     place.replace(FILE_NAME, manifest_bytes(manifest))
     needed = {file.place for file in files}
     place.remove([name for name in place.sizes() if name.startswith(RUN_PREFIX) and name not in needed])
@@ -122,7 +128,7 @@ def restore(place: Destination, directory: Path, progress: Progress = lambda don
     """
     manifest = existing_manifest(place)
     directory.mkdir(parents=True, exist_ok=True)
-    held = next((path.name for path in directory.iterdir()), None)
+    held = next((path.name for path in directory.iterdir() if path.name != "lost+found"), None)  # a volume's own
     if held is not None:
         raise FailedPreconditionError(
             f"{directory} holds {held!r}: restore into an empty directory, and start a server on that one when it is there"

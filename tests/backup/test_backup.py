@@ -231,6 +231,23 @@ def test_a_snapshot_may_be_finished_while_a_backup_is_copied(client: Client, tmp
         assert other.get(["v:a"], {"k": [0, 59_999]}).to_dict() == {"a": [39, 39]}
 
 
+def test_of_two_backups_into_one_place_at_a_time_one_counts(client: Client, server: Servers, place: Any, restored: Restored):
+    write(client, 1)
+    others: list[int] = []
+
+    def take_another(done: int, total: int) -> None:
+        if done == total and not others:
+            with connect(server.url) as other:
+                others.append(back_up(other, place).manifest.last)
+
+    with pytest.raises(
+        FailedPreconditionError, match="another one into the same place ended meanwhile, and counts; take one at"
+    ):
+        back_up(client, place, take_another)
+    with restored(place) as other:
+        assert read(other) == [(1, 1)] * 100
+
+
 def test_another_store_does_not_take_a_backups_place(client: Client, hosts: tuple[Servers, Servers], tmp_path: Path):
     place = open_destination(str(tmp_path / "backup"))
     write(client, 1)

@@ -63,7 +63,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "read_while_writing": KEPT,
     },
     "start": {
-        **dict.fromkeys(("start_cold", "start_warm", "start_empty"), START_PARTS),
+        **dict.fromkeys(("start_cold", "start_warm", "start_killed", "start_empty"), START_PARTS),
         **dict.fromkeys(("longest_call_snapshot", "longest_call_quiet"), CALLERS),
     },
     "overload": {

@@ -25,6 +25,7 @@ class LocalMethods:
     """Calls methods with public messages, on an event loop of its own."""
 
     def __init__(self, directory: Path, **limits: Any) -> None:
+        directory.mkdir(exist_ok=True)
         store_limits = Limits(**{name: limits.pop(name) for name in list(limits) if name in Limits.__slots__})
         self.service = OnlineStore.open(directory, store_limits=store_limits, limits=ServiceLimits(**limits), shards=4)
         board = StatusBoard.of_this_process()
