@@ -525,15 +525,15 @@ class OnlineStore(OnlineReader):
                 await gates.enter_async_context(self._apply_gate)
                 await self._hold_changed_tables(gates, self._registry.current)
                 await self._settle()
-        await self._gather_pages()
+        await self._tidy_memory()
         return await self.reclaim(rows_max)
 
-    async def _gather_pages(self) -> None:
+    async def _tidy_memory(self) -> None:
         # Not while a load is under way: it needs the processor, and its pages will be more.
         memory_bytes = self.store.memory.used
         if memory_bytes == self._memory_bytes_seen:
             for table in self.store.tables():
-                if await self._in_turn(self._gate(table), table.gather_pages):
+                if await self._in_turn(self._gate(table), table.tidy_memory):
                     return
         self._memory_bytes_seen = memory_bytes
 

@@ -23,6 +23,7 @@ cdef extern from "sys/mman.h" nogil:
     int madvise(void *addr, size_t length, int advice)
 
 cdef enum:
+    ADVICE_REMOVE = 9
     ADVICE_POPULATE_READ = 22    # Linux 5.14
     ADVICE_COLLAPSE = 25         # Linux 6.1
 
@@ -232,6 +233,24 @@ cdef class Memory:
         self.commit_rows(segment.arena, min(header.rows_used + rows - min(rows, header.rows_free), header.rows_capacity))
         if header.heap_capacity:
             self.commit_heap(segment.arena, min(header.heap_used + heap_bytes // UNIT_BYTES, header.heap_capacity))
+
+    def give_back(self, Segment segment):
+        """Gives the system what is committed far beyond what is used. Returns whether there was anything."""
+        header = segment.arena.header
+        rows_used, heap_used = header.rows_used * header.row_bytes, header.heap_used * UNIT_BYTES
+        cdef bint rows_gone = self._shrink(segment.shard.base + header.rows_offset, &header.rows_committed_bytes, rows_used)
+        return self._shrink(segment.shard.base + header.heap_offset, &header.heap_committed_bytes, heap_used) or rows_gone
+
+    cdef bint _shrink(self, char *region, uint64_t *committed, uint64_t used):
+        cdef uint64_t before = committed[0], target = page_up(used + COMMIT_STEP_MIN)
+        if before <= target:
+            return False
+        committed[0] = target  # first: an owner that dies here has less committed than it may use, never more
+        if madvise(region + target, before - target, ADVICE_REMOVE) != 0:
+            committed[0] = before  # a file system that cannot
+            return False
+        self.used -= before - target
+        return True
 
 
 cdef bint collapse(char *start, uint64_t length) noexcept:

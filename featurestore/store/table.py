@@ -142,6 +142,7 @@ class Table(TableReader):
         self._delete_window_us = delete_window_us
         self._cursor = _Cursor()
         self._gathered: dict[int, int] = {}
+        self._has_loaded = True  # memory may be committed far beyond what small writes need; also by the owner before
 
     @classmethod
     def create(
@@ -253,6 +254,7 @@ class Table(TableReader):
                     continue  # the schema changed before the lock was ours: check against the new one
                 if batch.rows == 0:
                     return WriteCounts(0, 0, 0, 0, 0)
+                self._has_loaded |= batch.rows > INLINE_ROWS_MAX
                 source = Source(layout, columns)
                 wanted = self._make_room(batch, source)
                 before()
@@ -557,12 +559,21 @@ class Table(TableReader):
         counts = count_nulls(snapshot)
         return {slot.name: counts[slot.bit] for slot in snapshot.layout.slots}
 
-    def gather_pages(self) -> bool:
-        """One bounded step towards huge pages: asks for them behind the next shard that has grown since it was last asked for.
+    def tidy_memory(self) -> bool:
+        """One bounded step, once a load is over, towards the memory that the rows need, in huge pages. False: there was none.
 
-        Returns whether there was one. Worth it once a load is over: a large table is bound by cache and TLB misses, and the
-        pages that it was loaded into are small ones. Readers may wait for about a millisecond for a page on the move.
+        Gives back what was committed for a batch that did not follow. Then asks for huge pages behind the next shard that has
+        grown since it was last asked for: a large table is bound by cache and TLB misses, and the pages that it was loaded into
+        are small ones. Readers may wait for about a millisecond for a page on the move.
         """
+        if self._has_loaded and self._write_lock.acquire(blocking=False):
+            try:
+                self._has_loaded = False
+                given = [self._memory.give_back(segment) for segment in self._snapshot.segments]
+                if any(given):  # which would have ended with the first
+                    return True
+            finally:
+                self._write_lock.release()
         for shard, segment in enumerate(self._snapshot.segments):
             grown = segment.memory_bytes - self._gathered.get(shard, 0)
             if grown >= HUGE_PAGE_BYTES and 4 * grown >= segment.memory_bytes:
