@@ -69,7 +69,7 @@ class FeaturestoreTable(Subject):
         self._table.write(keys, event_timestamps_us, columns, now_us=self._now_us)
 
     def settle(self) -> bool:
-        return self._table.gather_pages()  # the server's upkeep calls it once a table is quiet
+        return self._table.tidy_memory()  # the server's upkeep calls it once a table is quiet
 
     def outside_bytes(self) -> int:
         return footprint.file_bytes(self.directory / "segments")

@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +35,7 @@ from featurestore.service.recovery import Durability, Recovered, Recovery
 from featurestore.service.replacing import Replacing, Staged
 from featurestore.service.snapshots import Snapshots, SnapshotTaken, SnapshotWriter
 from featurestore.service.write_plan import WritePlan
-from featurestore.store import DeleteCounts, Limits, Store, Table, WriteCounts
+from featurestore.store import DeleteCounts, FixedBatch, Limits, Store, Table, WriteCounts
 from featurestore.store.store import GROUP_MAY_READ
 
 _log = logging.getLogger(__name__)
@@ -56,6 +57,16 @@ class _Gate(asyncio.Lock):
 
     waiting = 0
     """Those that hold it, or wait for it."""
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Waits for it, and holds it."""
+        self.waiting += 1
+        try:
+            async with self:
+                yield
+        finally:
+            self.waiting -= 1
 
 
 class OnlineStore(OnlineReader):
@@ -207,13 +218,15 @@ class OnlineStore(OnlineReader):
         it is written; what it raises ends the write.
         """
         at_us = now_us() if message is None else message.now_us
+        apply = partial(plan.table.write, keys, event_timestamps_us, columns, now_us=at_us)
+        return self._write_in_turn(plan, rows, message, apply, begin)
 
-        def apply(before: Callable[[], None]) -> WriteCounts:
-            if begin is not None:
-                begin()
-            return plan.table.write(keys, event_timestamps_us, columns, now_us=at_us, before=before)
-
-        return self._write_in_turn(plan, rows, message, apply)
+    def write_fixed(
+        self, plan: WritePlan, batch: FixedBatch, *, message: Message, begin: Callable[[], None]
+    ) -> WriteCounts | Awaitable[WriteCounts]:
+        """As ``write``, a batch that lies in its message."""
+        apply = partial(plan.table.write_fixed, batch, now_us=message.now_us)
+        return self._write_in_turn(plan, batch.rows, message, apply, begin)
 
     def delete(
         self,
@@ -227,61 +240,70 @@ class OnlineStore(OnlineReader):
     ) -> DeleteCounts | Awaitable[DeleteCounts]:
         """Deletes rows by key, as ``write`` writes them."""
         at_us = now_us() if message is None else message.now_us
-
-        def apply(before: Callable[[], None]) -> DeleteCounts:
-            if begin is not None:
-                begin()
-            return plan.table.delete(keys, event_timestamps_us, now_us=at_us, before=before)
-
-        return self._write_in_turn(plan, rows, message, apply)
+        apply = partial(plan.table.delete, keys, event_timestamps_us, now_us=at_us)
+        return self._write_in_turn(plan, rows, message, apply, begin)
 
     def _write_in_turn(
-        self, plan: WritePlan, rows: int, message: Message | None, apply: Callable[[Callable[[], None]], _Result]
+        self,
+        plan: WritePlan,
+        rows: int,
+        message: Message | None,
+        apply: Callable[..., _Result],
+        begin: Callable[[], None] | None,
     ) -> _Result | Awaitable[_Result]:
-        def call() -> tuple[_Result, int]:
-            return self._journaled(plan, message, apply)
-
-        def call_then_make_room() -> tuple[_Result, int]:
-            outcome = call()
-            plan.table.ready_for(rows)  # so that the next such write need not leave the loop
-            return outcome
-
-        gate = self._gate(plan.table)
+        """``apply``: takes ``before``, as ``Table.write`` does."""
         long = message is not None and len(message.data) > INLINE_BYTES_MAX
+        gate = self._gate(plan.table)
         if long or gate.locked() or not plan.table.writes_inline(rows):
             if gate.waiting >= WRITES_WAITING_MAX:
                 raise ResourceExhaustedError(
                     f"writes_waiting_max: {gate.waiting} writes to view {plan.view!r} wait for their turn; this one was not "
                     "begun. Try again in a second, and write more rows a request"
                 )
-            return self.finish(self._kept(self._in_turn(gate, call_then_make_room)))
-        result, sequence = call()
+            return self.finish(self._write_later(plan, rows, long, partial(self._journaled, plan, message, apply, begin)))
+        result, sequence = self._journaled(plan, message, apply, begin)
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
             return self._synced(result, sequence)
         return result
 
+    async def _write_later(self, plan: WritePlan, rows: int, long: bool, write: Callable[[], tuple[_Result, int]]) -> _Result:
+        def write_then_make_room() -> tuple[_Result, int]:
+            outcome = write()
+            plan.table.ready_for(rows)  # so that the next such write need not leave the loop
+            return outcome
+
+        async with self._gate(plan.table).turn():
+            # What had to wait is quick by now, most likely: in a thread it would make the next one wait, and that one the next.
+            quick = not long and plan.table.writes_inline(rows)
+            result, sequence = write() if quick else await self._in_thread(write_then_make_room)
+        return await self._synced(result, sequence)
+
     def _journaled(
-        self, plan: WritePlan, message: Message | None, apply: Callable[[Callable[[], None]], _Result]
+        self,
+        plan: WritePlan,
+        message: Message | None,
+        apply: Callable[..., _Result],
+        begin: Callable[[], None] | None,
     ) -> tuple[_Result, int]:
         """Applies a write that the journal has taken. Returns its outcome, and its sequence there; 0: there was none."""
-        journal, sequence = self._journal, 0
+        if begin is not None:
+            begin()
+        journal = self._journal
+        if journal is None or plan.is_staged:  # a version is written down as a whole, when it is there
+            return apply(), 0
+        assert message is not None, "a write that is to be kept comes in a message"
+        sequence = 0
 
         def append() -> None:
             nonlocal sequence
-            if journal is None or plan.is_staged:  # a version is written down as a whole, when it is there
-                return
-            assert message is not None, "a write that is to be kept comes in a message"
             if self.store.table(plan.project, plan.view) is not plan.table:
                 raise FailedPreconditionError(f"view {plan.view!r} was dropped and made again meanwhile: write again")
             sequence = journal.append(Entry(message, plan.project, plan.view, self._registry.version))
 
-        result = apply(append)
-        if journal is not None and sequence:
+        result = apply(before=append)
+        if sequence:
             journal.applied(sequence)
         return result, sequence
-
-    async def _kept(self, write: Coroutine[Any, Any, tuple[_Result, int]]) -> _Result:
-        return await self._synced(*await write)
 
     async def _synced(self, result: _Result, sequence: int) -> _Result:
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
@@ -290,15 +312,14 @@ class OnlineStore(OnlineReader):
 
     def _gate(self, table: Table) -> _Gate:
         # By the table's identity: a view that is dropped and made again is another table, and the old one has no more writers.
-        return self._gates.setdefault(id(table), _Gate())
+        gate = self._gates.get(id(table))
+        if gate is None:
+            gate = self._gates[id(table)] = _Gate()
+        return gate
 
     async def _in_turn(self, gate: _Gate, call: Callable[[], _Result]) -> _Result:
-        gate.waiting += 1
-        try:
-            async with gate:
-                return await asyncio.get_running_loop().run_in_executor(self._writers, call)
-        finally:
-            gate.waiting -= 1
+        async with gate.turn():
+            return await self._in_thread(call)
 
     async def finish(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Awaits work that goes on to its end even if the caller is cancelled."""
@@ -525,15 +546,15 @@ class OnlineStore(OnlineReader):
                 await gates.enter_async_context(self._apply_gate)
                 await self._hold_changed_tables(gates, self._registry.current)
                 await self._settle()
-        await self._gather_pages()
+        await self._tidy_memory()
         return await self.reclaim(rows_max)
 
-    async def _gather_pages(self) -> None:
+    async def _tidy_memory(self) -> None:
         # Not while a load is under way: it needs the processor, and its pages will be more.
         memory_bytes = self.store.memory.used
         if memory_bytes == self._memory_bytes_seen:
             for table in self.store.tables():
-                if await self._in_turn(self._gate(table), table.gather_pages):
+                if await self._in_turn(self._gate(table), table.tidy_memory):
                     return
         self._memory_bytes_seen = memory_bytes
 

@@ -11,5 +11,6 @@ cdef class Memory:
     cdef int commit_rows(self, Arena arena, uint64_t rows) except -1
     cdef int commit_heap(self, Arena arena, uint64_t units) except -1
     cdef int _grow(self, Arena arena, uint64_t offset, uint64_t *committed, uint64_t wanted, uint64_t capacity) except -1
+    cdef bint _shrink(self, char *region, uint64_t *committed, uint64_t used)
 
 cdef int commit_pages(int fd, char *base, uint64_t offset, uint64_t length, uint64_t *done) noexcept nogil

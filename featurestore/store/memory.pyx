@@ -16,13 +16,14 @@ from posix.unistd cimport pwrite
 from featurestore_client.tables.segment cimport (
     ARENA_MAGIC, COMMIT_SHARE, CONTROL_MAGIC, ENTRY_FIRST_ROW, HEADER_BYTES, HUGE_PAGE, INDEX_MAGIC, LINE_ENTRIES, SEGMENT_FORMAT,
     UNIT_BYTES, Arena, Control, ControlHeader, Index, IndexHeader, Segment, SegmentHeader, block_units, index_rows_max, map_file,
-    page_up, rows_room,
+    page_up,
 )
 
 cdef extern from "sys/mman.h" nogil:
     int madvise(void *addr, size_t length, int advice)
 
 cdef enum:
+    ADVICE_REMOVE = 9
     ADVICE_POPULATE_READ = 22    # Linux 5.14
     ADVICE_COLLAPSE = 25         # Linux 6.1
 
@@ -233,6 +234,24 @@ cdef class Memory:
         if header.heap_capacity:
             self.commit_heap(segment.arena, min(header.heap_used + heap_bytes // UNIT_BYTES, header.heap_capacity))
 
+    def give_back(self, Segment segment):
+        """Gives the system what is committed far beyond what is used. Returns whether there was anything."""
+        header = segment.arena.header
+        rows_used, heap_used = header.rows_used * header.row_bytes, header.heap_used * UNIT_BYTES
+        cdef bint rows_gone = self._shrink(segment.shard.base + header.rows_offset, &header.rows_committed_bytes, rows_used)
+        return self._shrink(segment.shard.base + header.heap_offset, &header.heap_committed_bytes, heap_used) or rows_gone
+
+    cdef bint _shrink(self, char *region, uint64_t *committed, uint64_t used):
+        cdef uint64_t before = committed[0], target = page_up(used + COMMIT_STEP_MIN)
+        if before <= target:
+            return False
+        committed[0] = target  # first: an owner that dies here has less committed than it may use, never more
+        if madvise(region + target, before - target, ADVICE_REMOVE) != 0:
+            committed[0] = before  # a file system that cannot
+            return False
+        self.used -= before - target
+        return True
+
 
 cdef bint collapse(char *start, uint64_t length) noexcept:
     # Whole huge pages only: one that is backed in part would be backed whole, and that is memory. False when there was none.
@@ -242,14 +261,6 @@ cdef bint collapse(char *start, uint64_t length) noexcept:
         with nogil:
             outcome = madvise(start, length, ADVICE_COLLAPSE)
     return outcome == 0
-
-
-def room(Segment segment):
-    """(rows, heap bytes) that can be added for certain without growing or committing: for telling whether a write is quick."""
-    header = segment.arena.header
-    committed_rows = header.rows_committed_bytes // header.row_bytes
-    rows = min(committed_rows - header.rows_used + header.rows_free, rows_room(&segment.shard))
-    return rows, header.heap_committed_bytes - header.heap_used * UNIT_BYTES
 
 
 def advise_huge(Segment segment):

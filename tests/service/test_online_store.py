@@ -11,7 +11,7 @@ from featurestore.errors import DeadlineExceededError, FailedPreconditionError, 
 from featurestore.registry import Definitions, Registry
 from featurestore.service import OnlineStore, Selection, online_reader, online_store
 from featurestore.service.plan_cache import PlanCache
-from featurestore.store import Column, Store
+from featurestore.store import Column, Store, Table
 
 
 def definitions(*views: dict, **more) -> Definitions:
@@ -151,6 +151,31 @@ async def test_reads_go_on_and_writes_wait_while_a_table_is_changed(online, monk
     values = read(online, "first:a", "first:b", "first:c")
     assert values[:2] == [5, 2]
     assert np.isnan(values[2])
+
+
+async def test_writes_that_waited_for_one_in_a_thread_do_not_go_to_threads_themselves(online, monkeypatch):
+    await online.apply(definitions(view("first", "a")))
+    await write(online, "first", {"a": floats(1)}, 1)  # the first one commits memory, in a thread
+    begun, go_on, apply = threading.Event(), threading.Event(), Table.write
+    threads = []
+
+    def watched(table, keys, *arguments, **options):
+        threads.append(threading.current_thread())
+        if len(keys[0]) > 1:
+            begun.set()
+            assert go_on.wait(30)
+        return apply(table, keys, *arguments, **options)
+
+    monkeypatch.setattr(Table, "write", watched)
+    large = asyncio.ensure_future(write(online, "first", {"a": floats(*range(1_000))}, *range(1_000), at_us=2))
+    await asyncio.to_thread(begun.wait, 30)
+    small = [asyncio.ensure_future(write(online, "first", {"a": floats(at)}, 1, at_us=at)) for at in range(3, 9)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(large, *small)
+    assert [thread is threading.main_thread() for thread in threads] == [False] + 6 * [True]
+    assert read(online, "first:a") == [8]
 
 
 async def test_a_write_whose_caller_gave_up_while_it_waited_is_not_done(online):

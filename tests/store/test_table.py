@@ -88,12 +88,44 @@ def test_memory_reported_is_what_the_file_system_holds(store: Store, directory: 
         table.write([keys], NOW, columns, now_us=0)
     held = sum(path.stat().st_blocks * 512 for path in (directory / "segments" / "default.v").glob("[ai]*-*"))
     assert abs(table.stats().memory_bytes - held) <= 0.01 * held
-    while table.gather_pages():  # into huge pages, where the system has them: the same rows in the same memory
+    while table.tidy_memory():  # given back, and in huge pages where the system has them: the same rows
         pass
     held = sum(path.stat().st_blocks * 512 for path in (directory / "segments" / "default.v").glob("[ai]*-*"))
     assert abs(table.stats().memory_bytes - held) <= 0.01 * held
     batch = read(table, np.arange(200_000)[::-1][:50_000].copy(), ["f1"])
     assert batch.var[0][0] == b"".join(b"x" * (k % 60) for k in range(199_999, 149_999, -1))
+
+
+def test_memory_that_a_load_took_ahead_is_given_back_and_taken_again(store: Store) -> None:
+    table = store.create_table(view("float32[50]", "string"), USER)
+
+    def write(first: int, count: int) -> None:
+        keys = np.arange(first, first + count)
+        columns = {
+            "f0": Column(np.repeat(keys.astype(np.float32), 50).reshape(-1, 50)),
+            "f1": Column(var_column([b"%d" % key for key in keys])),
+        }
+        table.write([keys], NOW, columns, now_us=0)
+
+    def ahead_bytes() -> int:
+        segments, row_bytes = table._snapshot.segments, table._snapshot.layout.row_bytes
+        used = sum(segment.counts[3] * row_bytes + segment.counts[5] * 16 for segment in segments)
+        index = sum(Path(segment.index.path).stat().st_size for segment in segments)
+        return sum(segment.memory_bytes for segment in segments) - used - index
+
+    shards = len(table._snapshot.segments)
+    for first in range(0, 30_000, 10_000):
+        write(first, 10_000)
+    assert ahead_bytes() > shards * 100_000
+    while table.tidy_memory():
+        pass
+    assert ahead_bytes() < shards * 48_000  # of rows and of strings, what one step commits, and a header
+    assert store.memory.used == table.stats().memory_bytes, "what is given back is no longer counted"
+    write(30_000, 100)  # a small one goes where memory was given back
+    write(30_100, 15_000)
+    batch = read(table, np.arange(45_100), ["f0", "f1"])
+    assert np.array_equal(np.frombuffer(batch.values, np.float32).reshape(-1, 50)[:, 7], np.arange(45_100, dtype=np.float32))
+    assert batch.var[0][0] == b"".join(b"%d" % key for key in range(45_100))
 
 
 def test_strings_come_out_whole_in_any_order_and_of_any_length(store: Store) -> None:
