@@ -6,7 +6,7 @@ so that a read costs a walk over the request, one call of the store, and a head 
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import blake2b
 
 from featurestore_client.tables.columns import Values
@@ -19,8 +19,16 @@ from featurestore.server.context import CallContext
 from featurestore.server.messages import parse
 from featurestore.server.read_wire import AnswerFormat, KeyFormat, read_request
 from featurestore.server.wire import featurestore_raw_pb2 as wire
-from featurestore.server.write_decoding import DecodedBatch, PreparedWrite, decode_batch, decode_delete
-from featurestore.server.write_wire import Batch, WriteRequest, read_ingest_request, read_write_request
+from featurestore.server.write_decoding import (
+    AnyWrite,
+    Decoded,
+    DecodedFixedBatch,
+    PreparedWrite,
+    decode_delete,
+    decode_write,
+    read_write,
+)
+from featurestore.server.write_wire import WriteRequest
 from featurestore.service import Loads, OnlineReader, OnlineStore, ReadPlan, Selection
 from featurestore.service.online_store import now_us
 from featurestore.service.plan_cache import PlanCache
@@ -137,23 +145,24 @@ class FeatureWrites:
         if len(data) > QUICK_REQUEST_BYTES:
             return self._write_long(data, context)
         counts = self._write(self._decode_write(data), context)
-        if isinstance(counts, WriteCounts):
-            return _written(counts)
-        return _then_written(counts)
+        return _written(counts) if isinstance(counts, WriteCounts) else _then_written(counts)
 
     async def _write_long(self, data: bytes, context: CallContext) -> bytes:
         batch = await self._service.beside_the_loop(partial(self._decode_write, data))
         counts = self._write(batch, context)
         return _written(counts if isinstance(counts, WriteCounts) else await counts)
 
-    def _decode_write(self, data: bytes) -> DecodedBatch:
-        request = read_write_request(data) or parse(wire.WriteFeaturesRequest, data)
+    def _decode_write(self, data: bytes) -> Decoded:
         message = Message(Kind.WRITE, data, now_us())
-        return decode_batch(request.batch, self._prepared(request.project, request.view), message)
+        request = read_write(message)
+        return decode_write(request, self._prepared(request.project, request.view), message)
 
-    def _write(self, batch: DecodedBatch, context: CallContext) -> WriteCounts | Awaitable[WriteCounts]:
-        plan, keys, times, columns, rows, message = batch
-        return self._service.write(plan, keys, times, columns, rows=rows, message=message, begin=context.check_deadline)
+    def _write(self, decoded: Decoded, context: CallContext) -> WriteCounts | Awaitable[WriteCounts]:
+        begin = context.check_deadline
+        if isinstance(decoded, DecodedFixedBatch):
+            return self._service.write_fixed(decoded.plan, decoded.batch, message=decoded.message, begin=begin)
+        plan, keys, times, columns, rows, message = decoded
+        return self._service.write(plan, keys, times, columns, rows=rows, message=message, begin=begin)
 
     def _prepared(self, project: str, view: str) -> PreparedWrite:
         return self._writes.get((project or DEFAULT_PROJECT, view))
@@ -196,7 +205,7 @@ class FeatureWrites:
             if stream.load:
                 self._loads.leave(stream.load, stream)
 
-    async def _next_batch(self, requests: AsyncIterator[bytes], stream: _IngestStream) -> tuple[int, DecodedBatch] | None:
+    async def _next_batch(self, requests: AsyncIterator[bytes], stream: _IngestStream) -> tuple[int, Decoded] | None:
         data = await anext(requests, None)
         if data is None:
             return None
@@ -204,15 +213,16 @@ class FeatureWrites:
             return await self._service.beside_the_loop(partial(self._decode_ingest, data, stream))
         return self._decode_ingest(data, stream)
 
-    def _decode_ingest(self, data: bytes, stream: _IngestStream) -> tuple[int, DecodedBatch]:
-        request = read_ingest_request(data) or parse(wire.IngestFeaturesRequest, data)
+    def _decode_ingest(self, data: bytes, stream: _IngestStream) -> tuple[int, Decoded]:
+        message = Message(Kind.INGEST, data, now_us())
+        request = read_write(message)
+        assert not isinstance(request, wire.WriteFeaturesRequest), "this one has a sequence"
         stream.go_on(request)
         if stream.load:
-            return request.sequence, self._decode_for_load(data, request.batch, stream)
-        message = Message(Kind.INGEST, data, now_us())
-        return request.sequence, decode_batch(request.batch, self._prepared(stream.project, stream.view), message)
+            return request.sequence, self._decode_for_load(data, request, stream)
+        return request.sequence, decode_write(request, self._prepared(stream.project, stream.view), message)
 
-    def _decode_for_load(self, data: bytes, batch: wire.WriteBatch | Batch, stream: _IngestStream) -> DecodedBatch:
+    def _decode_for_load(self, data: bytes, request: AnyWrite, stream: _IngestStream) -> Decoded:
         staged = self._loads.staged(stream.load, stream)
         plan = staged.plan
         if (plan.project, plan.view) != (stream.project, stream.view):
@@ -222,7 +232,7 @@ class FeatureWrites:
         if stream.prepared is None:
             stream.prepared = PreparedWrite(plan)
         # Without event times the rows are of when the load began, so that what is written meanwhile is newer.
-        return decode_batch(batch, stream.prepared, Message(Kind.INGEST, data, staged.started_us))
+        return decode_write(request, stream.prepared, Message(Kind.INGEST, data, staged.started_us))
 
 
 def schema_of(plan: ReadPlan) -> wire.AnswerSchema:
@@ -250,6 +260,7 @@ def _counts(counts: WriteCounts) -> wire.WriteCounts:
     )
 
 
+@lru_cache(maxsize=4_096)
 def _written(counts: WriteCounts) -> bytes:
     return wire.WriteFeaturesResponse(counts=_counts(counts)).SerializeToString()
 

@@ -12,28 +12,35 @@ from google.protobuf.message import Message as ProtobufMessage
 
 from featurestore.durability import Entry, Kind, Message
 from featurestore.errors import InvalidArgumentError
-from featurestore.server.columns import WireColumn, read_event_timestamps, read_features, read_keys, readers_of
+from featurestore.model import DataType
+from featurestore.server.columns import ARRAY_OF, WireColumn, read_event_timestamps, read_features, read_keys, readers_of
 from featurestore.server.messages import parse
 from featurestore.server.wire import featurestore_raw_pb2 as wire
-from featurestore.server.write_wire import Batch, read_ingest_request, read_write_request
+from featurestore.server.write_wire import Batch, WriteFormat, WriteRequest, read_ingest_request, read_write_request
 from featurestore.service import WritePlan
+from featurestore.store import FixedBatch
 
-_REQUESTS: Mapping[Kind, type[ProtobufMessage]] = {
-    Kind.WRITE: wire.WriteFeaturesRequest,
-    Kind.INGEST: wire.IngestFeaturesRequest,
-    Kind.DELETE: wire.DeleteFeaturesRequest,
-}
+_WRITES = {Kind.WRITE: wire.WriteFeaturesRequest, Kind.INGEST: wire.IngestFeaturesRequest}
+_REQUESTS: Mapping[Kind, type[ProtobufMessage]] = {**_WRITES, Kind.DELETE: wire.DeleteFeaturesRequest}
 
 
 class PreparedWrite:
     """A write plan and how its columns are read."""
 
-    __slots__ = ("features", "join_keys", "plan")
+    __slots__ = ("features", "format", "join_keys", "plan")
 
     def __init__(self, plan: WritePlan) -> None:
         self.plan = plan
         self.join_keys = readers_of(plan.join_keys)
         self.features = readers_of(plan.features)
+        layout = plan.table.layout
+        known = {slot.name: str(slot.type) for slot in layout.slots}  # unless the definitions are just changing
+        features = {name: each for name, each in plan.features.items() if known.get(name) == str(each)}
+        self.format = WriteFormat(_arrays_of(plan.join_keys), _arrays_of(features), layout)
+
+
+def _arrays_of(columns: Mapping[str, DataType]) -> dict[str, str]:
+    return {name: ARRAY_OF[data_type.scalar] for name, data_type in columns.items()}
 
 
 class DecodedBatch(NamedTuple):
@@ -47,10 +54,39 @@ class DecodedBatch(NamedTuple):
     message: Message
 
 
-def decode_batch(
-    batch: wire.WriteBatch | Batch, prepared: PreparedWrite, message: Message, known: frozenset[str] | None = None
-) -> DecodedBatch:
+class DecodedFixedBatch(NamedTuple):
+    """Rows to write that lie in what they came in."""
+
+    plan: WritePlan
+    batch: FixedBatch
+    message: Message
+
+
+Decoded = DecodedBatch | DecodedFixedBatch
+
+AnyWrite = wire.WriteFeaturesRequest | wire.IngestFeaturesRequest | WriteRequest
+"""As protobuf read it, or the walk over an ordinary one."""
+
+
+def read_write(message: Message) -> AnyWrite:
+    """The write that is in a message. InvalidArgumentError where none is."""
+    read = read_write_request if message.kind is Kind.WRITE else read_ingest_request
+    return read(message.data) or parse(_WRITES[message.kind], message.data)
+
+
+def decode_write(request: AnyWrite, prepared: PreparedWrite, message: Message, known: frozenset[str] | None = None) -> Decoded:
     """A batch to write. ``known``: features that are read, and others are passed over; without it others are refused."""
+    batch: wire.WriteBatch | Batch | None
+    if isinstance(request, WriteRequest):
+        if known is None or known >= prepared.features.keys():
+            fixed = request.fixed_batch(prepared.format, message.now_us)
+            if fixed is not None:
+                return DecodedFixedBatch(prepared.plan, fixed, message)
+        batch = request.batch()
+        if batch is None:
+            batch = parse(_WRITES[message.kind], message.data).batch
+    else:
+        batch = request.batch
     keys, rows = _keys_of_rows(batch.keys, prepared, "batch.keys")
     features = batch.features if known is None else [column for column in batch.features if column.name in known]
     columns = read_features(features, prepared.features, rows, "batch.features")
@@ -99,12 +135,9 @@ class Replay:
             prepared = self._prepared[plan] = PreparedWrite(plan)
         message = entry.message
         if message.kind is Kind.DELETE:
-            batch = decode_delete(parse(wire.DeleteFeaturesRequest, message.data), prepared, message)
-            return partial(plan.table.delete, batch.keys, batch.event_timestamps_us, now_us=message.now_us)
-        rows: wire.WriteBatch | Batch
-        if message.kind is Kind.WRITE:
-            rows = (read_write_request(message.data) or parse(wire.WriteFeaturesRequest, message.data)).batch
-        else:
-            rows = (read_ingest_request(message.data) or parse(wire.IngestFeaturesRequest, message.data)).batch
-        batch = decode_batch(rows, prepared, message, features)
+            gone = decode_delete(parse(wire.DeleteFeaturesRequest, message.data), prepared, message)
+            return partial(plan.table.delete, gone.keys, gone.event_timestamps_us, now_us=message.now_us)
+        batch = decode_write(read_write(message), prepared, message, features)
+        if isinstance(batch, DecodedFixedBatch):
+            return partial(plan.table.write_fixed, batch.batch, now_us=message.now_us)
         return partial(plan.table.write, batch.keys, batch.event_timestamps_us, batch.columns, now_us=message.now_us)

@@ -1,4 +1,8 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from featurestore_client.tables.layout import RowLayout
+
+from featurestore.store.fixed_batch import FixedBatch
 
 class BatchColumn:
     name: str
@@ -16,12 +20,16 @@ class Batch:
     features: Sequence[BatchColumn]
     event_timestamps_us: bytes
 
+class WriteFormat:
+    def __init__(self, join_keys: Mapping[str, str], features: Mapping[str, str], layout: RowLayout) -> None: ...
+
 class WriteRequest:
     project: str
     view: str
     load: str
     sequence: int
-    batch: Batch
+    def batch(self) -> Batch | None: ...
+    def fixed_batch(self, wanted: WriteFormat, clock_us: int) -> FixedBatch | None: ...
 
 def read_write_request(data: bytes) -> WriteRequest | None: ...
 def read_ingest_request(data: bytes) -> WriteRequest | None: ...

@@ -8,12 +8,14 @@ is not within the request.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int8_t, uint8_t, uint64_t
-from libc.string cimport memset
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memset
 
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 
 from featurestore.server.spans cimport VARINT, Span, is_ascii, tag_of, take_span
+from featurestore.store.fixed_batch cimport FeatureValues, FixedBatch, FixedLayout
 
 cdef enum:
     VARINT_BYTES_MAX = 9   # of 63 bits; a longer one is for protobuf to read
@@ -70,12 +72,168 @@ cdef class Batch:
     cdef readonly bytes event_timestamps_us
 
 
+cdef struct FeatureFormat:
+    const char *name
+    Py_ssize_t name_bytes
+    int field                  # that its values are in
+    bint is_bool
+    uint32_t slot              # of the layout
+    uint32_t width
+
+
+cdef class WriteFormat:
+    """The batches of one view that ``WriteRequest.fixed_batch`` reads.
+
+    ``join_keys`` and ``features``: by name, the field of Column that holds the values. Each feature has a slot in ``layout``.
+    """
+
+    cdef FixedLayout layout
+    cdef bytes key             # None: no batch is read so
+    cdef FeatureFormat *features
+    cdef Py_ssize_t count
+    cdef dict places           # name -> where it stands in `features`
+    cdef tuple _held
+
+    def __cinit__(self, join_keys, features, layout):
+        cdef FeatureFormat *feature
+        self.layout = FixedLayout(layout)
+        fields = {"bools": BOOLS, "int32s": INT32S, "int64s": INT64S, "float32s": FLOAT32S, "float64s": FLOAT64S}
+        fixed = [(name, fields[array]) for name, array in features.items() if array in fields]
+        if list(join_keys.values()) == ["int64s"]:
+            self.key = list(join_keys)[0].encode()
+        self.features = <FeatureFormat *>malloc(max(len(fixed), 1) * sizeof(FeatureFormat))
+        if self.features == NULL:
+            raise MemoryError
+        self._held = tuple([name.encode() for name, _ in fixed])
+        self.places = {name: place for place, name in enumerate(self._held)}
+        slots = {slot.name: index for index, slot in enumerate(layout.slots)}
+        for name, field in fixed:
+            feature = &self.features[self.count]
+            feature.name, feature.name_bytes = PyBytes_AS_STRING(self._held[self.count]), len(self._held[self.count])
+            feature.field, feature.is_bool = field, field == BOOLS
+            feature.slot = slots[name]
+            feature.width = self.layout.places[feature.slot].width
+            self.count += 1
+
+    def __dealloc__(self):
+        free(self.features)
+
+    cdef FeatureFormat *named(self, Span *name, Py_ssize_t likely):
+        # The feature of that name, which most likely is the one that stands there; NULL: it is not to be read so.
+        cdef FeatureFormat *feature
+        if likely < self.count:
+            feature = &self.features[likely]
+            if feature.name_bytes == name.length and memcmp(feature.name, name.at, name.length) == 0:
+                return feature
+        place = self.places.get(bytes_of(name))
+        return NULL if place is None else &self.features[<Py_ssize_t>place]
+
+
 cdef class WriteRequest:
     """A WriteFeaturesRequest, or an IngestFeaturesRequest, which has a sequence and may have a load."""
 
     cdef readonly str project, view, load
     cdef readonly uint64_t sequence
-    cdef readonly Batch batch
+    cdef bytes _data
+    cdef Span _batch
+
+    def batch(self):
+        """The columns, or None when they are for protobuf to read."""
+        return batch_of(&self._batch, self._data)
+
+    def fixed_batch(self, WriteFormat wanted not None, int64_t clock_us):
+        """The rows of an ordinary batch of that form; None where it is another, or is to be judged column by column.
+
+        ``clock_us``: the event time of rows that come without one.
+        """
+        cdef FixedBatch batch
+        cdef const uint8_t *at = self._batch.at
+        cdef const uint8_t *end = at + self._batch.length
+        cdef Span column, times = Span(NULL, 0)
+        cdef Py_ssize_t likely = 0
+        cdef uint8_t tag
+        if wanted.key is None:
+            return None
+        batch = FixedBatch(wanted.layout, self._data)
+        while at < end:
+            tag = at[0]
+            at += 1
+            column = Span(NULL, 0)
+            if tag == BATCH_EVENT_TIMESTAMPS:
+                if not take_span(&at, end, &times):
+                    return None
+            elif tag == BATCH_KEYS:
+                if batch.rows or not take_span(&at, end, &column) or not take_key(batch, wanted, &column):
+                    return None
+            elif tag == BATCH_FEATURES:  # which come after the keys, else they are not read so
+                if not take_span(&at, end, &column) or not take_feature(batch, wanted, &column, &likely):
+                    return None
+            else:
+                return None
+        if batch.rows == 0 or times.length not in (0, 8, 8 * batch.rows):
+            return None
+        batch.clock_us = clock_us
+        batch.events = <const char *>times.at if times.length else <const char *>&batch.clock_us
+        batch.event_count = times.length // 8 if times.length else 1
+        return batch
+
+
+cdef bint take_key(FixedBatch batch, WriteFormat wanted, Span *whole) except -1:
+    cdef Span[FIELDS] fields
+    cdef int field
+    if not take_fields(whole, fields):
+        return False
+    for field in range(FIELDS):
+        if field != NAME and field != INT64S and fields[field].length:
+            return False
+    if bytes_of(&fields[NAME]) != wanted.key or fields[INT64S].length == 0 or fields[INT64S].length % 8:
+        return False
+    batch.rows = fields[INT64S].length // 8
+    batch.keys = <const char *>fields[INT64S].at
+    return True
+
+
+cdef bint take_feature(FixedBatch batch, WriteFormat wanted, Span *whole, Py_ssize_t *likely) except -1:
+    cdef Span[FIELDS] fields
+    cdef FeatureFormat *feature
+    cdef FeatureValues *values
+    cdef int field
+    cdef Py_ssize_t i
+    if batch.rows == 0 or not take_fields(whole, fields):
+        return False
+    feature = wanted.named(&fields[NAME], likely[0])
+    if feature == NULL:
+        return False
+    likely[0] = feature - wanted.features + 1
+    for field in range(NAME + 1, VALIDITY):
+        if fields[field].length != (batch.rows * feature.width if field == feature.field else 0):
+            return False
+    if fields[VALIDITY].length not in (0, (batch.rows + 7) // 8):
+        return False
+    if feature.is_bool:
+        for i in range(batch.rows):
+            if fields[BOOLS].at[i] > 1:
+                return False
+    values = &batch.features[feature.slot]
+    if values.data != NULL:
+        return False
+    values.data = <const char *>fields[feature.field].at
+    if fields[VALIDITY].length:
+        values.validity = fields[VALIDITY].at
+    return True
+
+
+cdef bint take_fields(Span *whole, Span *fields) noexcept nogil:
+    cdef const uint8_t *at = whole.at
+    cdef const uint8_t *end = at + whole.length
+    cdef int field
+    memset(fields, 0, FIELDS * sizeof(Span))
+    while at < end:
+        field = field_of_tag[at[0]]
+        at += 1
+        if field < 0 or not take_span(&at, end, &fields[field]):
+            return False
+    return True
 
 
 def read_write_request(bytes data not None):
@@ -94,10 +252,10 @@ cdef WriteRequest request_of(bytes data, RequestTags *tags):
     cdef const uint8_t *end = at + PyBytes_GET_SIZE(data)
     cdef Span project = Span(NULL, 0)
     cdef Span view = Span(NULL, 0)
-    cdef Span batch = Span(NULL, 0)
     cdef Span load = Span(NULL, 0)
     cdef bint has_sequence = False
     cdef uint8_t tag
+    request._data = data
     while at < end:
         tag = at[0]
         at += 1
@@ -108,7 +266,7 @@ cdef WriteRequest request_of(bytes data, RequestTags *tags):
             if not take_span(&at, end, &view):
                 return None
         elif tag == tags.batch:
-            if not take_span(&at, end, &batch):
+            if not take_span(&at, end, &request._batch):
                 return None
         elif tag == tags.load and tag:
             if not take_span(&at, end, &load):
@@ -122,8 +280,7 @@ cdef WriteRequest request_of(bytes data, RequestTags *tags):
     if not (is_ascii(&project) and is_ascii(&view) and is_ascii(&load)):
         return None
     request.project, request.view, request.load = text_of(&project), text_of(&view), text_of(&load)
-    request.batch = batch_of(&batch, data)
-    return request if request.batch is not None else None
+    return request
 
 
 cdef Batch batch_of(Span *whole, bytes data):
@@ -160,17 +317,8 @@ cdef Batch batch_of(Span *whole, bytes data):
 
 cdef BatchColumn column_of(Span *whole, bytes data, view):
     cdef BatchColumn column = BatchColumn.__new__(BatchColumn)
-    cdef const uint8_t *at = whole.at
-    cdef const uint8_t *end = at + whole.length
     cdef Span[FIELDS] fields
-    cdef int field
-    memset(fields, 0, sizeof(fields))
-    while at < end:
-        field = field_of_tag[at[0]]
-        at += 1
-        if field < 0 or not take_span(&at, end, &fields[field]):
-            return None
-    if not is_ascii(&fields[NAME]):
+    if not take_fields(whole, fields) or not is_ascii(&fields[NAME]):
         return None
     column.name = text_of(&fields[NAME])
     column.bools = numbers_of(&fields[BOOLS], data, view)

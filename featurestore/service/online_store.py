@@ -35,7 +35,7 @@ from featurestore.service.recovery import Durability, Recovered, Recovery
 from featurestore.service.replacing import Replacing, Staged
 from featurestore.service.snapshots import Snapshots, SnapshotTaken, SnapshotWriter
 from featurestore.service.write_plan import WritePlan
-from featurestore.store import DeleteCounts, Limits, Store, Table, WriteCounts
+from featurestore.store import DeleteCounts, FixedBatch, Limits, Store, Table, WriteCounts
 from featurestore.store.store import GROUP_MAY_READ
 
 _log = logging.getLogger(__name__)
@@ -220,6 +220,13 @@ class OnlineStore(OnlineReader):
         at_us = now_us() if message is None else message.now_us
         apply = partial(plan.table.write, keys, event_timestamps_us, columns, now_us=at_us)
         return self._write_in_turn(plan, rows, message, apply, begin)
+
+    def write_fixed(
+        self, plan: WritePlan, batch: FixedBatch, *, message: Message, begin: Callable[[], None]
+    ) -> WriteCounts | Awaitable[WriteCounts]:
+        """As ``write``, a batch that lies in its message."""
+        apply = partial(plan.table.write_fixed, batch, now_us=message.now_us)
+        return self._write_in_turn(plan, batch.rows, message, apply, begin)
 
     def delete(
         self,

@@ -4,12 +4,14 @@ from featurestore_client.tables.columns import Column, Values, VarColumn
 from featurestore_client.tables.reader import Projection, RowBatch
 from featurestore_client.tables.table import TableReader, TableStats
 
+from featurestore.store.fixed_batch import FixedBatch
 from featurestore.store.store import Store
 from featurestore.store.table import DeleteCounts, Limits, Table, WriteCounts
 
 __all__ = [
     "Column",
     "DeleteCounts",
+    "FixedBatch",
     "Limits",
     "Projection",
     "RowBatch",

@@ -16,7 +16,7 @@ from posix.unistd cimport pwrite
 from featurestore_client.tables.segment cimport (
     ARENA_MAGIC, COMMIT_SHARE, CONTROL_MAGIC, ENTRY_FIRST_ROW, HEADER_BYTES, HUGE_PAGE, INDEX_MAGIC, LINE_ENTRIES, SEGMENT_FORMAT,
     UNIT_BYTES, Arena, Control, ControlHeader, Index, IndexHeader, Segment, SegmentHeader, block_units, index_rows_max, map_file,
-    page_up, rows_room,
+    page_up,
 )
 
 cdef extern from "sys/mman.h" nogil:
@@ -261,14 +261,6 @@ cdef bint collapse(char *start, uint64_t length) noexcept:
         with nogil:
             outcome = madvise(start, length, ADVICE_COLLAPSE)
     return outcome == 0
-
-
-def room(Segment segment):
-    """(rows, heap bytes) that can be added for certain without growing or committing: for telling whether a write is quick."""
-    header = segment.arena.header
-    committed_rows = header.rows_committed_bytes // header.row_bytes
-    rows = min(committed_rows - header.rows_used + header.rows_free, rows_room(&segment.shard))
-    return rows, header.heap_committed_bytes - header.heap_used * UNIT_BYTES
 
 
 def advise_huge(Segment segment):

@@ -33,11 +33,12 @@ from featurestore_client.types import ViewSchema, parse_type
 
 from featurestore.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
 from featurestore.model import Entity, FeatureView
-from featurestore.store.memory import Memory, advise_huge, room
+from featurestore.store.fixed_batch import FixedBatch
+from featurestore.store.memory import Memory, advise_huge
 from featurestore.store.rebuild import convert, reindex, size_of_live
 from featurestore.store.remover import delete_rows, reclaim_rows
 from featurestore.store.scan import count_nulls
-from featurestore.store.writer import Room, Source, count_new, write_rows
+from featurestore.store.writer import Room, Source, count_new, count_rows, has_room, keys_of, write_rows
 
 NEVER_US = -(1 << 63)
 FIRST_VERSION = 1
@@ -226,6 +227,11 @@ class Table(TableReader):
         path.chmod(0o644)
         return document
 
+    @property
+    def layout(self) -> RowLayout:
+        """Where a row's features lie at this moment."""
+        return self._snapshot.layout
+
     # ------------------------------------------------------------------------------------------------------------ writing
 
     def write(
@@ -254,11 +260,22 @@ class Table(TableReader):
                     continue  # the schema changed before the lock was ours: check against the new one
                 if batch.rows == 0:
                     return WriteCounts(0, 0, 0, 0, 0)
-                self._has_loaded |= batch.rows > INLINE_ROWS_MAX
-                source = Source(layout, columns)
-                wanted = self._make_room(batch, source)
-                before()
-                return WriteCounts(batch.rows, *write_rows(self._snapshot, batch, events, source, wanted, now_us))
+                return self._write_checked(batch, Source(layout, columns, events), now_us, before)
+
+    def write_fixed(self, batch: FixedBatch, *, now_us: int, before: Callable[[], None] = _nothing) -> WriteCounts:
+        """As ``write``, what lies in its message and was checked there by a layout of this table."""
+        if batch.rows <= self._limits.batch_rows_max:
+            keys = keys_of(batch)
+            with self._write_lock:
+                if batch.layout.layout is self._snapshot.layout:
+                    return self._write_checked(keys, Source.of(batch), now_us, before)
+        return self.write(*batch.as_columns(), now_us=now_us, before=before)  # the schema changed, or it is too large
+
+    def _write_checked(self, keys: KeyBatch, source: Source, now_us: int, before: Callable[[], None]) -> WriteCounts:
+        self._has_loaded |= keys.rows > INLINE_ROWS_MAX
+        room = self._make_room(keys, source)
+        before()
+        return WriteCounts(keys.rows, *write_rows(self._snapshot, keys, source, room, now_us))
 
     def delete(
         self,
@@ -287,12 +304,7 @@ class Table(TableReader):
         """Whether a write of so many rows returns quickly: it is small, there is room, and no rebuild holds the lock."""
         if rows > INLINE_ROWS_MAX or self._write_lock.locked():
             return False
-        strings = self._snapshot.layout.parts > 0
-        for segment in self._snapshot.segments:
-            rows_free, heap_free = room(segment)
-            if rows_free < rows or (strings and heap_free < INLINE_HEAP_BYTES):
-                return False
-        return True
+        return has_room(self._snapshot, rows, INLINE_HEAP_BYTES)
 
     def ready_for(self, rows: int) -> None:
         """Commits memory so that ``writes_inline`` may say yes to the next write of so many rows, if that is little enough.
@@ -333,9 +345,9 @@ class Table(TableReader):
                 )
 
     def _make_room(self, batch: KeyBatch, source: Source, *, deleting: bool = False) -> Room:
-        if self._limits.rows_max < sum(sum(segment.counts[:2]) for segment in self._snapshot.segments) + batch.rows:
-            stats = self.stats()
-            total = stats.rows + stats.deleted_rows + count_new(self._snapshot, batch, source)
+        held = count_rows(self._snapshot)
+        if self._limits.rows_max < held + batch.rows:
+            total = held + count_new(self._snapshot, batch, source)
             if total > self._limits.rows_max:
                 raise ResourceExhaustedError.of(
                     f"rows of view {self.view.view!r}", total, self._limits.rows_max, "set a retention, or raise rows_max"

@@ -22,11 +22,12 @@ from featurestore_client.tables.columns import VarColumn
 from featurestore.errors import ResourceExhaustedError
 
 from featurestore_client.tables.keys cimport KeyBatch, address_of, key_at, shard_of
+from featurestore.store.fixed_batch cimport FixedBatch, Place
 from featurestore.store.memory cimport Memory, commit_pages
 from featurestore.store.mutation cimport find_row, give_block, insert_entry, take_block, take_row
 from featurestore_client.tables.reader cimport CopyRun, Snapshot, next_candidate
 from featurestore_client.tables.segment cimport (
-    COMMIT_SHARE, ENTRY_FIRST_ROW, ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, RowShape, Segment, SegmentHeader, Shard, begin_change,
+    COMMIT_SHARE, ENTRY_FIRST_ROW, ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, RowShape, Segment, SegmentHeader, Shard, UNIT_BYTES, begin_change,
     block_units, end_change, first_slot, heap_at, load_i64, load_u32, page_up, prefetch_read, prefetch_write, row_at, rows_room,
     store_i64, store_u32,
 )
@@ -58,7 +59,7 @@ cdef struct SourceColumn:
 
 
 cdef class Source:
-    """The columns of a write, resolved against a layout: made once a batch."""
+    """The columns and event times of a write, resolved against a layout: made once a batch."""
 
     cdef SourceColumn *columns
     cdef uint32_t column_count
@@ -67,36 +68,28 @@ cdef class Source:
     cdef uint32_t run_count
     cdef uint32_t *supplied            # bits of the features that are written
     cdef bint strings                  # some string is written
+    cdef const char *events            # eight bytes each
+    cdef Py_ssize_t event_step         # 8, or 0 where one time is for all rows
+    cdef uint32_t values_offset        # of the layout
+    cdef const char *empty             # an empty row of it
+    cdef bytes _empty_row
     cdef object _held
     cdef readonly uint64_t string_bytes    # of all rows
 
-    def __init__(self, layout, columns):
-        """``columns``: feature name -> Column, checked by ``Table.write``."""
-        cdef uint32_t k = 0
-        cdef CopyRun *last = NULL
+    def __init__(self, layout, columns, event_timestamps_us=None):
+        """``columns``: feature name -> Column, checked by ``Table.write``, and so are the times, an array."""
         cdef SourceColumn *column
-        count = max(len(columns), 1)
-        self.columns = <SourceColumn *>calloc(count, sizeof(SourceColumn))
-        self.part_columns = <SourceColumn **>calloc(max(layout.parts, 1), sizeof(SourceColumn *))
-        self.runs = <CopyRun *>calloc(count, sizeof(CopyRun))
-        self.supplied = <uint32_t *>calloc(layout.bitmap_words, 4)
-        if not (self.columns and self.part_columns and self.runs and self.supplied):
-            raise MemoryError
-        cdef bytes empty_row = layout.empty_row
-        cdef const char *empty = PyBytes_AS_STRING(empty_row)
-        cdef uint32_t offset
-        self._held = (columns, empty_row)
+        self._allocate(layout, len(columns))
+        self._held = (columns, event_timestamps_us)
+        if event_timestamps_us is not None:
+            self.events = address_of(event_timestamps_us)
+            self.event_step = 0 if len(event_timestamps_us) == 1 else 8
         for slot in layout.slots:
             source = columns.get(slot.name)
             if source is None:
                 continue
             values, validity = source
-            column = &self.columns[k]
-            k += 1
-            column.bit = slot.bit
-            self.supplied[slot.bit // 32] |= <uint32_t>1 << (slot.bit % 32)
-            if validity is not None:
-                column.validity = <const uint8_t *>address_of(validity)
+            column = self._add(slot.bit, NULL if validity is None else <const uint8_t *>address_of(validity))
             if isinstance(values, VarColumn):
                 column.data = address_of(values.data)
                 column.offsets = <const int32_t *>address_of(values.offsets)
@@ -104,19 +97,61 @@ cdef class Source:
                 self.part_columns[slot.part] = column
                 self.strings = True
                 self.string_bytes += int(values.offsets[-1]) - int(values.offsets[0])
-                continue
-            column.data = address_of(values)
-            column.width = slot.type.width_bytes
-            column.target = slot.offset - layout.values_offset
-            offset = slot.offset
-            column.empty = empty + offset
-            if last != NULL and last.source + last.length == column.target:
-                last.length += column.width
             else:
-                last = &self.runs[self.run_count]
-                self.run_count += 1
-                last.source, last.target, last.length = column.target, slot.offset, column.width
-        self.column_count = k
+                self._place(column, address_of(values), slot.type.width_bytes, slot.offset)
+
+    @staticmethod
+    def of(FixedBatch batch not None):
+        """Those of a batch that lies in its message."""
+        cdef Source source = Source.__new__(Source)
+        cdef object layout = batch.layout.layout
+        cdef uint32_t k
+        cdef Place *place
+        cdef SourceColumn *column
+        source._allocate(layout, batch.layout.count)
+        source._held = batch
+        source.events, source.event_step = batch.events, 0 if batch.event_count == 1 else 8
+        for k in range(batch.layout.count):
+            if batch.features[k].data != NULL:
+                place = &batch.layout.places[k]
+                column = source._add(place.bit, batch.features[k].validity)
+                source._place(column, batch.features[k].data, place.width, place.offset)
+        return source
+
+    cdef int _allocate(self, layout, Py_ssize_t columns_max) except -1:
+        columns_max = max(columns_max, 1)
+        self.columns = <SourceColumn *>calloc(columns_max, sizeof(SourceColumn))
+        self.part_columns = <SourceColumn **>calloc(max(layout.parts, 1), sizeof(SourceColumn *))
+        self.runs = <CopyRun *>calloc(columns_max, sizeof(CopyRun))
+        self.supplied = <uint32_t *>calloc(layout.bitmap_words, 4)
+        if not (self.columns and self.part_columns and self.runs and self.supplied):
+            raise MemoryError
+        self.values_offset = layout.values_offset
+        self._empty_row = layout.empty_row
+        self.empty = PyBytes_AS_STRING(self._empty_row)
+        return 0
+
+    cdef SourceColumn *_add(self, uint32_t bit, const uint8_t *validity) noexcept:
+        cdef SourceColumn *column = &self.columns[self.column_count]
+        self.column_count += 1
+        column.bit = bit
+        column.validity = validity
+        self.supplied[bit // 32] |= <uint32_t>1 << (bit % 32)
+        return column
+
+    cdef void _place(self, SourceColumn *column, const char *data, uint32_t width, uint32_t offset) noexcept:
+        # Of a feature of fixed width. Neighbours go from an image to its row in one run.
+        cdef CopyRun *last = &self.runs[self.run_count - 1] if self.run_count else NULL
+        column.data = data
+        column.width = width
+        column.target = offset - self.values_offset
+        column.empty = self.empty + offset
+        if last != NULL and last.source + last.length == column.target:
+            last.length += width
+        else:
+            last = &self.runs[self.run_count]
+            self.run_count += 1
+            last.source, last.target, last.length = column.target, offset, width
 
     def __dealloc__(self):
         free(self.columns)
@@ -394,6 +429,43 @@ cdef int measure(Snapshot snapshot, KeyBatch keys, Source source, bint deleting,
     return 0
 
 
+def keys_of(FixedBatch batch not None):
+    """The keys of a batch that lies in its message."""
+    cdef KeyBatch keys = KeyBatch.__new__(KeyBatch)
+    keys.rows = batch.rows
+    keys.base = batch.keys
+    keys.stride = 8
+    keys._held = batch
+    keys._hash()
+    return keys
+
+
+def has_room(Snapshot snapshot, uint64_t rows, uint64_t heap_bytes):
+    """Whether each shard takes so many rows and bytes of strings more without growing or committing."""
+    cdef int shard
+    cdef SegmentHeader *header
+    for shard in range(1 << snapshot.shard_bits):
+        header = <SegmentHeader *>snapshot.shards[shard].base
+        if rows > rows_room(&snapshot.shards[shard]):
+            return False
+        if (header.rows_used + rows - min(rows, header.rows_free)) * header.row_bytes > header.rows_committed_bytes:
+            return False
+        if snapshot.shape.parts and header.heap_committed_bytes < header.heap_used * UNIT_BYTES + heap_bytes:
+            return False
+    return True
+
+
+def count_rows(Snapshot snapshot):
+    """Rows of all shards, deleted ones in their window among them."""
+    cdef int shard
+    cdef SegmentHeader *header
+    cdef uint64_t total = 0
+    for shard in range(1 << snapshot.shard_bits):
+        header = <SegmentHeader *>snapshot.shards[shard].base
+        total += header.rows_live + header.rows_dead
+    return total
+
+
 def count_new(Snapshot snapshot, KeyBatch keys, Source source):
     """How many keys of the batch have no row yet."""
     cdef int shard, shards = 1 << snapshot.shard_bits
@@ -573,15 +645,13 @@ cdef inline void prefetch_row(Snapshot snapshot, KeyBatch keys, Py_ssize_t i, ui
             prefetch_write(row + row_bytes - 1)
 
 
-def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source source, Room room, int64_t now):
+def write_rows(Snapshot snapshot, KeyBatch keys, Source source, Room room, int64_t now):
     """Writes a prepared batch, for which room was committed. Returns (inserted, updated, equal, older)."""
     cdef uint64_t counts[4]
     cdef RowShape *shape = &snapshot.shape
     cdef uint64_t image_bytes = 4 * shape.bitmap_words + shape.values_bytes
     cdef Py_ssize_t block_rows = max(1, min(<Py_ssize_t>BLOCK, <Py_ssize_t>(IMAGE_BYTES_MAX // max(image_bytes, 1))))
     cdef Py_ssize_t i, j
-    cdef const int64_t *events = <const int64_t *>address_of(event_timestamps_us)
-    cdef Py_ssize_t event_step = 0 if len(event_timestamps_us) == 1 else 1
     cdef uint64_t key_hash, key_bytes, longest = 0
     cdef const char *key
     cdef Shard *shard
@@ -615,7 +685,7 @@ def write_rows(Snapshot snapshot, KeyBatch keys, event_timestamps_us, Source sou
                 shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
                 apply_row(
                     snapshot, source, shard, images + j * image_bytes, i, <uint32_t>key_hash, key, key_bytes,
-                    events[i * event_step], now, block, ends, counts,
+                    load_i64(source.events + i * source.event_step), now, block, ends, counts,
                 )
             room.end_ahead()
         room.memory.give(room.ahead_bytes)  # what could not be committed

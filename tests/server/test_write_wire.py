@@ -3,12 +3,19 @@
 import random
 
 import numpy as np
+import pytest
+from featurestore_client.tables.layout import RowLayout
 from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featurestore import DataType, Entity, FeatureView
+from featurestore.errors import InvalidArgumentError, NotFoundError
+from featurestore.server.columns import ARRAY_OF, read_event_timestamps, read_features, read_keys, readers_of
 from featurestore.server.wire import featurestore_raw_pb2 as wire
-from featurestore.server.write_wire import read_ingest_request, read_write_request
+from featurestore.server.write_wire import WriteFormat, WriteRequest, read_ingest_request, read_write_request
+from featurestore.store import Store
+from featurestore.store.table import schema_of
 
 ARRAYS = ("bools", "int32s", "int64s", "float32s", "float64s", "data", "offsets", "validity")
 names = st.sampled_from(["", "user", "f0", "x" * 200])
@@ -29,7 +36,7 @@ def fields_of(request) -> tuple:
     def of(column) -> tuple:
         return column.name, *(bytes(getattr(column, array)) for array in ARRAYS)
 
-    batch = request.batch
+    batch = request.batch() if isinstance(request, WriteRequest) else request.batch
     held = [*map(of, batch.keys)], [*map(of, batch.features)], batch.event_timestamps_us
     return request.project, request.view, getattr(request, "sequence", 0), held
 
@@ -60,7 +67,7 @@ def test_changed_message_is_read_as_protobuf_reads_it_or_left_to_it(message, see
             case _:
                 data += data[place:]
     found = read_ingest_request(bytes(data))
-    if found is not None:
+    if found is not None and found.batch() is not None:
         try:
             expected = wire.IngestFeaturesRequest.FromString(bytes(data))
         except DecodeError:
@@ -85,9 +92,143 @@ def test_a_features_numbers_stay_where_they_are_and_a_keys_are_copied():
     data = wire.WriteFeaturesRequest(view="orders", batch=batch).SerializeToString()
     found = read_write_request(data)
     assert found is not None
-    (feature,), (key,) = found.batch.features, found.batch.keys
+    (feature,), (key,) = found.batch().features, found.batch().keys
     assert isinstance(feature.float32s, memoryview)
     assert feature.float32s.obj is data
     assert feature.float32s == values
     assert isinstance(key.int64s, bytes)
     assert key.int64s == keys
+
+
+CLOCK_US = 77
+TYPES = {"flag": "bool", "count": "int32", "at": "timestamp", "score": "float32", "pair": "float64[2]", "text": "string"}
+VIEW = FeatureView.model_validate(
+    {"name": "v", "entity": "user", "features": [{"name": name, "type": kind} for name, kind in TYPES.items()]}
+)
+USER = Entity.model_validate({"name": "user", "join_keys": [{"name": "user", "type": "int64"}]})
+LAYOUT = RowLayout.of(schema_of(VIEW, USER))
+FEATURES = {name: DataType.parse(kind) for name, kind in TYPES.items()}
+KEYS = {"user": DataType.parse("int64")}
+FORMAT = WriteFormat({"user": "int64s"}, {name: ARRAY_OF[kind.scalar] for name, kind in FEATURES.items()}, LAYOUT)
+
+
+def judged(batch: wire.WriteBatch):
+    """What columns.py reads of a batch, or None where it refuses it."""
+    try:
+        keys = read_keys(batch.keys, readers_of(KEYS), "keys")
+        rows = len(keys[0])
+        columns = read_features(batch.features, readers_of(FEATURES), rows, "features")
+        return keys, read_event_timestamps(batch.event_timestamps_us, rows, CLOCK_US, "times"), columns
+    except InvalidArgumentError:
+        return None
+
+
+def same(found, expected) -> bool:
+    """Whether two readings hold the same values, bit by bit."""
+    (keys, times, columns), (other_keys, other_times, other_columns) = found, expected
+    return (
+        [key.tolist() for key in keys] == [key.tolist() for key in other_keys]
+        and times.tolist() == other_times.tolist()
+        and columns.keys() == other_columns.keys()
+        and all(
+            columns[name].values.shape == values.shape
+            and columns[name].values.tobytes() == values.tobytes()
+            and (columns[name].validity is None) == (validity is None)
+            and (validity is None or columns[name].validity.tobytes() == validity.tobytes())
+            for name, (values, validity) in other_columns.items()
+        )
+    )
+
+
+@st.composite
+def fixed_batches(draw) -> wire.WriteBatch:
+    """Batches that are mostly right, with mistakes of every kind among them."""
+    rows = draw(st.integers(1, 20))
+    chance = random.Random(draw(st.integers(0, 1 << 32)))
+    batch = wire.WriteBatch(keys=[wire.Column(name="user", int64s=chance.randbytes(8 * rows))])
+    batch.event_timestamps_us = draw(st.sampled_from([b"", bytes(8), chance.randbytes(8 * rows)]))
+    for name in draw(st.permutations([name for name in TYPES if name != "text"]))[: draw(st.integers(0, 5))]:
+        kind = FEATURES[name]
+        values = chance.randbytes(rows * kind.width_bytes) if name != "flag" else bytes(chance.choices((0, 1), k=rows))
+        column = batch.features.add(name=name, **{ARRAY_OF[kind.scalar]: values})
+        if chance.random() < 0.3:
+            column.validity = chance.randbytes((rows + 7) // 8)
+    match draw(st.integers(0, 15)):
+        case 0:
+            batch.features.add(name="nobody", float32s=bytes(4 * rows))
+        case 1:
+            batch.features.add(name="text", data=b"x" * rows, offsets=np.arange(rows + 1, dtype=np.int32).tobytes())
+        case 2:
+            batch.keys.add(name="user", int64s=bytes(8 * rows))
+        case 3:
+            batch.keys[0].validity = b"\xff"
+        case 4:
+            batch.event_timestamps_us = bytes(8 * rows + 8)
+        case 5:
+            batch.keys[0].name = "other"
+        case 6:
+            batch.keys[0].int64s += b"x"
+        case mistake if mistake < 12 and batch.features:
+            column = batch.features[chance.randrange(len(batch.features))]
+            array = ARRAY_OF[FEATURES[column.name].scalar]
+            match mistake:
+                case 7:
+                    setattr(column, array, getattr(column, array)[:-1])
+                case 8:
+                    column.offsets = b"1234"
+                case 9:
+                    column.validity = bytes((rows + 7) // 8 + 1)
+                case 10:
+                    batch.features.append(column)
+                case _ if column.name == "flag":
+                    column.bools = bytes([2] * rows)
+    return batch
+
+
+@given(fixed_batches())
+def test_what_is_read_in_place_is_what_columns_read_and_mistakes_are_left_to_them(batch):
+    request = read_write_request(wire.WriteFeaturesRequest(view="v", batch=batch).SerializeToString())
+    assert request is not None
+    found, expected = request.fixed_batch(FORMAT, CLOCK_US), judged(batch)
+    if expected is None or "text" in expected[2]:
+        assert found is None
+    else:
+        assert found is not None
+        assert same(found.as_columns(), expected)
+
+
+@given(fixed_batches(), st.integers(0, 1 << 32))
+def test_a_changed_batch_is_read_in_place_as_protobuf_and_columns_read_it_or_not_at_all(batch, seed):
+    chance = random.Random(seed)
+    data = bytearray(wire.WriteFeaturesRequest(view="v", batch=batch).SerializeToString())
+    for _ in range(chance.randrange(1, 4)):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    request = read_write_request(bytes(data))
+    found = request and request.fixed_batch(FORMAT, CLOCK_US)
+    if found is not None:
+        expected = judged(wire.WriteFeaturesRequest.FromString(bytes(data)).batch)
+        assert expected is not None
+        assert same(found.as_columns(), expected)
+
+
+def test_rows_read_before_the_schema_changed_go_by_the_new_one(tmp_path):
+    batch = wire.WriteBatch(keys=[wire.Column(name="user", int64s=np.arange(3).tobytes())])
+    batch.features.add(name="count", int32s=np.arange(3, dtype="<i4").tobytes())
+    request = read_write_request(wire.WriteFeaturesRequest(view="v", batch=batch).SerializeToString())
+    with Store.open(tmp_path) as store:
+        table = store.create_table(VIEW, USER)
+        format_before = WriteFormat({"user": "int64s"}, {"count": "int32s"}, table.layout)
+        rows = request.fixed_batch(format_before, CLOCK_US)
+        assert table.write_fixed(rows, now_us=CLOCK_US).inserted == 3
+        only = {
+            "name": "v",
+            "entity": "user",
+            "features": [{"name": "late", "type": "int64"}, {"name": "count", "type": "int32"}],
+        }
+        store.alter_table(FeatureView.model_validate(only), USER)
+        assert table.write_fixed(rows, now_us=CLOCK_US).equal == 3
+        found = table.read([np.arange(3)], table.projection(["count"]), now_us=CLOCK_US)
+        assert np.frombuffer(found.values, "<i4").tolist() == [0, 1, 2]
+        store.alter_table(FeatureView.model_validate({"name": "v", "entity": "user", "features": only["features"][:1]}), USER)
+        with pytest.raises(NotFoundError, match="count"):
+            table.write_fixed(rows, now_us=CLOCK_US)
