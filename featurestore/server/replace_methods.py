@@ -39,7 +39,7 @@ class ReplaceMethods:
         if request.HasField("max_drop"):
             _check_fraction("max_drop", request.max_drop)
         checks = Checks(
-            request.rows_min if request.HasField("rows_min") else None,
+            request.rows_min,
             request.rows_max if request.HasField("rows_max") else None,
             dict(request.max_null_fractions),
             request.max_drop if request.HasField("max_drop") else None,

@@ -38,7 +38,7 @@ class Replaced(NamedTuple):
 class Checks:
     """What a load must pass before it replaces anything. Fractions are from 0 to 1."""
 
-    rows_min: int | None = None
+    rows_min: int = 0
     rows_max: int | None = None
     max_null_fractions: Mapping[str, float] = field(default_factory=dict)
     """By feature; under an empty name for those that are not named."""
@@ -168,7 +168,7 @@ class Loads:
         table = staged.plan.table
         rows, former = table.stats().rows, self._service.table(*staged.name).stats().rows
         failed = []
-        if checks.rows_min is not None and rows < checks.rows_min:
+        if rows < checks.rows_min:
             failed.append(f"rows: got {rows}, expected at least {checks.rows_min}")
         if checks.rows_max is not None and rows > checks.rows_max:
             failed.append(f"rows: got {rows}, expected at most {checks.rows_max}")

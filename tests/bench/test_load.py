@@ -1,5 +1,6 @@
 """The load generator: what it counts, and that it hides nothing."""
 
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ def test_any_running_server_is_driven_by_its_public_api(tmp_path: Path) -> None:
     dataset = Dataset(500)
     key_file = tmp_path / "keys.txt"
     key_file.write_text("".join(f"{key}\n" for key in dataset.integer_keys(np.arange(50)).tolist()))
-    with target.own_server(dataset, tmp_path) as server:
+    with tempfile.TemporaryDirectory() as short, target.own_server(dataset, Path(short)) as server:  # short enough for a socket
         url = f"grpc://{server.target.address}"
         for each in (url, server.server.unix_url):
             by_service = target.find(Settings(server=each, service=target.SERVICE, key_count=20))
