@@ -38,7 +38,16 @@ from featurestore.store.memory import Memory, advise_huge
 from featurestore.store.rebuild import convert, reindex, size_of_live
 from featurestore.store.remover import delete_rows, reclaim_rows
 from featurestore.store.scan import count_nulls
-from featurestore.store.writer import Room, Source, count_new, count_rows, has_room, keys_of, write_rows
+from featurestore.store.writer import (
+    Room,
+    Source,
+    count_new,
+    count_rows,
+    has_room,
+    keys_of,
+    shards_without_room,
+    write_rows,
+)
 
 NEVER_US = -(1 << 63)
 FIRST_VERSION = 1
@@ -307,15 +316,19 @@ class Table(TableReader):
         return has_room(self._snapshot, rows, INLINE_HEAP_BYTES)
 
     def ready_for(self, rows: int) -> None:
-        """Commits memory so that ``writes_inline`` may say yes to the next write of so many rows, if that is little enough.
+        """Makes room so that ``writes_inline`` may say yes to the next write of so many rows, if that is little enough.
 
-        Only a small table lacks it for long: of a larger one more is committed ahead at a time.
+        Only a small table lacks memory for long: of a larger one more is committed ahead at a time. A shard whose index is
+        nearly full grows now, since writes to rows that are there would find it so each time, and never make it grow.
         """
         if rows > INLINE_ROWS_MAX:
             return
         with self._write_lock, suppress(ResourceExhaustedError):  # then the next write says so, if it needs it
             for segment in self._snapshot.segments:
                 self._memory.commit_ahead(segment, INLINE_ROWS_MAX, INLINE_HEAP_BYTES)
+            full = shards_without_room(self._snapshot, INLINE_ROWS_MAX)
+            if full:
+                self._grow([(shard, INLINE_ROWS_MAX, 0) for shard in full])
 
     def _checked_keys(self, layout: RowLayout, keys: Sequence[Values]) -> KeyBatch:
         batch = key_batch(layout, self._snapshot.join_keys, keys, self._limits.key_bytes_max)

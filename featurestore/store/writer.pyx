@@ -455,6 +455,12 @@ def has_room(Snapshot snapshot, uint64_t rows, uint64_t heap_bytes):
     return True
 
 
+def shards_without_room(Snapshot snapshot, uint64_t rows):
+    """The shards whose index does not take so many rows more."""
+    cdef int shard
+    return [shard for shard in range(1 << snapshot.shard_bits) if rows_room(&snapshot.shards[shard]) < rows]
+
+
 def count_rows(Snapshot snapshot):
     """Rows of all shards, deleted ones in their window among them."""
     cdef int shard

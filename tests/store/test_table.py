@@ -432,3 +432,13 @@ def test_a_damaged_segment_is_refused_with_its_name(directory: Path, damage: str
             file.write(b"\xff\xff")
     with pytest.raises(FailedPreconditionError, match="arena-0"):
         Store.open(directory)
+
+
+def test_small_writes_are_quick_at_every_size_that_a_table_may_have(store: Store) -> None:
+    """Also where the index of a shard is nearly full: writes to rows that are there would not make it grow."""
+    table = store.create_table(view("int64"), USER)
+    for start in range(0, 20_000, 100):
+        keys = np.arange(start, start + 100)
+        table.write([keys], NOW, {"f0": Column(keys)}, now_us=0)
+        table.ready_for(100)
+        assert table.writes_inline(100), f"with {start + 100} rows"
