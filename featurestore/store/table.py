@@ -526,6 +526,7 @@ class Table(TableReader):
             assert self._snapshot.layout == other._snapshot.layout
             # Under a second name first: who looks for a file meanwhile, by what the control file still says, finds it.
             incoming, outgoing = self._linked(other), other._linked(self)
+            self._has_loaded |= other._has_loaded  # what was committed ahead for the load comes along
             other.version, self.version = self.version, version
             self._publish(incoming, schema=(self.definition, self.entity))
             other._publish(outgoing, schema=(other.definition, other.entity))

@@ -442,3 +442,19 @@ def test_small_writes_are_quick_at_every_size_that_a_table_may_have(store: Store
         table.write([keys], NOW, {"f0": Column(keys)}, now_us=0)
         table.ready_for(100)
         assert table.writes_inline(100), f"with {start + 100} rows"
+
+
+def test_memory_that_a_load_took_ahead_is_given_back_once_its_rows_serve(store: Store) -> None:
+    table = store.create_table(view("float32[50]"), USER)
+    while table.tidy_memory():
+        pass
+    staged = store.stage_table("default", "v")
+    for start in range(0, 40_000, 10_000):
+        keys = np.arange(start, start + 10_000)
+        staged.write([keys], NOW, {"f0": Column(np.zeros((10_000, 50), np.float32))}, now_us=0)
+    table.exchange(staged, 2)
+    store.discard_table(staged)
+    before = table.stats().memory_bytes
+    assert table.tidy_memory()
+    assert table.stats().memory_bytes < before
+    assert table.stats().rows == 40_000
