@@ -1,6 +1,7 @@
 """Sizes of memory as people write them, and how much of it there is."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 _UNITS = {"": 1} | {
@@ -27,20 +28,36 @@ def bytes_of(text: str) -> int:
     return int(number * _UNITS[unit])
 
 
-def machine_bytes() -> int:
-    """The memory that this machine has, or the container that the process is in, if that is less."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    total = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemTotal:"))
-    return min([total, *_container_limits()])
+def machine_bytes(root: Path = Path("/")) -> int:
+    """The memory that this machine has, or that the control group of this process may have, if that is less.
+
+    ``root``: where the system's own files are.
+    """
+    return min([meminfo_bytes(root, "MemTotal"), *_group_limits(root)])
 
 
-def _container_limits() -> list[int]:
-    limits = []
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(path).read_text().strip()
-        except OSError:
-            continue  # not this kind of control group, or none
-        if text.isdecimal():  # not "max"
-            limits.append(int(text))
-    return limits
+def meminfo_bytes(root: Path, name: str) -> int:
+    """A line of ``/proc/meminfo``; 0 where there is none."""
+    for line in system_text(root, "proc/meminfo").splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) << 10
+    return 0
+
+
+def system_text(root: Path, path: str) -> str:
+    """The text of one of the system's files; empty where it is not there."""
+    try:
+        return (root / path).read_text()
+    except OSError:
+        return ""
+
+
+def _group_limits(root: Path) -> Iterator[int]:
+    """Of the process's control group, and of those around it."""
+    for line in system_text(root, "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        base, name = {"": ("", "memory.max"), "memory": ("memory", "memory.limit_in_bytes")}.get(controllers, ("", ""))
+        for group in (Path(path), *Path(path).parents) if name else ():
+            limit = system_text(root, f"sys/fs/cgroup/{base}{group}/{name}").strip()
+            if limit.isdecimal():  # not "max"
+                yield int(limit)

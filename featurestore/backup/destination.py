@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from featurestore.durability.reading import sync_directory
 from featurestore.errors import InvalidArgumentError
 
 
@@ -167,8 +168,4 @@ class UrlDestination:
 def sync_tree(directory: Path) -> None:
     """Has the disk take the names in a directory, and in those below it."""
     for path in (directory, *(each for each in directory.rglob("*") if each.is_dir())):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_directory(path)

@@ -1,12 +1,12 @@
 """``featurestore rollback VIEW``, and how versions of a view's rows are told."""
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featurestore.cli.connection import Connection, Json, Project, with_connection
+from featurestore.cli.tables import print_json
 
 if TYPE_CHECKING:
     from featurestore_client import Replaced
@@ -45,7 +45,7 @@ def rollback(
                 typer.confirm("What was written to the view since is not in it. Bring it back?", abort=True)
         replaced = client.rollback(view, version=to, project=project)
     if as_json:
-        typer.echo(json.dumps(replaced_dict(replaced), indent=2))
+        print_json(replaced_dict(replaced))
     else:
         tell_replaced(replaced)
 

@@ -13,6 +13,7 @@ from featurestore_client.tables.table import TableReader
 
 from featurestore.errors import FeatureStoreError, NotFoundError
 from featurestore.lock import FILE_NAME
+from featurestore.memory_size import machine_bytes, meminfo_bytes, system_text
 from featurestore.server.status import ProcessStatus, StatusBoard
 from featurestore.service.recovery import DIRECTORY_NAME
 from featurestore.settings import Settings
@@ -53,10 +54,7 @@ class Place:
 
     def system(self, path: str) -> str:
         """The text of one of the system's files; empty where it is not there."""
-        try:
-            return (self.root / path).read_text()
-        except OSError:
-            return ""
+        return system_text(self.root, path)
 
     @cached_property
     def tables(self) -> list[TableReader]:
@@ -109,22 +107,12 @@ class Place:
 
     def memory_bytes(self) -> tuple[int, str]:
         """What the machine has, or the control group allows, and which of them it is."""
-        smallest = self.meminfo_bytes("MemTotal"), "the machine has"
-        for line in self.system("proc/self/cgroup").splitlines():
-            _, controllers, path = line.split(":", 2)
-            base, name = {"": ("", "memory.max"), "memory": ("memory", "memory.limit_in_bytes")}.get(controllers, ("", ""))
-            for group in (Path(path), *Path(path).parents) if name else ():
-                limit = self.system(f"sys/fs/cgroup/{base}{group}/{name}").strip()
-                if limit.isdecimal() and int(limit) < smallest[0]:
-                    smallest = int(limit), "the control group allows"
-        return smallest
+        found = machine_bytes(self.root)
+        return found, "the machine has" if found == self.meminfo_bytes("MemTotal") else "the control group allows"
 
     def meminfo_bytes(self, name: str) -> int:
         """A line of ``/proc/meminfo``; 0 where there is none."""
-        for line in self.system("proc/meminfo").splitlines():
-            if line.startswith(f"{name}:"):
-                return int(line.split()[1]) << 10
-        return 0
+        return meminfo_bytes(self.root, name)
 
 
 def holder_of(lock: Path, locks: str) -> int | None:

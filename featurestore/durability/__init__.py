@@ -7,7 +7,14 @@ from featurestore.durability.mark import Mark
 from featurestore.durability.reading import End, JournalReader, journal_bytes, journal_number
 from featurestore.durability.record import Entry, Kind, Message, Record
 from featurestore.durability.snapshot import Snapshot, begin_snapshot, finish_snapshot, latest_snapshot
-from featurestore.durability.version import VersionFiles, begin_version, find_version, finish_version, keep_versions
+from featurestore.durability.version import (
+    VersionFiles,
+    begin_version,
+    find_version,
+    finish_version,
+    keep_versions,
+    version_files,
+)
 
 __all__ = [
     "FILE_BYTES",
@@ -38,4 +45,5 @@ __all__ = [
     "latest_snapshot",
     "let_go",
     "pieces_of",
+    "version_files",
 ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from featurestore.durability.journal import Position
-from featurestore.durability.reading import journal_files, journal_path
+from featurestore.durability.reading import journal_files, journal_path, needless_files
 from featurestore.durability.record import file_head
 from featurestore.durability.snapshot import Snapshot
 from featurestore.durability.version import VersionFiles
@@ -70,7 +70,7 @@ def hold_files(
             found.append(HeldFile(name, path, len(content)))
         whole = [each.directory for each in (*((snapshot,) if snapshot is not None else ()), *versions)]
         journals = [each for each in journal_files(directory) if each.first_sequence <= position.last]
-        del journals[: sum(following.first_sequence <= after + 1 for following in journals[1:])]
+        del journals[: needless_files(journals, after)]
         for each in whole:
             if not journal_files(each):  # nothing was in it to be written down, and that is to be known too
                 path = place / str(len(found))

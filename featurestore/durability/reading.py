@@ -8,7 +8,7 @@ of what was written.
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,11 +67,15 @@ def journal_number(directory: Path) -> int:
     return 0
 
 
+def needless_files(files: Sequence[JournalFile], after: int) -> int:
+    """How many of them, from the first on, have no record behind ``after``. Never the last one, which may get more."""
+    return sum(following.first_sequence <= after + 1 for following in files[1:])
+
+
 def journal_bytes(directory: Path, base: int) -> int:
     """Bytes of the files with records behind ``base``."""
     files = journal_files(directory)
-    needless = sum(following.first_sequence <= base + 1 for following in files[1:])
-    return sum(file.path.stat().st_size for file in files[needless:])
+    return sum(file.path.stat().st_size for file in files[needless_files(files, base) :])
 
 
 class JournalReader:

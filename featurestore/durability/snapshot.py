@@ -9,11 +9,10 @@ Invariant: a directory with a snapshot's name is whole and on the disk. What it 
 
 import shutil
 import tempfile
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from featurestore.durability.reading import journal_files, sync_directory
+from featurestore.durability.reading import journal_files, needless_files, sync_directory
 
 _PREFIX = "snapshot-"
 
@@ -56,9 +55,9 @@ def finish_snapshot(directory: Path, written: Path, base: int, records: int, def
     for each in _snapshots(directory):
         if each.directory != target:
             shutil.rmtree(each.directory)
-    for file, following in pairwise(journal_files(directory)):
-        if following.first_sequence <= min(base, after) + 1:
-            file.path.unlink()
+    files = journal_files(directory)
+    for file in files[: needless_files(files, min(base, after))]:
+        file.path.unlink()
     return Snapshot(target, base, records, definitions)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from featurestore.durability.reading import sync_directory
+from featurestore.errors import InternalError
 
 _NAME = "versions"
 
@@ -28,6 +29,14 @@ class VersionFiles(NamedTuple):
 def find_version(directory: Path, view: str, number: int) -> VersionFiles | None:
     """The files of a version of ``view`` (``project.view``); None where there are none."""
     return next((found for found in _versions(directory / _NAME / view) if found.number == number), None)
+
+
+def version_files(directory: Path, project: str, view: str, number: int) -> VersionFiles:
+    """Those of a version that has to be there. InternalError where they are not."""
+    files = find_version(directory, f"{project}.{view}", number)
+    if files is None:
+        raise InternalError(f"{directory}: got no files of version {number} of view {view!r}, expected its rows: put them back")
+    return files
 
 
 def begin_version(directory: Path, view: str) -> Path:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from featurestore_client.tables.columns import Column, Values, VarColumn
 
 from featurestore.errors import InvalidArgumentError, nearest
-from featurestore.model import DataType, Scalar
+from featurestore.model import DEFAULT_PROJECT, DataType, Scalar
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore.server.write_wire import BatchColumn
 
@@ -46,6 +46,13 @@ def checked_name(field: str, name: str) -> str:
     if len(name) > NAME_CHARACTERS_MAX:
         raise InvalidArgumentError.of(field, name, f"a name of at most {NAME_CHARACTERS_MAX} characters")
     return name
+
+
+def checked_view(project: str, view: str) -> tuple[str, str]:
+    """The project and the view that a caller names. InvalidArgumentError where he names no view."""
+    if not view:
+        raise InvalidArgumentError.of("view", "", "the name of a feature view")
+    return checked_name("project", project) or DEFAULT_PROJECT, checked_name("view", view)
 
 
 class ColumnReader:

@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncIterator
 
-from featurestore.errors import InvalidArgumentError, NotFoundError
-from featurestore.model import DEFAULT_PROJECT
-from featurestore.server.columns import checked_name
+from featurestore.errors import NotFoundError
+from featurestore.server.columns import checked_view
 from featurestore.server.context import CallContext
 from featurestore.server.messages import one_request
 from featurestore.server.wire import featurestore_raw_pb2 as wire
@@ -22,9 +21,7 @@ class ExportMethods:
     async def export(self, requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
         """ExportFeatures."""
         request = await one_request(wire.ExportFeaturesRequest, requests)
-        project, view = checked_name("project", request.project) or DEFAULT_PROJECT, checked_name("view", request.view)
-        if not view:
-            raise InvalidArgumentError.of("view", "", "the name of a feature view")
+        project, view = checked_view(request.project, request.view)
         self._service.definitions.feature_view(project, view)
         try:
             table = self._service.table(project, view)

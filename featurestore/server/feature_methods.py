@@ -14,7 +14,7 @@ from featurestore_client.tables.columns import Values
 from featurestore.durability import Kind, Message
 from featurestore.errors import InvalidArgumentError, ResourceExhaustedError
 from featurestore.model import DEFAULT_PROJECT, FEATURES_MAX
-from featurestore.server.columns import ARRAY_OF, checked_name, read_keys, readers_of
+from featurestore.server.columns import ARRAY_OF, checked_name, checked_view, read_keys, readers_of
 from featurestore.server.context import CallContext
 from featurestore.server.messages import parse
 from featurestore.server.read_wire import AnswerFormat, KeyFormat, read_request
@@ -168,10 +168,7 @@ class FeatureWrites:
         return self._writes.get((project or DEFAULT_PROJECT, view))
 
     def _prepare_write(self, key: tuple[str, str]) -> PreparedWrite:
-        project, view = key
-        if not view:
-            raise InvalidArgumentError.of("view", "", "the name of a feature view")
-        return PreparedWrite(self._service.write_plan(checked_name("project", project), checked_name("view", view)))
+        return PreparedWrite(self._service.write_plan(*checked_view(*key)))
 
     def delete(self, data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
         """DeleteFeatures. Inline for few rows."""

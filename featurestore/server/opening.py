@@ -66,10 +66,10 @@ def open_service(settings: Settings, progress: Callable[[], Progress] = LoggedPr
         shares_memory=settings.shared_memory != "off",
         durability=Durability(
             Replay,
-            settings.fsync,
-            settings.fsync_interval_s,
             (sys.executable, "-m", "featurestore.server.snapshot_process"),
             write_snapshot,
+            settings.fsync,
+            settings.fsync_interval_s,
             settings.snapshot_bytes_min,
             settings.versions_kept,
             progress,

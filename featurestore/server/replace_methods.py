@@ -3,13 +3,12 @@
 from collections.abc import Awaitable
 
 from featurestore.errors import InvalidArgumentError
-from featurestore.model import DEFAULT_PROJECT
 from featurestore.registry import Version
-from featurestore.server.columns import checked_name
+from featurestore.server.columns import checked_view
 from featurestore.server.context import CallContext
 from featurestore.server.messages import parse
 from featurestore.server.wire import featurestore_pb2 as public
-from featurestore.service import Checks, Loads
+from featurestore.service import Checks, Loads, Replaced
 
 SOURCE_BYTES_MAX = 1_000
 
@@ -25,7 +24,7 @@ class ReplaceMethods:
         request = parse(public.BeginReplaceRequest, data)
         if len(request.source.encode()) > SOURCE_BYTES_MAX:
             raise InvalidArgumentError.of("source", request.source[:40] + "...", f"at most {SOURCE_BYTES_MAX} bytes")
-        return self._begin(request, *_names(request))
+        return self._begin(request, *checked_view(request.project, request.view))
 
     async def _begin(self, request: public.BeginReplaceRequest, project: str, view: str) -> bytes:
         load = await self._loads.begin(project, view, source=request.source, rows=request.rows)
@@ -47,10 +46,7 @@ class ReplaceMethods:
         return self._commit(request.load, checks)
 
     async def _commit(self, load: str, checks: Checks) -> bytes:
-        current, former, kept = await self._loads.commit(load, checks)
-        return public.CommitReplaceResponse(
-            version=version_message(current), former=version_message(former), former_is_kept=kept
-        ).SerializeToString()
+        return _encoded(public.CommitReplaceResponse, await self._loads.commit(load, checks))
 
     def abort(self, data: bytes, context: CallContext) -> Awaitable[bytes]:
         """AbortReplace."""
@@ -63,13 +59,10 @@ class ReplaceMethods:
     def roll_back(self, data: bytes, context: CallContext) -> Awaitable[bytes]:
         """Rollback."""
         request = parse(public.RollbackRequest, data)
-        return self._roll_back(request, *_names(request))
+        return self._roll_back(request, *checked_view(request.project, request.view))
 
     async def _roll_back(self, request: public.RollbackRequest, project: str, view: str) -> bytes:
-        current, former, kept = await self._loads.roll_back(project, view, request.version or None)
-        return public.RollbackResponse(
-            version=version_message(current), former=version_message(former), former_is_kept=kept
-        ).SerializeToString()
+        return _encoded(public.RollbackResponse, await self._loads.roll_back(project, view, request.version or None))
 
 
 def version_message(version: Version) -> public.Version:
@@ -77,10 +70,12 @@ def version_message(version: Version) -> public.Version:
     return public.Version(number=version.number, time_us=version.time_us, rows=version.rows, source=version.source)
 
 
-def _names(request: public.BeginReplaceRequest | public.RollbackRequest) -> tuple[str, str]:
-    if not request.view:
-        raise InvalidArgumentError.of("view", "", "the name of a feature view")
-    return checked_name("project", request.project) or DEFAULT_PROJECT, checked_name("view", request.view)
+def _encoded(response: type[public.CommitReplaceResponse | public.RollbackResponse], replaced: Replaced) -> bytes:
+    return response(
+        version=version_message(replaced.version),
+        former=version_message(replaced.former),
+        former_is_kept=replaced.former_is_kept,
+    ).SerializeToString()
 
 
 def _check_fraction(name: str, value: float) -> None:

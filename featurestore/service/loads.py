@@ -11,27 +11,16 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from featurestore.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
-from featurestore.registry import Version
 from featurestore.service.online_store import OnlineStore
-from featurestore.service.replacing import Staged
+from featurestore.service.replacing import Replaced, Staged
 from featurestore.service.write_plan import WritePlan
 
 _log = logging.getLogger(__name__)
 
 OUTCOMES_KEPT = 64
 """Of loads that are over, for a client that asks once more because it did not get the answer."""
-
-
-class Replaced(NamedTuple):
-    """What became of a load."""
-
-    version: Version
-    """That serves now."""
-    former: Version
-    former_is_kept: bool
 
 
 @dataclass(frozen=True)
@@ -109,7 +98,7 @@ class Loads:
     async def _commit(self, name: str, load: _Load, checks: Checks) -> Replaced:
         try:
             await self._service.beside_the_loop(lambda: self._check(load.staged, checks))
-            outcome = Replaced(*await self._service.replace(load.staged))
+            outcome = await self._service.replace(load.staged)
         except BaseException:
             load.ending, load.heard_s = None, time.monotonic()
             raise
@@ -136,7 +125,7 @@ class Loads:
     async def _roll_back(self, project: str, view: str, number: int | None) -> Replaced:
         staged = await self._service.stage_version(project, view, number)
         try:
-            return Replaced(*await self._service.replace(staged))
+            return await self._service.replace(staged)
         except BaseException:
             await self._service.discard(staged)
             raise
@@ -174,7 +163,7 @@ class Loads:
             failed.append(f"rows: got {rows}, expected at most {checks.rows_max}")
         max_drop = checks.max_drop
         if max_drop is None and rows == 0:
-            max_drop = 0.0 if former else 1.0
+            max_drop = 0.0
         if max_drop is not None and former and rows < former * (1 - max_drop):
             fewer = 1 - rows / former
             failed.append(f"rows: got {rows}, {fewer:.1%} fewer than the {former} of now, expected at most {max_drop:.1%}")

@@ -28,11 +28,11 @@ from featurestore_client.tables.columns import Column, Values
 from featurestore.durability import Entry, Held, Journal, Message
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, ResourceExhaustedError, UnavailableError
 from featurestore.lock import hold
-from featurestore.registry import Definitions, Plan, Registry, Version, ViewVersions
+from featurestore.registry import Definitions, Plan, Registry, ViewVersions
 from featurestore.service import table_changes
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
 from featurestore.service.recovery import Durability, Recovered, Recovery
-from featurestore.service.replacing import Replacing, Staged
+from featurestore.service.replacing import Replaced, Replacing, Staged
 from featurestore.service.snapshots import Snapshots, SnapshotTaken, SnapshotWriter
 from featurestore.service.write_plan import WritePlan
 from featurestore.store import DeleteCounts, FixedBatch, Limits, Store, Table, WriteCounts
@@ -95,9 +95,8 @@ class OnlineStore(OnlineReader):
         if recovery is not None:
             self._journal, self.recovered = recovery.begin_journal()
             self._writer = recovery.writer(self._journal)
-            if self._writer is not None:
-                self._snapshots = recovery.snapshots(self._journal, store.segments, self._writer)
-                self._replacing = recovery.replacing(self._journal, store, registry, self._writer)
+            self._snapshots = recovery.snapshots(self._journal, store.segments, self._writer)
+            self._replacing = recovery.replacing(self._journal, store, registry, self._writer)
         self.shares_memory = shares_memory
         """Whether clients of this machine are told where the tables lie."""
         self._registry = registry
@@ -485,14 +484,14 @@ class OnlineStore(OnlineReader):
             raise
         return staged
 
-    async def replace(self, staged: Staged) -> tuple[Version, Version, bool]:
+    async def replace(self, staged: Staged) -> Replaced:
         """Makes what is staged the rows of its view, at one instant for all who read; with what was written to it meanwhile.
 
-        Returns the version that serves now, the one before, and whether that one was kept. What is raised has changed nothing.
+        What is raised has changed nothing.
         """
         return await self.finish(self._replace(self._replaces(), staged))
 
-    async def _replace(self, replacing: Replacing, staged: Staged) -> tuple[Version, Version, bool]:
+    async def _replace(self, replacing: Replacing, staged: Staged) -> Replaced:
         await self._in_thread(lambda: replacing.catch_up(staged))
         await self._in_thread(lambda: replacing.write_down(staged))
         for _ in range(CATCH_UPS_MAX):  # the fewer are left, the shorter writers wait
@@ -511,7 +510,7 @@ class OnlineStore(OnlineReader):
         await self.discard(staged)
         fields = {"project": staged.plan.project, "view": staged.plan.view, "version": current.number, "rows": current.rows}
         _log.info("replaced", extra={"fields": {**fields, "source": current.source}})
-        return current, before, kept
+        return Replaced(current, before, kept)
 
     async def discard(self, staged: Staged) -> None:
         """Gives up what is staged."""

@@ -28,11 +28,11 @@ from featurestore.durability import (
     JournalReader,
     Mark,
     Record,
-    find_version,
     journal_bytes,
     journal_number,
     latest_snapshot,
     let_go,
+    version_files,
 )
 from featurestore.errors import InternalError
 from featurestore.registry import Registry
@@ -76,12 +76,12 @@ class Durability:
     """How writes are kept, and who can read what was kept."""
 
     make_replay: Callable[[], Replay]
+    snapshot_command: Sequence[str]
+    """What writes a snapshot, as a process of its own."""
+    write_tables: WriteTables
+    """What that process does."""
     fsync: Fsync = "interval"
     fsync_interval_s: float = 1.0
-    snapshot_command: Sequence[str] = ()
-    """What writes a snapshot, as a process of its own."""
-    write_tables: WriteTables | None = None
-    """What that process does; without it no snapshots are taken."""
     snapshot_bytes_min: int = 256 << 20
     """A smaller journal is left as it is."""
     versions_kept: int = 1
@@ -209,11 +209,7 @@ class Recovery:
         found = []
         for name in self._from_version:
             number = registry.versions(*name).current.number
-            files = find_version(self._directory, ".".join(name), number)
-            if files is None:
-                raise InternalError(
-                    f"{self._directory}: got no files of version {number} of view {name[1]!r}, expected its rows: put them back"
-                )
+            files = version_files(self._directory, *name, number)
             found.append(_Whole(files.directory, files.records, {name}))
         if self._snapshot is not None and self._anew:
             found.append(_Whole(self._snapshot.directory, self._snapshot.records, self._anew - self._from_version))
@@ -257,11 +253,9 @@ class Recovery:
             _log.info("recovered", extra={"fields": recovered._asdict()})
         return journal, recovered
 
-    def writer(self, journal: Journal) -> SnapshotWriter | None:
-        """What writes tables down; None where nothing does."""
+    def writer(self, journal: Journal) -> SnapshotWriter:
+        """What writes tables down."""
         durability = self._durability
-        if durability.write_tables is None:
-            return None
         return SnapshotWriter(durability.snapshot_command, durability.write_tables, journal.number)
 
     def snapshots(self, journal: Journal, segments: Path, writer: SnapshotWriter) -> Snapshots:

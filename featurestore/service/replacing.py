@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from featurestore.durability import (
     Journal,
@@ -28,6 +29,7 @@ from featurestore.durability import (
     finish_version,
     keep_versions,
     latest_snapshot,
+    version_files,
 )
 from featurestore.errors import FailedPreconditionError, InternalError, NotFoundError, ResourceExhaustedError
 from featurestore.registry import Registry, Version, ViewVersions
@@ -62,6 +64,14 @@ class Staged:
         """For people: where the rows come from, and since when."""
         at = datetime.fromtimestamp(self.started_us / 1e6, UTC)
         return f"from {self.source or 'an unnamed source'} since {at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+class Replaced(NamedTuple):
+    """Which version of a view's rows serves, and which one did before."""
+
+    version: Version
+    former: Version
+    former_is_kept: bool
 
 
 class Replacing:
@@ -126,10 +136,7 @@ class Replacing:
 
     def fill(self, staged: Staged, version: Version) -> None:
         """Fills it with the rows of a version that was kept."""
-        view = ".".join(staged.name)
-        files = find_version(self._directory, view, version.number)
-        if files is None:
-            raise InternalError(f"{self._directory}: got no files of version {version.number} of {view}, expected its rows")
+        files = version_files(self._directory, *staged.name, version.number)
         reader = JournalReader(files.directory)
         for record in reader:
             staged.replayer.apply(files.directory, record, staged.plan)

@@ -209,18 +209,6 @@ def test_a_record_that_no_longer_fits_the_limits_is_named(server: Servers):
     server.start()
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
 def test_a_full_disk_refuses_writes_reads_go_on_and_space_is_all_it_takes(small_disk: Path, tmp_path: Path):
     with servers(tmp_path) as server:
         server.data = small_disk / "data"
