@@ -157,10 +157,16 @@ class Own(Candidate):
         sequence = self._journal.append(Entry(Message(Kind.WRITE, message, 0), "default", "v", 1))
         self._journal.applied(sequence)
         if self._journal.acknowledges_synced:
-            asyncio.run_coroutine_threadsafe(self._journal.synced(sequence), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._synced(sequence), self._loop).result()
+
+    async def _synced(self, sequence: int) -> None:
+        await self._journal.synced(sequence)
+
+    async def _close(self) -> None:
+        self._journal.close()
 
     def close(self) -> None:
-        self._journal.close()
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -120,7 +120,7 @@ class Settings:
     disk_keys: int = _option(200_000, COUNT, "disk", "keys that `durability` writes to", quick=2_000)
     disk_seconds: float = _option(1.0, SECONDS, "disk", "length of one turn", quick=0.3)
 
-    overload_s: float = _option(2.0, SECONDS, "overload", "length of one stage; a quarter more goes before", quick=0.3)
+    overload_s: float = _option(1.0, SECONDS, "overload", "length of one stage; a quarter more goes before", quick=0.3)
 
     server: str = _option(
         "",

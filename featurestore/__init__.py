@@ -3,22 +3,22 @@ server."""
 
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from featurestore.model import (
-    BatchSource,
-    DataType,
-    Entity,
-    FeatureReference,
-    FeatureService,
-    FeatureView,
-    Field,
-    JoinKey,
-    Project,
-)
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from featurestore_client import Client
+
+    from featurestore.model import (
+        BatchSource,
+        DataType,
+        Entity,
+        FeatureReference,
+        FeatureService,
+        FeatureView,
+        Field,
+        JoinKey,
+        Project,
+    )
 
 __all__ = [
     "BatchSource",
@@ -52,3 +52,12 @@ def open(  # noqa: A001  as io.open
     from featurestore.embedded import open_directory  # noqa: PLC0415  definitions are read without it
 
     return open_directory(Path(directory), segments=None if segments is None else Path(segments), read_only=read_only)
+
+
+def __getattr__(name: str) -> Any:
+    # pydantic, which definitions are made of, takes longer to load than most commands take that need none.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from featurestore import model  # noqa: PLC0415
+
+    return getattr(model, name)

@@ -5,13 +5,11 @@ Filled, the strongest first, from flags of the command line, the environment (``
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -234,6 +232,10 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise InvalidArgumentError(
             f"{path}: byte {error.start} is not UTF-8; expected a TOML or YAML file of settings"
         ) from None
+    import tomllib  # noqa: PLC0415  a start without a file does without both
+
+    import yaml  # noqa: PLC0415
+
     try:
         if path.suffix == ".toml":
             return tomllib.loads(text)

@@ -21,8 +21,9 @@ from featurestore_client.wire import featurestore_raw_pb2 as raw
 from bench import peers, rounds, wire
 from bench.cores import Cores
 from bench.dataset import FEATURES, Dataset, Indices
+from bench.load.bare_grpc import BareGrpc, Framed, framed
 from bench.load.client import Client, Stage, together
-from bench.load.write_callers import NativeBytes, RedisPipeline, set_command
+from bench.load.redis_callers import RedisPipeline, set_command
 from bench.redis_process import RedisProcess
 from bench.remote import Remote
 from bench.report import Report
@@ -59,8 +60,8 @@ def run(settings: Settings, report: Report) -> None:
 
 
 def _servers(stack: ExitStack, dataset: Dataset, disk: Path, cores: Cores) -> dict[str, str]:
-    """Our servers' URLs by name."""
-    urls = {}
+    """Our servers' addresses by name."""
+    addresses = {}
     for name in (*(f"fsync {mode}" for mode in PAIRS), WITHOUT):
         command = (sys.executable, "-m", "bench.unjournaled") if name == WITHOUT else (COMMAND,)
         server = stack.enter_context(
@@ -75,8 +76,8 @@ def _servers(stack: ExitStack, dataset: Dataset, disk: Path, cores: Cores) -> di
         with wire.Channel(server.address) as channel:
             wanted = raw.ApplyRequest(definitions=wire.definitions([dataset.entity], [dataset.view, _vector_view(dataset)]))
             channel.call("Apply", wanted, raw.ApplyResponse)
-        urls[name] = server.url
-    return urls
+        addresses[name] = server.address
+    return addresses
 
 
 def _redis(stack: ExitStack, disk: Path, cores: Cores, report: Report) -> dict[str, int]:
@@ -108,8 +109,8 @@ def _prepare(
     for number, client in enumerate(clients):
         drawn = np.random.default_rng(seed * 100 + number).integers(0, dataset.rows, (count, rows))
         written = [_write_request(dataset, shape, each) for each in drawn]
-        for name, url in ours.items():
-            client.ask("prepare", name, NativeBytes(url), {"write": (wire.WRITE_FEATURES, written)})
+        for name, address in ours.items():
+            client.ask("prepare", name, BareGrpc(address), {"write": (wire.WRITE_FEATURES, written)})
         pipelined = [_pipelined(dataset, each) for each in drawn]
         for name, port in redis.items():
             client.ask("prepare", name, RedisPipeline(port), {"write": (str(rows), pipelined)})
@@ -120,12 +121,14 @@ def _vector_view(dataset: Dataset) -> FeatureView:
     return FeatureView.model_validate({"name": "bench_vector", "entity": dataset.entity.name, "features": [feature]})
 
 
-def _write_request(dataset: Dataset, shape: str, indices: Indices) -> bytes:
+def _write_request(dataset: Dataset, shape: str, indices: Indices) -> Framed:
     keys, floats = {"user": dataset.integer_keys(indices)}, dataset.chunk(indices).floats
     if shape == "vector":
-        return wire.write_request("default", "bench_vector", wire.write_batch(keys, {"values": floats.reshape(-1)}, None))
-    columns = dict(zip(dataset.feature_names, np.ascontiguousarray(floats.T), strict=True))
-    return wire.write_request("default", dataset.view.name, wire.write_batch(keys, columns, None))
+        batch, view = wire.write_batch(keys, {"values": floats.reshape(-1)}, None), "bench_vector"
+    else:
+        columns = dict(zip(dataset.feature_names, np.ascontiguousarray(floats.T), strict=True))
+        batch, view = wire.write_batch(keys, columns, None), dataset.view.name
+    return framed(wire.WRITE_FEATURES, wire.write_request("default", view, batch))
 
 
 def _pipelined(dataset: Dataset, indices: Indices) -> bytes:
@@ -156,9 +159,9 @@ def _measure_reads(
     *writers, reader = clients
     drawn = np.random.default_rng(settings.seed).integers(0, dataset.rows, (2_000, 1))
     selected = wire.selection("default", "", [f"{dataset.view.name}:{name}" for name in dataset.feature_names])
-    reads = [wire.read_request(selected, {"user": dataset.integer_keys(each)}) for each in drawn]
-    for name, url in ours.items():
-        reader.ask("prepare", f"{name} reads", NativeBytes(url), {"read": (wire.GET_FEATURES, reads)})
+    reads = [framed(wire.GET_FEATURES, wire.read_request(selected, {"user": dataset.integer_keys(each)})) for each in drawn]
+    for name, address in ours.items():
+        reader.ask("prepare", f"{name} reads", BareGrpc(address), {"read": (wire.GET_FEATURES, reads)})
 
     def take(name: str) -> rounds.Take:
         def turn(seed: int) -> rounds.Measured:

@@ -1,8 +1,9 @@
 """Reads while rows are loaded at full speed: through our client over the network, and through shared memory.
 
 One process reads, one call in flight; another streams batches of random rows, made before, to the server as fast as they are
-acknowledged. Nothing is pinned: with two cores, server, its writing thread, reader and loader share them. What that alone
-costs is measured beside it: reads while two processes keep two cores busy, and nothing is loaded.
+acknowledged, and gives way to all else as ``featurestore ingest`` does. Nothing is pinned: with two cores, server, its writing
+thread, reader and loader share them. What that alone costs is measured beside it: reads while two processes keep two cores
+busy, and nothing is loaded.
 """
 
 import threading
@@ -22,6 +23,7 @@ from bench.remote import Remote
 from bench.report import Report
 from bench.rounds import Measured, Take
 from bench.settings import Settings
+from featurestore.priority import give_way
 
 READ_ROWS = (1, 100)
 IDLE, LOADING, BUSY = "idle", "while loading", "busy cores"
@@ -35,6 +37,7 @@ class Loader:
     """A process that streams batches over and over until it is told to end."""
 
     def __init__(self, dataset: Dataset, url: str, batch_rows: int) -> None:
+        give_way()
         random = np.random.default_rng(dataset.seed)
         self._client = featurestore_client.connect(url)
         self._view, self._batch_rows = dataset.view.name, batch_rows

@@ -4,11 +4,13 @@ A server with 1 M rows of 50 float32 in a snapshot, and a tenth of them once mor
 with its tables gone, as after a reboot (``cold``); after it was stopped in order, so that they are in memory and clean
 (``warm``); and after it was killed, so that each row is looked at (``killed``). Taken is the time from the process's start
 until it serves, and the part in which the store was opened; an ``empty`` store tells what the interpreter and its imports cost.
+(Modules are compiled before, as they are where Python may write bytecode.)
 Then one client writes a row at a time and another one reads one, in turns with a snapshot being taken and without: the longest
 of their calls is the pause.
 """
 
 import json
+import os
 import shutil
 import signal
 import statistics
@@ -53,6 +55,7 @@ class _Place:
 
     def __init__(self, disk: Path, memory: Path) -> None:
         self.data = disk / "data"
+        self._environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(memory / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
         self.segments = memory / "segments"
 
     @contextmanager
@@ -64,7 +67,7 @@ class _Place:
         flags |= {"unix-socket": "off", "log-format": "json"}
         command = [COMMAND, "serve", *(f"--{name}={value}" for name, value in flags.items())]
         began_s = time.perf_counter()
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=self._environment) as process:
             assert process.stderr is not None
             try:
                 opened_s, text = 0.0, ""

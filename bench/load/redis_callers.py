@@ -1,7 +1,8 @@
 """Redis as a feature server's peer for a Python caller: a raw socket, the floor of any client, and redis-py as people use it.
 
-Both hold one connection over TCP, and block. Of the raw socket a method is the size of the values (so that it knows when it has
-all of one), and a request the command's bytes, made before. Of redis-py a method is a command, and a request a key or keys.
+All hold one connection over TCP, and block. Over the raw socket requests are the commands' bytes, made before; a method is the
+size of the values to get (so that it knows when it has all of one), or how many ``SET`` are sent at once. Of redis-py a method
+is a command, and a request a key or keys.
 """
 
 import socket
@@ -26,6 +27,12 @@ def get_command(key: bytes) -> bytes:
     return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
 
 
+def set_command(key: bytes, value: bytes) -> bytes:
+    """SET as it goes over the wire."""
+    return b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(value), value)
+
+
+OK = b"+OK\r\n"
 _FAILURES = (OSError, redis.RedisError)
 
 
@@ -64,6 +71,42 @@ def _getter(connection: socket.socket, value_bytes: str) -> Callable[[bytes], by
         return answer[start:stop]
 
     return get
+
+
+@dataclass(frozen=True)
+class RedisPipeline(BlockingOnly):
+    """``SET`` pipelined: a request is all commands in one send, a method how many they are."""
+
+    port: int
+    failures = (OSError,)
+
+    @contextmanager
+    def blocking(self, timeout_s: float) -> Iterator[Bind]:
+        with socket.create_connection((HOST, self.port), timeout_s) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(None)
+            yield partial(_pipeline, connection)
+
+    def rows(self, answer: bytes) -> Floats:
+        raise NotImplementedError("SET answers no values")
+
+
+def _pipeline(connection: socket.socket, commands: str) -> Callable[[bytes], bytes]:
+    expected = OK * int(commands)
+
+    def send(request: bytes) -> bytes:
+        connection.sendall(request)
+        answer = b""
+        while len(answer) < len(expected):
+            more = connection.recv(1 << 16)
+            if not more:
+                raise ConnectionError("redis-server ended the connection")
+            answer += more
+        if answer != expected:
+            raise ConnectionError(f"redis-server answers {answer[:80]!r}, expected OK {commands} times")
+        return answer
+
+    return send
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from featurestore_client.grpc_framing import frame
 from featurestore_client.http2 import NEVER, Headers, Session
 
 from bench.histogram import Histogram
-from bench.load.client import Timer
+from bench.load.client import SPIN_NS, Timer
 
 STREAMS_MAX = 200
 """Of one connection; a server takes 256. Requests beyond that wait here, and their wait counts."""
@@ -50,6 +50,8 @@ class Outcome(NamedTuple):
     seconds: float
     late: bytes
     """Of all that were sent: how long after they were due. High where this process is what cannot keep up."""
+    answered_per_s: float
+    """Whenever they were due: how many answers came a second, from the end of the warm-up to that of the stage."""
 
 
 class _Connection:
@@ -123,7 +125,7 @@ class SessionsClient:
             arrivals.extend([start] * stage.in_flight)
         took: dict[str, list[int]] = {}
         late: list[int] = []
-        turn = in_flight = 0
+        turn = in_flight = answered = 0
         room = STREAMS_MAX * len(connections)
         ends = end_ns + int(END_S * _NANOSECONDS)
         while True:
@@ -145,8 +147,11 @@ class SessionsClient:
                     late.append(now - due)
             for connection in touched:
                 connection.flush()
-            self._timer.set(arrivals[0] if arrivals and in_flight < room else ends)
-            for file, _ in self._poll.poll():
+            wakes = arrivals[0] if arrivals and in_flight < room else ends
+            is_near = wakes - now < SPIN_NS
+            if not is_near:
+                self._timer.set(wakes)
+            for file, _ in self._poll.poll(0 if is_near else None):
                 if file == self._timer.descriptor:
                     continue  # setting it again clears it
                 connection = self._by_file[file]
@@ -157,8 +162,11 @@ class SessionsClient:
                         connection.session.consume(event.stream_id, len(event.data))
                     if not (event.ended or event.error_code != NEVER):
                         continue
+                    if event.stream_id not in connection.due:
+                        continue  # of a stage before this one, which did not wait for it any more
                     due = connection.due.pop(event.stream_id)
                     in_flight -= 1
+                    answered += from_ns <= now < end_ns and _status(event) == "0"
                     if due >= from_ns:
                         took.setdefault(_status(event), []).append(now - due)
                     if not stage.rate and now < end_ns:
@@ -170,7 +178,9 @@ class SessionsClient:
             connection.due.clear()
         accepted, refused = took.pop("0", []), took.pop("8", [])
         failed = {status: len(each) for status, each in took.items()}
-        return Outcome(_histogram(accepted), _histogram(refused), failed, stage.seconds, _histogram(late))
+        return Outcome(
+            _histogram(accepted), _histogram(refused), failed, stage.seconds, _histogram(late), answered / stage.seconds
+        )
 
     def close(self) -> None:
         """Ends the connections."""

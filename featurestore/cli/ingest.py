@@ -19,6 +19,7 @@ import typer
 
 from featurestore.cli.connection import Connection, Json, Project, with_connection
 from featurestore.cli.versions import replaced_dict, tell_replaced
+from featurestore.priority import give_way
 
 if TYPE_CHECKING:
     from featurestore_client import Client, ReplaceChecks
@@ -36,6 +37,13 @@ class FileFormat(Enum):
     CSV = "csv"
     ARROW = "arrow"
     JSON_LINES = "jsonl"
+
+
+class Priority(Enum):
+    """Of a load on its machine, beside a server and its readers."""
+
+    LOW = "low"
+    NORMAL = "normal"
 
 
 @with_connection
@@ -150,6 +158,13 @@ def ingest(
         str | None,
         typer.Option("--max-drop", help="With --replace: by which share the number of rows may fall.", metavar="P%"),
     ] = None,
+    priority: Annotated[
+        Priority,
+        typer.Option(
+            "--priority",
+            help="Into a server: low runs where nothing else on this machine wants the core, so reads keep their latency.",
+        ),
+    ] = Priority.LOW,
     as_json: Json = False,
 ) -> None:
     """Load files into a feature view: Parquet, CSV, Arrow (Feather), JSON lines.
@@ -175,6 +190,8 @@ def ingest(
         raise typer.BadParameter("expected --dry-run or --resume, and not both")
     if delimiter is not None and len(delimiter) != 1:
         raise typer.BadParameter(f"--delimiter: got {delimiter!r}, expected one character")
+    if priority is Priority.LOW and connection.directory is None:
+        give_way()  # before pyarrow starts threads
     from featurestore.ingest import Format, Load, LoadOptions, Naming, RejectLimit, TimeFormat, find_sources, naming_of
 
     with connection.open() as client:

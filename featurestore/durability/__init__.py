@@ -2,7 +2,7 @@
 
 from featurestore.durability.content import ContentChecksum, pieces_of
 from featurestore.durability.held_files import Held, HeldFile, hold_files, let_go
-from featurestore.durability.journal import FILE_BYTES, Fsync, Journal, Position
+from featurestore.durability.journal import FILE_BYTES, Fsync, Journal, Position, Unsynced
 from featurestore.durability.mark import Mark
 from featurestore.durability.reading import End, JournalReader, journal_bytes, journal_number
 from featurestore.durability.record import Entry, Kind, Message, Record
@@ -32,6 +32,7 @@ __all__ = [
     "Position",
     "Record",
     "Snapshot",
+    "Unsynced",
     "VersionFiles",
     "begin_snapshot",
     "begin_version",

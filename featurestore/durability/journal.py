@@ -2,7 +2,7 @@
 
 ``append`` gives a record to the system with one write, so that it survives the end of the process; ``synced`` waits until the
 disk has it, where that is promised (``fsync always``): a thread syncs for all who wait meanwhile, so that many small writers
-share one sync. Append, then apply, then ``applied``; then acknowledge.
+share one sync (``group_sync.pyx``). Append, then apply, then ``applied``; then acknowledge.
 
 Owns the files of a directory from the last record on, and which records are not applied yet. Invariants: records stand in the
 order of their sequence, without a gap; a record that could not be written whole is not there; a file's head is on the disk
@@ -15,11 +15,12 @@ import errno
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+from featurestore.durability.group_sync import GroupSync
 from featurestore.durability.next_file import NextFile, begin_file
 from featurestore.durability.reading import journal_path, sync_directory
 from featurestore.durability.record import FILE_HEAD_BYTES, Entry, pack
@@ -28,6 +29,7 @@ from featurestore.errors import FeatureStoreError, InternalError, ResourceExhaus
 Fsync = Literal["always", "interval", "never"]
 FILE_BYTES = 64 << 20
 """A file that has reached this is followed by another one as soon as that is there, and at twice as much at any rate."""
+_Outcome = TypeVar("_Outcome")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -40,6 +42,20 @@ class Position(NamedTuple):
     """With which record the file began that was written to; 0: there was none."""
     offset: int
     """The end of that file."""
+
+
+class Unsynced(Generic[_Outcome]):
+    """What a write came to, not to be told before the disk has it. Awaited it gives just that, then."""
+
+    __slots__ = ("outcome", "synced")
+
+    def __init__(self, outcome: _Outcome, synced: asyncio.Future[None]) -> None:
+        self.outcome = outcome
+        self.synced = synced
+
+    def __await__(self) -> Generator[Any, None, _Outcome]:
+        yield from self.synced.__await__()
+        return self.outcome
 
 
 class Journal:
@@ -76,12 +92,12 @@ class Journal:
         self._first = self._offset = 0
         self._next = NextFile(directory, journal, self._lock, lambda: self._last)
         self._closing = threading.Event()
-        self._wanted = threading.Event()
-        self._syncer: threading.Thread | None = None
-        if fsync != "never":
-            pace = self._sync_wanted if fsync == "always" else lambda: self._sync_paced(fsync_interval_s)
-            self._syncer = threading.Thread(target=pace, name="featurestore-journal", daemon=True)
-            self._syncer.start()
+        self._group = GroupSync() if fsync == "always" else None
+        self._loop: asyncio.AbstractEventLoop | None = None  # on which they wait
+        group = self._group
+        pace = (lambda: self._sync_paced(fsync_interval_s)) if group is None else lambda: self._sync_wanted(group)
+        self._syncer = threading.Thread(target=pace, name="featurestore-journal", daemon=True)
+        self._syncer.start()
 
     @property
     def number(self) -> int:
@@ -122,6 +138,11 @@ class Journal:
             self.bytes_since_snapshot += size
             self._last = sequence
             self._unapplied[sequence] = None
+            if self._group is not None:
+                if len(self._files) == 1:
+                    self._group.note(self._files[0], sequence)
+                else:
+                    self._group.stop()  # it knows one file
             return sequence
 
     def applied(self, sequence: int) -> None:
@@ -145,17 +166,38 @@ class Journal:
     def _everything_applied_to(self) -> int:
         return next(iter(self._unapplied), self._last + 1) - 1
 
-    async def synced(self, sequence: int) -> None:
-        """Returns once the disk has that record. Raises InternalError when it cannot be known that it has."""
+    def synced(self, sequence: int) -> asyncio.Future[None]:
+        """Is done once the disk has that record; InternalError when it cannot be known that it has. On one event loop."""
+        assert self._group is not None, "only where writes are acknowledged when they are synced"
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+            loop.add_reader(self._group.done_fd, self._group_is_synced, self._group)
+        future: asyncio.Future[None] = loop.create_future()
         with self._lock:
             if self._synced >= sequence:
-                return
+                future.set_result(None)
+                return future
             if self._failure is not None:
-                raise self._failure
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                future.set_exception(self._failure)
+                return future
             self._waiting.append((sequence, future))
-        self._wanted.set()
-        await future
+        self._group.want()
+        return future
+
+    def _group_is_synced(self, group: GroupSync) -> None:
+        with suppress(BlockingIOError):
+            os.eventfd_read(group.done_fd)
+        with self._lock:
+            self._synced = max(self._synced, group.synced)
+            done = self._take_waiting(self._synced)
+        _set_all(done, None)
+
+    def _take_waiting(self, target: int) -> list[asyncio.Future[None]]:
+        done = []
+        while self._waiting and self._waiting[0][0] <= target:
+            done.append(self._waiting.popleft()[1])
+        return done
 
     def begin_file(self, *, waits: bool = True) -> None:
         """Goes on in a new file, so that what has been written can go as a whole: soon, or, where it ``waits``, at once.
@@ -175,11 +217,15 @@ class Journal:
     def close(self) -> None:
         """Syncs what is written, and gives the files up."""
         self._closing.set()
-        self._wanted.set()
-        if self._syncer is not None:
-            self._syncer.join()
+        if self._group is not None:
+            self._group.stop()
+        self._syncer.join()
         self._next.close()
         self._sync()
+        if self._group is not None:
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.remove_reader(self._group.done_fd)
+            self._group.close()
         for handle in self._files:
             os.close(handle)
 
@@ -222,15 +268,25 @@ class Journal:
 
     # -------------------------------------------------------------------------------------------------------------- syncing
 
-    def _sync_wanted(self) -> None:
+    def _sync_wanted(self, group: GroupSync) -> None:
         while not self._closing.is_set():
-            self._wanted.wait()
-            self._wanted.clear()
-            self._sync()
+            try:
+                group.serve()
+            except OSError as error:
+                self._fail(error)
+                return
+            self._sync()  # a file was followed by another one
 
     def _sync_paced(self, interval_s: float) -> None:
         while not self._closing.wait(interval_s):
-            self._sync()
+            if self._fsync == "interval":
+                self._sync()
+                continue
+            with self._lock:
+                files = [os.dup(each) for each in self._files]  # else they may be closed meanwhile
+            for each in files:
+                _let_go_of_memory(each)
+                os.close(each)
 
     def _sync(self) -> None:
         with self._lock:
@@ -240,43 +296,47 @@ class Journal:
         try:
             for handle in handles:
                 os.fdatasync(handle)
+                _let_go_of_memory(handle)
             if handles[1:]:
                 sync_directory(self._directory)  # the later ones have their names
         except OSError as error:
-            # What the system could not write it may have forgotten: to try again would prove nothing.
-            self._fail(
-                InternalError(
-                    f"{self._directory}: got {error.strerror}, expected to sync the journal; no more is written until "
-                    "the server is started again"
-                )
-            )
+            self._fail(error)
             return
         with self._lock:
             self._synced = target
             for handle in handles[:-1]:
                 os.close(handle)
                 self._files.remove(handle)
-            done = []
-            while self._waiting and self._waiting[0][0] <= target:
-                done.append(self._waiting.popleft()[1])
-            more = bool(self._waiting)
-        if more:
-            self._wanted.set()
-        _resolve(done, None)
+            if self._group is not None and len(self._files) == 1:
+                self._group.note(self._files[0], self._last)
+            done = self._take_waiting(target)
+        self._resolve(done, None)
 
-    def _fail(self, failure: FeatureStoreError) -> None:
+    def _fail(self, error: OSError) -> None:
+        # What the system could not write it may have forgotten: to try again would prove nothing.
+        failure = InternalError(
+            f"{self._directory}: got {error.strerror}, expected to sync the journal; no more is written until the server is "
+            "started again"
+        )
         with self._lock:
             self._failure = failure
             waiting = [future for _, future in self._waiting]
             self._waiting.clear()
-        _resolve(waiting, failure)
+        self._resolve(waiting, failure)
+
+    def _resolve(self, futures: list[asyncio.Future[None]], failure: FeatureStoreError | None) -> None:
+        if futures:
+            assert self._loop is not None, "it is where they wait"
+            self._loop.call_soon_threadsafe(_set_all, futures, failure)
 
 
-def _resolve(futures: list[asyncio.Future[None]], failure: FeatureStoreError | None) -> None:
-    """Ends the waiting of those futures, each in its own loop."""
-    for loop in {future.get_loop() for future in futures}:
-        own = [future for future in futures if future.get_loop() is loop]
-        loop.call_soon_threadsafe(_set_all, own, failure)
+def _let_go_of_memory(handle: int) -> None:
+    """Has the system write what is not written, and keep no copy of what is: nobody reads it, and memory has better uses.
+
+    (At hundreds of megabytes a second each page of that copy would be memory that has not been in use for long, if ever.)
+    """
+    with suppress(OSError):  # it is a hint
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _set_all(futures: list[asyncio.Future[None]], failure: FeatureStoreError | None) -> None:

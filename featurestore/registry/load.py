@@ -13,9 +13,15 @@ from featurestore.registry.definitions import Definition, Definitions, ObjectKey
 from featurestore.registry.parse import raise_violations
 from featurestore.registry.python_source import read_python
 from featurestore.registry.source import Origin, Source
-from featurestore.registry.yaml_source import read_yaml
 
-_READERS: Mapping[str, Callable[[Path, str], Source]] = {".py": read_python, ".yaml": read_yaml, ".yml": read_yaml}
+
+def _read_yaml(path: Path, text: str) -> Source:
+    from featurestore.registry.yaml_source import read_yaml  # noqa: PLC0415  a server, which starts without, reads none
+
+    return read_yaml(path, text)
+
+
+_READERS: Mapping[str, Callable[[Path, str], Source]] = {".py": read_python, ".yaml": _read_yaml, ".yml": _read_yaml}
 _SOMETHING = (
     "at least one: in YAML under projects, entities, feature_views or feature_services, "
     "in Python as an object at the top of the module"

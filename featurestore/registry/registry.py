@@ -1,8 +1,8 @@
 """The definitions that hold now, on disk.
 
-Owns ``registry.json`` in a store's directory. Invariant: the file is always whole, the old one or the new one (written aside,
-synced, renamed over it, the directory synced); ``current`` is what it holds. One process owns a directory: the store's lock
-sees to that, not this class. ``commit`` is called by one thread at a time.
+Owns ``registry.json`` in a store's directory, which has a checksum of itself. Invariant: the file is always whole, the old one
+or the new one (written aside, synced, renamed over it, the directory synced); ``current`` is what it holds. One process owns a
+directory: the store's lock sees to that, not this class. ``commit`` is called by one thread at a time.
 """
 
 import json
@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from featurestore.durability.sealed import sealed, unsealed
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError
 from featurestore.model import DEFAULT_PROJECT, Project
 from featurestore.registry.births import Births, births_after, features_known
@@ -23,9 +24,10 @@ from featurestore.registry.plan import Plan, plan_changes
 from featurestore.registry.versions import Versions, ViewVersions, read_versions, versions_after
 
 FILE_NAME = "registry.json"
-FORMAT = 3
+MAGIC = "featurestore definitions"
+FORMAT = 4
 """Rises when an older featurestore could misread the file. 2 has births; a file of format 1 is read as one in which all that is
-there was there from the beginning. 3 has versions; in an older one no view's rows were ever replaced."""
+there was there from the beginning. 3 has versions; in an older one no view's rows were ever replaced. 4 has a checksum."""
 
 
 class Registry:
@@ -91,13 +93,14 @@ class Registry:
     def _write(self, definitions: Definitions, births: Births, versions: Versions) -> None:
         version = self._version + 1
         document = {
+            "magic": MAGIC,
             "format": FORMAT,
             "version": version,
             "definitions": definitions.model_dump(mode="json"),
             "births": births,
             "versions": {name: each.model_dump(mode="json") for name, each in versions.items()},
         }
-        _replace(self._path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        _replace(self._path, sealed(document))
         self._current, self._births, self._versions, self._version = definitions, births, versions, version
 
     def versions(self, project: str, view: str) -> ViewVersions:
@@ -131,6 +134,13 @@ def _read(path: Path, text: str) -> tuple[Definitions, int, Births, Versions]:
         raise FailedPreconditionError(
             f"{path}: got format {format_}, expected at most {FORMAT}: a newer featurestore wrote it; start that one"
         )
+    if format_ > 3:
+        if document.get("magic") != MAGIC:
+            raise _damaged(path, "it does not say that it holds definitions")
+        try:
+            document = unsealed(document)
+        except ValueError as error:
+            raise _damaged(path, str(error)) from None
     version = document.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 0:
         raise _damaged(path, "there is no version number in it")

@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from featurestore_client.tables.columns import Values
 
-from featurestore.durability import Kind, Message
+from featurestore.durability import Kind, Message, Unsynced
 from featurestore.errors import InvalidArgumentError, ResourceExhaustedError
 from featurestore.model import DEFAULT_PROJECT, FEATURES_MAX
 from featurestore.server.columns import ARRAY_OF, checked_name, checked_view, read_keys, readers_of
@@ -145,7 +145,9 @@ class FeatureWrites:
         if len(data) > QUICK_REQUEST_BYTES:
             return self._write_long(data, context)
         counts = self._write(self._decode_write(data), context)
-        return _written(counts) if isinstance(counts, WriteCounts) else _then_written(counts)
+        if isinstance(counts, WriteCounts):
+            return _written(counts)
+        return Unsynced(_written(counts.outcome), counts.synced) if isinstance(counts, Unsynced) else _then_written(counts)
 
     async def _write_long(self, data: bytes, context: CallContext) -> bytes:
         batch = await self._service.beside_the_loop(partial(self._decode_write, data))
@@ -178,7 +180,7 @@ class FeatureWrites:
         counts = self._service.delete(plan, keys, times, rows=rows, message=message, begin=context.check_deadline)
         if isinstance(counts, DeleteCounts):
             return _deleted(counts)
-        return _then_deleted(counts)
+        return Unsynced(_deleted(counts.outcome), counts.synced) if isinstance(counts, Unsynced) else _then_deleted(counts)
 
     async def ingest(self, requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
         """IngestFeatures: acknowledges each batch once it is applied. The next one is decoded while one is being written."""

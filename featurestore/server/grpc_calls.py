@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Protocol, TypeVar, cast
 
 from featurestore_client.grpc_framing import (
@@ -25,10 +26,12 @@ from featurestore_client.grpc_framing import (
 )
 from featurestore_client.http2 import Headers, Session, StreamEvent
 
+from featurestore.durability import Unsynced
 from featurestore.errors import FeatureStoreError
 from featurestore.server.context import CallContext, Metadata, joined
 from featurestore.server.failure import failure_of
 from featurestore.server.methods import Method, StreamMethod, UnaryHandler, UnaryMethod
+from featurestore.server.write_turns import LONG_BYTES, LONG_BYTES_MAX, WriteTurns
 
 _Result = TypeVar("_Result")
 
@@ -83,13 +86,13 @@ class RefusedError(Exception):
 class RequestHead:
     """What a header block asks for."""
 
-    __slots__ = ("accepts_gzip", "encoding", "inline", "metadata", "method", "refusal", "sheds")
+    __slots__ = ("accepts_gzip", "encoding", "inline", "metadata", "method", "refusal", "sheds", "takes_turns")
 
     def __init__(self, block: bytes, methods: Mapping[str, Method], header_bytes_max: int) -> None:
         self.method: Method | None = None
         self.inline: UnaryHandler | None = None
         self.refusal: Headers | None = None
-        self.sheds = False
+        self.sheds = self.takes_turns = False
         self.encoding = "identity"
         self.accepts_gzip = False
         self.metadata: Mapping[str, str | bytes] = {}
@@ -126,7 +129,7 @@ class RequestHead:
         self.metadata = joined(metadata_of(pairs))
         self.method = method
         if isinstance(method, UnaryMethod):
-            self.sheds = method.sheds
+            self.sheds, self.takes_turns = method.sheds, method.takes_turns
             if method.inline:
                 self.inline = method.handler
 
@@ -168,6 +171,7 @@ class Carrier(Protocol):
     peer: str
     message_bytes_max: int
     request_timeout_s: float
+    turns: WriteTurns
 
     def flush_soon(self) -> None:
         """Sends what was queued, at the end of the loop's turn."""
@@ -330,14 +334,34 @@ class UnaryCall(Call):
                 self._finish(outcome)
             except Exception as error:  # its metadata is nothing that HTTP/2 could carry
                 self.fail(error)
+        elif isinstance(outcome, Unsynced):
+            outcome.synced.add_done_callback(partial(self._synced, outcome.outcome))  # which costs less than a task
         else:
             self._start(outcome, self._finish)
+
+    def _synced(self, answer: bytes, synced: asyncio.Future[None]) -> None:
+        error = synced.exception()
+        if error is None:
+            self._finish(answer)
+        else:
+            assert isinstance(error, FeatureStoreError), "a journal's"
+            self.fail(error)
 
     def _answer(self) -> None:
         method = cast(UnaryMethod, self._head.method)
         if not method.inline:
             self._start(self._call(method.handler), self._finish)
             return
+        turns = self._carrier.turns
+        if method.takes_turns and LONG_BYTES <= len(self._messages[0]) <= LONG_BYTES_MAX and not turns.take():
+            turns.wait(self._answer_inline)
+            return
+        self._answer_inline()
+
+    def _answer_inline(self) -> None:
+        if self._ended:
+            return
+        method = cast(UnaryMethod, self._head.method)
         outcome: bytes | Awaitable[bytes] | Exception
         try:
             outcome = method.handler(self._messages[0], self.context)

@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from featurestore_client import direct_write
@@ -30,6 +31,7 @@ from featurestore.server.grpc_calls import (
     refusal,
 )
 from featurestore.server.inline_calls import InlineCalls
+from featurestore.server.write_turns import WriteTurns
 
 _log = logging.getLogger(__name__)
 
@@ -134,6 +136,7 @@ class GrpcConnection(asyncio.Protocol):
         limits: ConnectionLimits,
         connections: Connections,
         admission: Admission,
+        turns: WriteTurns,
         polling: BusyPolling,
         closed: Callable[[], None],
     ) -> None:
@@ -152,6 +155,7 @@ class GrpcConnection(asyncio.Protocol):
         self._limits = limits
         self._connections = connections
         self._admission = admission
+        self.turns = turns
         self._polling = polling
         self._closed = closed
         self._held_bytes = 0  # of requests
@@ -183,9 +187,11 @@ class GrpcConnection(asyncio.Protocol):
             self._heads,
             self._connections,
             self._admission,
+            self.turns,
             self.peer,
             self.message_bytes_max,
             self._settle,
+            self._wait,
         )
         secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if secured is not None and secured.selected_alpn_protocol() != "h2":
@@ -249,6 +255,18 @@ class GrpcConnection(asyncio.Protocol):
             self.session.respond(event.stream_id, refusal(error.status, error.message), b"", None)
             return
         self._begin(event, head, CallContext(self.peer, head.metadata, deadline, False)).receive(event)
+
+    def _wait(self, event: StreamEvent, deadline: float | None) -> None:
+        """Has a long write done in one of the next turns of the loop."""
+        self.turns.wait(partial(self._go_on_in_turn, event, deadline))
+
+    def _go_on_in_turn(self, event: StreamEvent, deadline: float | None) -> None:
+        if self._transport.is_closing():
+            return
+        if not self._inline.answer(event, deadline):
+            assert event.head is not None, "it was looked up before it waited"
+            self._take_in(event, self._heads.known.get(event.head) or self._heads.read(event.head))
+        self._flush()
 
     def _settle(
         self, event: StreamEvent, head: RequestHead, context: CallContext, outcome: bytes | Awaitable[bytes] | Exception

@@ -21,6 +21,7 @@ from featurestore.server.grpc_calls import RequestHeads
 from featurestore.server.grpc_connection import ConnectionLimits, Connections, GrpcConnection
 from featurestore.server.listener import BACKLOG, Listener
 from featurestore.server.methods import Method
+from featurestore.server.write_turns import WriteTurns
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class GrpcNativeServer:
         self._servers: list[asyncio.Server] = []
         self._connections = Connections(self._limits)
         self._admission = Admission(asyncio.get_running_loop())
+        self._turns = WriteTurns(asyncio.get_running_loop())
         self._polling = BusyPolling(asyncio.get_running_loop(), bound_us(busy_poll_us))
         self._made: weakref.WeakSet[GrpcConnection] = weakref.WeakSet()
         self._connections_max = self._limits.connections_max
@@ -118,7 +120,9 @@ class GrpcNativeServer:
     def _connection(self) -> asyncio.Protocol:
         if len(self._made) >= self._connections_max:
             return _Refused()
-        connection = GrpcConnection(self._heads, self._limits, self._connections, self._admission, self._polling, self._lost)
+        connection = GrpcConnection(
+            self._heads, self._limits, self._connections, self._admission, self._turns, self._polling, self._lost
+        )
         self._made.add(connection)  # those that are at TLS's handshake count too
         return connection
 

@@ -6,6 +6,7 @@ from featurestore_client.http2 import Session, StreamEvent
 from featurestore.server.admission import Admission
 from featurestore.server.context import CallContext
 from featurestore.server.grpc_calls import RequestHead, RequestHeads
+from featurestore.server.write_turns import WriteTurns
 
 Settle = Callable[[StreamEvent, RequestHead, CallContext, bytes | Awaitable[bytes] | Exception], None]
 
@@ -19,8 +20,11 @@ class InlineCalls:
         heads: RequestHeads,
         connections: Owed,
         admission: Admission,
+        turns: WriteTurns,
         peer: str,
         message_bytes_max: int,
         settle: Settle,
+        wait: Callable[[StreamEvent, float | None], None],
     ) -> None: ...
+    def answer(self, event: StreamEvent, deadline: float | None) -> bool: ...
     def receive(self, data: bytes, is_refusing: bool) -> list[StreamEvent]: ...

@@ -15,23 +15,30 @@ from featurestore.server.context cimport CallContext
 from featurestore_client.http2 import NEVER
 
 from featurestore.server.grpc_calls import OK_HEAD, OK_TRAILERS, OVERLOADED
+from featurestore.server.write_turns import LONG_BYTES, LONG_BYTES_MAX
 
 cdef enum:
     PREFIX_BYTES = 5  # of gRPC, before each message: compressed or not, and its length, big-endian
 
+cdef Py_ssize_t _LONG_BYTES = LONG_BYTES, _LONG_BYTES_MAX = LONG_BYTES_MAX
 cdef object _NEVER = NEVER, _HEAD = OK_HEAD, _TRAILERS = OK_TRAILERS, _OVERLOADED = OVERLOADED
 
 
 cdef class InlineCalls:
-    """Of one connection. ``settle`` is told what a handler came to where that is not bytes alone: event, head, context, outcome."""
+    """Of one connection. ``settle`` is told what a handler came to where that is not bytes alone: event, head, context, outcome.
 
-    cdef object _session, _connections, _receive, _respond, _settle
+    ``turns`` says whether a long write is done now; else ``wait`` is called, with what is to come to ``answer``: the event, and its deadline.
+    """
+
+    cdef object _session, _connections, _receive, _respond, _settle, _turns, _wait
     cdef Admission _admission
     cdef dict _known, _timeouts_s
     cdef str _peer
     cdef Py_ssize_t _message_bytes_max
 
-    def __init__(self, session, heads, connections, Admission admission, str peer, Py_ssize_t message_bytes_max, settle):
+    def __init__(
+        self, session, heads, connections, Admission admission, turns, str peer, Py_ssize_t message_bytes_max, settle, wait
+    ):
         self._session = session
         self._admission = admission
         self._connections = connections
@@ -42,6 +49,8 @@ cdef class InlineCalls:
         self._peer = peer
         self._message_bytes_max = message_bytes_max
         self._settle = settle
+        self._turns = turns
+        self._wait = wait
 
     def receive(self, data, bint is_refusing):
         """Takes in what the peer sent. Returns the events that are not answered: all of them if ``is_refusing``.
@@ -54,14 +63,18 @@ cdef class InlineCalls:
         if is_refusing:
             return events
         for event in events:
-            if not self._answer(event):
+            if not self._answer(event, False, None):
                 others.append(event)
         return others
 
-    cdef bint _answer(self, event) except -1:
+    def answer(self, event, deadline):
+        """Answers an event whose turn has come. Whether that could be done here."""
+        return self._answer(event, True, deadline)
+
+    cdef bint _answer(self, event, bint in_turn, object deadline) except -1:
         cdef bytes message, data
         cdef CallContext context
-        cdef object deadline = None, timeout_s
+        cdef object timeout_s
         block = event.head
         if block is None or not event.ended or event.error_code != _NEVER:
             return False
@@ -69,7 +82,7 @@ cdef class InlineCalls:
         if head is None or head.inline is None:
             return False
         timeout = event.apart
-        if timeout is not None:
+        if timeout is not None and not in_turn:
             timeout_s = self._timeouts_s.get(timeout)
             if timeout_s is None:
                 return False
@@ -79,6 +92,10 @@ cdef class InlineCalls:
         data = event.data
         if not _is_one_message(data, self._message_bytes_max):
             return False
+        if head.takes_turns and not in_turn and _LONG_BYTES <= PyBytes_GET_SIZE(data) <= _LONG_BYTES_MAX:
+            if not self._turns.take():
+                self._wait(event, deadline)
+                return True
         if self._admission.credit < 1 and head.sheds:
             self._admission.refuse()
             self._respond(event.stream_id, _OVERLOADED, b"", None)

@@ -42,6 +42,8 @@ class UnaryMethod(NamedTuple):
     inline: bool
     sheds: bool = False
     """Whether calls may be refused while there are too many: those that come by the thousand."""
+    takes_turns: bool = False
+    """Whether a long request may be made to wait, so that others pass it (``write_turns.py``)."""
 
 
 class StreamMethod(NamedTuple):
@@ -60,8 +62,8 @@ def own_methods(service: OnlineStore, board: StatusBoard, slot: ProcessSlot) -> 
     writes, replacing = FeatureWrites(service, loads), ReplaceMethods(loads)
     return [
         *_reading_methods(service, FeatureReads(service).get, board, slot),
-        UnaryMethod(PREFIX + "WriteFeatures", writes.write, inline=True, sheds=True),
-        UnaryMethod(PREFIX + "DeleteFeatures", writes.delete, inline=True, sheds=True),
+        UnaryMethod(PREFIX + "WriteFeatures", writes.write, inline=True, sheds=True, takes_turns=True),
+        UnaryMethod(PREFIX + "DeleteFeatures", writes.delete, inline=True, sheds=True, takes_turns=True),
         StreamMethod(PREFIX + "IngestFeatures", writes.ingest),
         UnaryMethod(PREFIX + "BeginReplace", replacing.begin, inline=False),
         UnaryMethod(PREFIX + "CommitReplace", replacing.commit, inline=False),

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from featurestore.errors import FailedPreconditionError, InvalidArgumentError
 from featurestore.server.api_keys import ApiKeys
-from featurestore.server.grpc_aio import GrpcAioServer
 from featurestore.server.listener import Listener
 from featurestore.server.methods import Methods
 from featurestore.server.serving import Engine
@@ -117,6 +116,8 @@ def choose_engines(settings: Settings) -> Engines:
                 lambda methods, listeners: GrpcNativeServer(methods.by_path, listeners, internal, busy_poll_us=0),
                 inherits=True,
             )
+
+    from featurestore.server.grpc_aio import GrpcAioServer  # noqa: PLC0415  it is a while in being loaded
 
     def grpcio(methods: Methods, listeners: Sequence[Listener], age_max_s: float | None = None) -> Engine:
         bytes_max = settings.message_bytes_max

@@ -3,11 +3,13 @@
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-
-import grpc
+from typing import TYPE_CHECKING
 
 from featurestore.errors import InvalidArgumentError
 from featurestore.settings import Settings, read_secret_file
+
+if TYPE_CHECKING:
+    import grpc
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,10 @@ class Tls:
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
-    def grpc_credentials(self) -> grpc.ServerCredentials:
+    def grpc_credentials(self) -> "grpc.ServerCredentials":
         """For grpcio."""
+        import grpc  # noqa: PLC0415  which the other engine does without
+
         pair = (self.key.read_bytes(), self.certificate.read_bytes())
         authorities = None if self.client_ca is None else self.client_ca.read_bytes()
         return grpc.ssl_server_credentials([pair], authorities, require_client_auth=authorities is not None)

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from featurestore_client.tables.catalog import Catalog
 from featurestore_client.tables.columns import Column, Values
 
-from featurestore.durability import Entry, Held, Journal, Message
+from featurestore.durability import Entry, Held, Journal, Message, Unsynced
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, ResourceExhaustedError, UnavailableError
 from featurestore.lock import hold
 from featurestore.registry import Definitions, Plan, Registry, ViewVersions
@@ -146,7 +146,7 @@ class OnlineStore(OnlineReader):
                 shards=shards,
                 delete_window_us=delete_window_us,
                 mode=mode,
-                keeps_tables=recovery.keeps_tables if recovery is not None else None,
+                trust=recovery.trust if recovery is not None else None,
             )
             registry = Registry.open(directory)
             with store.unlimited():
@@ -262,7 +262,7 @@ class OnlineStore(OnlineReader):
             return self.finish(self._write_later(plan, rows, long, partial(self._journaled, plan, message, apply, begin)))
         result, sequence = self._journaled(plan, message, apply, begin)
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
-            return self._synced(result, sequence)
+            return Unsynced(result, self._journal.synced(sequence))
         return result
 
     async def _write_later(self, plan: WritePlan, rows: int, long: bool, write: Callable[[], tuple[_Result, int]]) -> _Result:
@@ -275,7 +275,9 @@ class OnlineStore(OnlineReader):
             # What had to wait is quick by now, most likely: in a thread it would make the next one wait, and that one the next.
             quick = not long and plan.table.writes_inline(rows)
             result, sequence = write() if quick else await self._in_thread(write_then_make_room)
-        return await self._synced(result, sequence)
+        if sequence and self._journal is not None and self._journal.acknowledges_synced:
+            await self._journal.synced(sequence)
+        return result
 
     def _journaled(
         self,
@@ -303,11 +305,6 @@ class OnlineStore(OnlineReader):
         if sequence:
             journal.applied(sequence)
         return result, sequence
-
-    async def _synced(self, result: _Result, sequence: int) -> _Result:
-        if sequence and self._journal is not None and self._journal.acknowledges_synced:
-            await self._journal.synced(sequence)
-        return result
 
     def _gate(self, table: Table) -> _Gate:
         # By the table's identity: a view that is dropped and made again is another table, and the old one has no more writers.
@@ -444,7 +441,11 @@ class OnlineStore(OnlineReader):
         return self._journal, self._snapshots, self._replacing
 
     def _begin_snapshot_if_due(self) -> None:
-        if self._snapshots is not None and self._snapshots.is_due(self._memory_bytes_seen) and not self._snapshot_gate.locked():
+        if self._snapshots is None:
+            return
+        if self._snapshot_gate.locked():
+            self._snapshots.hurry_if_overdue(self._memory_bytes_seen)
+        elif self._snapshots.is_due(self._memory_bytes_seen):
             self.begin(self._take_due_snapshot())
 
     async def _take_due_snapshot(self) -> None:

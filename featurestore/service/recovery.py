@@ -2,6 +2,7 @@
 
     tables still mapped, and the mark says which records they hold     taken over; the records behind the mark are replayed
     a table whose owner died while he changed a row                    made anew: from the snapshot, and the records behind it
+    a table of another featurestore's format, or that is damaged       made anew, in the same way
     a table with the rows of another version than the registry's       made anew: from that version on disk, and what is behind
     no tables (a reboot), or nothing known of them                     made anew, all of them
 
@@ -42,7 +43,7 @@ from featurestore.service.replacing import Replacing
 from featurestore.service.replayer import Apply, Replay, Replayer
 from featurestore.service.snapshots import EVERYTHING, Snapshots, SnapshotWriter, WriteTables
 from featurestore.service.write_plan import WritePlan
-from featurestore.store import Store
+from featurestore.store import Store, Trust
 
 _log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class _Whole(NamedTuple):
 
 
 class Recovery:
-    """The steps of one start, in order: ``keeps_tables``, ``follow_definitions``, ``replay``, ``begin_journal``."""
+    """The steps of one start, in order: ``trust``, ``follow_definitions``, ``replay``, ``begin_journal``."""
 
     def __init__(self, directory: Path, durability: Durability) -> None:
         self._directory = directory / DIRECTORY_NAME
@@ -123,8 +124,8 @@ class Recovery:
             raise InternalError(f"{self._directory}: got {error.strerror}, expected a directory for the journal") from None
         self._records = 0
 
-    def keeps_tables(self, segments: Path) -> bool:
-        """Whether tables that lie there are to be taken over. Asked when the directory is ours."""
+    def trust(self, segments: Path) -> Trust:
+        """Which of the tables that lie there are to be taken over. Asked when the directory is ours."""
         let_go(self._directory)
         self._snapshot = latest_snapshot(self._directory)
         self._base = self._snapshot.base if self._snapshot is not None else 0
@@ -133,12 +134,15 @@ class Recovery:
             if self._number == 0 and self._snapshot is not None:
                 self._number = journal_number(self._snapshot.directory)
         self._mark, self._marked = Mark.attach(segments, self._directory, self._number)
-        if self._number == 0 and self._marked is None:
-            self._marked = 0  # there is no journal yet: what is there has been there before it
-        return self._marked is not None
+        if self._number == 0:
+            self._marked = self._marked or 0  # there is no journal yet: what is there has been there before it
+            return "all"
+        return "none" if self._marked is None else "readable"
 
     def follow_definitions(self, store: Store, registry: Registry) -> None:
         """Brings the tables in step with the definitions; tables that lost a row are made anew."""
+        for reason in store.unreadable:
+            _log.warning("table unreadable", extra={"fields": {"reason": reason, "made_from": str(self._directory)}})
         for name in store.torn if self._number else ():  # without a journal the table is all that there is
             store.drop_table(*name)
         self._adopted = self._number == 0 and any(table.stats().rows for table in store.tables())

@@ -2,12 +2,14 @@
 
 The journal may grow to as much as the rows in memory (and to ``snapshot_bytes_min`` at least); then a process of its own writes
 the rows down, and what they stand for goes. So what lies on disk is at most the journal, the snapshot before and the one being
-written: three times the rows, and what came while it was written. Right although rows change meanwhile: each is at least as new
-as ``base``, and all that was written after ``base`` is in the journal, which is applied again on top.
+written: three times the rows, and what came while it was written. That process gives way to all else, until the journal has
+grown by four times that. Right although rows change meanwhile: each is at least as new as ``base``, and all that was
+written after ``base`` is in the journal, which is applied again on top.
 """
 
 import logging
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -26,6 +28,7 @@ from featurestore.durability import (
     latest_snapshot,
 )
 from featurestore.errors import InternalError, UnavailableError
+from featurestore.priority import give_way
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +36,9 @@ WriteTables = Callable[[Path, Path, int, int], int]
 """Writes the tables in one directory into another one, for that journal, under that version of the definitions."""
 WRITTEN_HERE_BYTES = 4 << 20
 """Of memory: such tables are written in some 20 ms, and a process takes ten times as long to start."""
+
+OVERDUE = 4
+"""So many times by what makes a snapshot due may the journal grow while it is written by what gives way to all else."""
 
 
 def disk_bytes_max(rows_bytes: int, snapshot_bytes: int, bytes_min: int) -> int:
@@ -65,43 +71,66 @@ class SnapshotWriter:
         self._command = command
         self._write = write
         self._journal = journal
-        self._processes: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self._processes: dict[subprocess.Popen[str], bool] = {}  # and whether each gives way
         self.is_closed = False
 
-    def write(self, segments: Path, target: Path, definitions: int, *, memory_bytes: int | None = None) -> int:
+    def write(
+        self, segments: Path, target: Path, definitions: int, *, memory_bytes: int | None = None, gives_way: bool = False
+    ) -> int:
         """Writes the tables in ``segments``, as they are under that version of the definitions, into an empty directory.
 
-        ``memory_bytes``: what they take, if it is known. Returns in how many records. Blocks meanwhile. Raises InternalError
-        with the process's sentence.
+        ``memory_bytes``: what they take, if it is known. ``gives_way``: to all else that wants its core, until ``hurry``.
+        Returns in how many records. Blocks meanwhile. Raises InternalError with the process's sentence.
         """
         if memory_bytes is not None and memory_bytes <= WRITTEN_HERE_BYTES:
             return self._write(segments, target, self._journal, definitions)
+        command = [*self._command, str(segments), str(target), str(self._journal), str(definitions)]
+        code, out, errors = self._run(command, gives_way)
+        if code == -signal.SIGKILL and gives_way and not self.is_closed:
+            for each in target.iterdir():
+                each.unlink()
+            code, out, errors = self._run(command, gives_way=False)
+        if self.is_closed:
+            raise UnavailableError("the server is stopping, and ended what was being written down: try again when it is back")
+        if code:
+            raise InternalError(f"the tables could not be written down: {errors.strip()[-500:]}")
+        return int(out)
+
+    def _run(self, command: Sequence[str], gives_way: bool) -> tuple[int, str, str]:
         with subprocess.Popen(  # noqa: S603  our own program
-            [*self._command, str(segments), str(target), str(self._journal), str(definitions)],
+            command,
             stdin=subprocess.PIPE,  # which ends with this process, and the other one with it
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # a Ctrl-C is for the server
+            process_group=0,  # a Ctrl-C is for the server. (A session of its own would have a share of the cores of its own.)
         ) as process:
-            self._processes.add(process)
-            if self.is_closed:  # while it was being started
-                process.kill()
+            if gives_way:
+                give_way(process.pid)
+            with self._lock:
+                self._processes[process] = gives_way
+                if self.is_closed:  # while it was being started
+                    process.kill()
             assert process.stdout is not None
             assert process.stderr is not None
             out, errors = process.stdout.read(), process.stderr.read()
-        self._processes.discard(process)
-        if self.is_closed:
-            raise UnavailableError("the server is stopping, and ended what was being written down: try again when it is back")
-        if process.returncode:
-            raise InternalError(f"the tables could not be written down: {errors.strip()[-500:]}")
-        return int(out)
+        with self._lock:
+            del self._processes[process]
+        return process.returncode, out, errors
+
+    def hurry(self) -> None:
+        """Has what gives way begin again as a process that takes its share: it cannot be had back from giving way."""
+        with self._lock:
+            for process in [process for process, gives_way in self._processes.items() if gives_way]:
+                process.kill()
 
     def close(self) -> None:
         """Ends what is being written."""
-        self.is_closed = True
-        for process in [*self._processes]:
-            process.kill()
+        with self._lock:
+            self.is_closed = True
+            for process in self._processes:
+                process.kill()
 
 
 class Snapshots:
@@ -114,6 +143,7 @@ class Snapshots:
         self._writer = writer
         self._bytes_min = bytes_min
         self._bytes_wanted = bytes_min
+        self._begun_bytes = 0  # the journal's, when the last one was begun
         self._files = threading.Lock()  # held by whoever takes a snapshot's files away, or holds them
 
     @property
@@ -125,6 +155,11 @@ class Snapshots:
         """Whether the journal has grown to what the rows take."""
         return self._journal.bytes_since_snapshot > max(self._bytes_wanted, rows_bytes)
 
+    def hurry_if_overdue(self, rows_bytes: int) -> None:
+        """Has one that is being written take its share of the cores, where the journal has grown by far more meanwhile."""
+        if self._journal.bytes_since_snapshot - self._begun_bytes > OVERDUE * max(self._bytes_min, rows_bytes):
+            self._writer.hurry()
+
     def take(self, base: int, definitions: int, needed_after: Callable[[], int]) -> SnapshotTaken:
         """Writes one, of everything up to record ``base``, taken by that version of the definitions. Blocks meanwhile.
 
@@ -135,12 +170,12 @@ class Snapshots:
         latest = latest_snapshot(self._directory)
         if latest is not None and (latest.base, latest.definitions) == (base, definitions) and not self.are_all:
             return SnapshotTaken(base, latest.records, latest.bytes, 0.0)  # nothing was written since
-        journal_bytes = self._journal.bytes_since_snapshot
+        self._begun_bytes = journal_bytes = self._journal.bytes_since_snapshot
         self._bytes_wanted = journal_bytes + self._bytes_min
         try:
             target = begin_snapshot(self._directory)
             try:
-                records = self._writer.write(self._segments, target, definitions)
+                records = self._writer.write(self._segments, target, definitions, gives_way=True)
                 with self._files:
                     snapshot = finish_snapshot(self._directory, target, base, records, definitions, needed_after())
             finally:

@@ -5,7 +5,7 @@ from featurestore_client.tables.reader import Projection, RowBatch
 from featurestore_client.tables.table import TableReader, TableStats
 
 from featurestore.store.fixed_batch import FixedBatch
-from featurestore.store.store import Store
+from featurestore.store.store import Store, Trust
 from featurestore.store.table import DeleteCounts, Limits, Table, WriteCounts
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Table",
     "TableReader",
     "TableStats",
+    "Trust",
     "Values",
     "VarColumn",
     "WriteCounts",

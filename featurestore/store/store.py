@@ -10,13 +10,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
-from featurestore.errors import AlreadyExistsError, NotFoundError
+from featurestore.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
 from featurestore.lock import hold
 from featurestore.model import Entity, FeatureView
 from featurestore.store.memory import Memory
 from featurestore.store.table import Limits, Table
 
+Trust = Literal["all", "readable", "none"]
+"""Tables that are taken over; "readable": those that can be, since there is something to make the others from."""
 DELETE_WINDOW_US = 86_400_000_000
 SHARDS = 16
 GROUP_MAY_READ = 0o750
@@ -41,6 +44,8 @@ class Store:
         """What all tables together take, and may take."""
         self.torn: list[tuple[str, str]] = []
         """Tables whose owner died while he changed a row, which is lost with what it held before."""
+        self.unreadable: list[str] = []
+        """Why tables were removed that another featurestore wrote, or that are damaged."""
 
     @classmethod
     def open(
@@ -52,12 +57,12 @@ class Store:
         shards: int = SHARDS,
         delete_window_us: int = DELETE_WINDOW_US,
         mode: int = GROUP_MAY_READ,
-        keeps_tables: Callable[[Path], bool] | None = None,
+        trust: Callable[[Path], Trust] | None = None,
     ) -> "Store":
         """Opens the tables whose segments lie in ``segments`` (``directory/segments`` by default), making it if needed.
 
-        ``mode``: of that directory, which says who may map the tables to read them. ``keeps_tables`` is asked, when the
-        directory is held, whether tables that are there already may be trusted; else they are removed.
+        ``mode``: of that directory, which says who may map the tables to read them. ``trust`` is asked, when the
+        directory is held, which of the tables that are there already are taken over; the others are removed.
 
         Raises FailedPreconditionError, naming the holder, when another process has it open.
         """
@@ -69,13 +74,18 @@ class Store:
         try:
             for left in (*segments.glob(f"{_DROPPED}*"), *segments.glob(_STAGED)):
                 shutil.rmtree(left)
-            kept = keeps_tables is None or keeps_tables(segments)
+            taken = "all" if trust is None else trust(segments)
             with store.unlimited():
                 for control in sorted(segments.glob("*/control")):
-                    if kept:
-                        store._attach(control.parent)
-                    else:
-                        shutil.rmtree(control.parent)
+                    try:
+                        if taken != "none":
+                            store._attach(control.parent)
+                            continue
+                    except FailedPreconditionError as error:
+                        if taken == "all":
+                            raise
+                        store.unreadable.append(error.message)
+                    shutil.rmtree(control.parent)
         except BaseException:
             os.close(lock)
             raise

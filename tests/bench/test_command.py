@@ -67,7 +67,10 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         **dict.fromkeys(("longest_call_snapshot", "longest_call_quiet"), CALLERS),
     },
     "overload": {
-        **{f"read_100x50_{load}": {"featurestore", "without admission"} for load in ("capacity", "0.5x", "1x", "2x", "4x")},
+        **{
+            f"read_300x1_{load}": {"featurestore", "without admission"}
+            for load in ("in_flight", "capacity", "0.5x", "1x", "2x", "4x")
+        },
         "crowd": {"alone", "in the crowd"},
     },
     "interference": {

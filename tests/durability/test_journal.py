@@ -11,6 +11,7 @@ import pytest
 from featurestore.durability import Mark
 from featurestore.durability import journal as journal_module
 from featurestore.durability import next_file as next_file_module
+from featurestore.durability.group_sync import GroupSync
 from featurestore.durability.reading import journal_files
 from featurestore.durability.record import FILE_HEAD, FILE_HEAD_BYTES, FORMAT, MAGIC, seal
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError, ResourceExhaustedError
@@ -222,17 +223,16 @@ def test_a_full_disk_at_the_start_of_a_file_refuses_one_write_and_takes_the_next
 
 
 async def test_many_writers_share_one_sync(make_journal, monkeypatch):
-    syncs, go_on, begun = 0, threading.Event(), threading.Event()
-    real = os.fdatasync
+    writers, all_wait = 50, threading.Event()
 
-    def slow(handle: int) -> None:
-        nonlocal syncs
-        syncs += 1
-        begun.set()
-        go_on.wait()
-        real(handle)
+    class Held(GroupSync):
+        """Begins its first sync when all writers wait for it."""
 
-    monkeypatch.setattr(journal_module.os, "fdatasync", slow)
+        def serve(self) -> None:
+            assert all_wait.wait(30)
+            super().serve()
+
+    monkeypatch.setattr(journal_module, "GroupSync", Held)
     journal = make_journal(fsync="always")
 
     async def write(number: int) -> None:
@@ -240,30 +240,49 @@ async def test_many_writers_share_one_sync(make_journal, monkeypatch):
         journal.applied(sequence)
         await journal.synced(sequence)
 
-    first = asyncio.ensure_future(write(1))
-    await asyncio.to_thread(begun.wait)
-    others = [asyncio.ensure_future(write(number)) for number in range(2, 50)]
+    waiting = [asyncio.ensure_future(write(number)) for number in range(1, writers + 1)]
     await asyncio.sleep(0)
-    assert not first.done()
-    go_on.set()
-    await asyncio.gather(first, *others)
-    assert syncs == 2
+    assert not any(each.done() for each in waiting)
+    all_wait.set()
+    await asyncio.gather(*waiting)
+    assert journal._group.rounds == 1
     journal.close()
 
 
+async def test_writers_are_told_through_a_change_of_files(make_journal, tmp_path: Path):
+    journal = make_journal(fsync="always", file_bytes=300)
+
+    async def write(numbers: range) -> None:
+        for number in numbers:
+            sequence = journal.append(entry(number))
+            journal.applied(sequence)
+            await journal.synced(sequence)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(write(range(start, start + 50)) for start in (1, 101, 201, 301)))
+    journal.close()
+    assert len(journal_files(tmp_path)) > 3
+    assert len(read(tmp_path)[0]) == 200
+
+
 async def test_a_disk_that_fails_to_sync_ends_writing_and_says_so(make_journal, monkeypatch):
+    class Broken(GroupSync):
+        """Its file is one that cannot be synced: a pipe."""
+
+        def note(self, file: int, sequence: int) -> None:
+            super().note(pipe[1], sequence)
+
+    pipe = os.pipe()
+    monkeypatch.setattr(journal_module, "GroupSync", Broken)
     journal = make_journal(fsync="always")
-
-    def broken(_: int) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(journal_module.os, "fdatasync", broken)
     sequence = journal.append(entry(1))
-    with pytest.raises(InternalError, match="got Input/output error, expected to sync the journal"):
+    with pytest.raises(InternalError, match="got Invalid argument, expected to sync the journal"):
         await journal.synced(sequence)
     with pytest.raises(FeatureStoreError, match="until the server is started again"):
         journal.append(entry(2))
     journal.close()
+    for each in pipe:
+        os.close(each)
 
 
 def test_the_mark_stands_before_the_first_record_that_is_not_applied(make_journal):

@@ -4,15 +4,13 @@
 
 Takes a line of JSON with settings, forks a server with them, prints its process id, and waits for its end before it takes the
 next line. Servers log to standard error. ``synced``, where given, is a file in which a server keeps how much of each journal
-file it has synced: what a loss of power would leave.
+file it has synced (``note_syncs.c``): what a loss of power would leave.
 """
 
 import gc
 import json
 import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 from featurestore.errors import FeatureStoreError
 from featurestore.server.logs import configure_logs
@@ -20,25 +18,10 @@ from featurestore.server.run import run_server
 from featurestore.settings import load_settings
 
 
-def note_syncs(path: Path) -> None:
-    """From here on each sync of the journal leaves a line: the file, and how long it was when the sync began."""
-    notes = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    def noting(sync: Callable[[int], None]) -> Callable[[int], None]:
-        def noted(handle: int) -> None:
-            name, size = Path(f"/proc/self/fd/{handle}").readlink(), os.fstat(handle).st_size
-            sync(handle)
-            os.write(notes, f"{name} {size}\n".encode())
-
-        return noted
-
-    os.fdatasync, os.fsync = noting(os.fdatasync), noting(os.fsync)  # type: ignore[assignment]
-
-
 def serve(flags: dict[str, str]) -> int:
     synced = flags.pop("synced", None)
     if synced is not None:
-        note_syncs(Path(synced))
+        os.environ["SYNCED_NOTES"] = synced
     configure_logs("json", "info")
     try:
         run_server(load_settings(flags)[0])

@@ -1,5 +1,6 @@
 """Servers that are killed and started again on one directory, many times a minute."""
 
+import atexit
 import json
 import os
 import queue
@@ -7,15 +8,28 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from featurestore.durability.reading import journal_files
 
 WAIT_S = 60
+
+
+@cache
+def note_syncs() -> Path:
+    """``note_syncs.c`` as a library to preload, built once a process."""
+    directory = Path(tempfile.mkdtemp(prefix="note-syncs-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    library = directory / "note_syncs.so"
+    source = Path(__file__).with_name("note_syncs.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source], check=True)
+    return library
 
 
 class Servers:
@@ -30,6 +44,7 @@ class Servers:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "LD_PRELOAD": " ".join(filter(None, (os.environ.get("LD_PRELOAD"), str(note_syncs()))))},
         )
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.lines: list[str] = []

@@ -57,10 +57,10 @@ class Soaked(NamedTuple):
         )
 
     @property
-    def more_files(self) -> int:
-        """That are open at all times of the last third; connections come and go."""
+    def more_files(self) -> float:
+        """Of the last third, in the middle of its samples, beside those of the first; connections come and go."""
         first, last = self._thirds()
-        return min(each.files for each in last) - min(each.files for each in first)
+        return statistics.median(each.files for each in last) - statistics.median(each.files for each in first)
 
     def _thirds(self) -> tuple[list[Sample], list[Sample]]:
         third = len(self.samples) // 3

@@ -12,9 +12,9 @@ from featurestore_client import Client
 import featurestore
 from featurestore.backup import open_destination, restore, verify
 from featurestore.backup.manifest import FORMAT as BACKUP_FORMAT
-from featurestore.backup.manifest import _seal
 from featurestore.durability.reading import journal_files
 from featurestore.durability.record import FILE_HEAD, FORMAT, seal
+from featurestore.durability.sealed import sealed
 from featurestore.errors import FailedPreconditionError
 from featurestore.registry.registry import FORMAT as REGISTRY_FORMAT
 from featurestore.server.write_decoding import message_problem
@@ -106,22 +106,46 @@ def test_a_backup_of_a_newer_format_is_refused(tmp_path: Path):
     path = tmp_path / "backup" / "backup.json"
     document = {**json.loads(path.read_text()), "format": BACKUP_FORMAT + 1}
     del document["checksum"]
-    path.write_text(json.dumps({**document, "checksum": _seal(document)}))
+    path.write_text(sealed(document))
     expected = f"got format {BACKUP_FORMAT + 1}, expected at most {BACKUP_FORMAT}: a newer featurestore wrote it; use that one"
     with pytest.raises(FailedPreconditionError, match=f"{path}: {expected}"):
         restore(open_destination(str(tmp_path / "backup")), tmp_path / "store")
 
 
-def test_tables_of_another_format_are_refused(store: Path):
-    check_rows(store)
+def of_another_format(store: Path) -> int:
+    """Has a table of the store another format; returns the one it had."""
     control = next(store.with_name("segments").glob("*/control"))
     content = bytearray(control.read_bytes())
     (known,) = struct.unpack_from("<I", content, 8)
     struct.pack_into("<I", content, 8, known + 1)
     control.write_bytes(content)
+    return int(known)
+
+
+def test_tables_of_another_format_are_made_anew_from_the_journal(store: Path, caplog: pytest.LogCaptureFixture):
+    check_rows(store)
+    known = of_another_format(store)
+    caplog.clear()
+    check_rows(store)
+    [unreadable] = [record for record in caplog.records if record.message == "table unreadable"]
+    assert f"has format {known + 1}, this version reads {known}" in unreadable.__dict__["fields"]["reason"]
+    caplog.clear()
+    check_rows(store)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_a_damaged_table_is_made_anew_from_the_journal(store: Path):
+    check_rows(store)
+    for control in store.with_name("segments").glob("*/control"):
+        control.write_bytes(bytes(control.stat().st_size))
+    check_rows(store)
+
+
+def test_tables_of_another_format_are_refused_where_there_is_no_journal(store: Path):
+    check_rows(store)
+    known = of_another_format(store)
+    shutil.rmtree(store / "journal")
     with pytest.raises(
         FailedPreconditionError, match=f"has format {known + 1}, this version reads {known}: use the version that"
     ):
         open_store(store)
-    shutil.rmtree(store.with_name("segments"))  # they are filled again from what is on disk
-    check_rows(store)

@@ -28,6 +28,7 @@ from featurestore.server.context import CallContext
 from featurestore.server.grpc_calls import RequestHeads
 from featurestore.server.grpc_connection import ConnectionLimits, Connections, GrpcConnection
 from featurestore.server.methods import Method, StreamMethod, UnaryMethod
+from featurestore.server.write_turns import WriteTurns
 from tests.hostile import frames
 
 CONNECTION_SHARE = 0.1
@@ -426,7 +427,13 @@ async def feed_connection(chance: random.Random, sequence: list[bytes]) -> str:
     connections = Connections(_LIMITS)
     loop = asyncio.get_running_loop()
     connection = GrpcConnection(
-        RequestHeads(METHODS, 2_000), _LIMITS, connections, Admission(loop), BusyPolling(loop, 0), lambda: None
+        RequestHeads(METHODS, 2_000),
+        _LIMITS,
+        connections,
+        Admission(loop),
+        WriteTurns(loop),
+        BusyPolling(loop, 0),
+        lambda: None,
     )
     transport = NoTransport(chance)
     connection.connection_made(cast(asyncio.Transport, transport))

@@ -264,6 +264,20 @@ def test_a_killed_load_goes_on_and_reads_nothing_twice(define, start, ingest, cl
     assert not checkpoint.exists()
 
 
+@pytest.mark.parametrize(("options", "policy"), [((), os.SCHED_IDLE), (("--priority", "normal"), os.SCHED_OTHER)])
+def test_a_load_gives_way_to_all_else_unless_told_otherwise(options, policy, define, start, tmp_path):
+    view = define(**{f"f{i}": "float32" for i in range(10)})
+    write_long_csv(tmp_path / "long.csv", ROWS)
+    process = start(view, "long.csv", "--checkpoint", "c.json", *options)
+    try:
+        wait_for_progress(process, tmp_path / "c.json", 1)
+        threads = [int(each.name) for each in Path(f"/proc/{process.pid}/task").iterdir()]
+        assert {os.sched_getscheduler(each) for each in threads} == {policy}
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_load_that_is_stopped_says_how_to_go_on(number, define, start, ingest, client, tmp_path):
     view = define(**{f"f{i}": "float32" for i in range(10)})

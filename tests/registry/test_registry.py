@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from featurestore.errors import FailedPreconditionError, InternalError
+from featurestore.durability.sealed import sealed, unsealed
+from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError
 from featurestore.model import Entity, FeatureView, Field, JoinKey
 from featurestore.registry import Definitions, Registry, Version, ViewVersions, load
 
@@ -104,6 +105,21 @@ def test_a_damaged_file_is_refused_with_the_way_out(tmp_path: Path, text: str, w
     assert (tmp_path / "registry.json").read_text() == text
 
 
+def test_any_changed_letter_is_refused(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path)
+    registry.commit(registry.plan(Definitions(entities=(ENTITY,), feature_views=(view("v", "a"),)), prune=True))
+    path = tmp_path / "registry.json"
+    content = path.read_bytes()
+    for place, byte in enumerate(content):
+        for bit in range(7):
+            changed = bytes([byte ^ 1 << bit])
+            if byte in b" \n" and changed in b" \n\t\r":
+                continue  # between the words of JSON it means the same
+            path.write_bytes(content[:place] + changed + content[place + 1 :])
+            with pytest.raises(FeatureStoreError, match=r"registry\.json: got "):
+                Registry.open(tmp_path)
+
+
 def test_bytes_that_are_no_text_are_a_damaged_file(tmp_path: Path) -> None:
     (tmp_path / "registry.json").write_bytes(b"{\xff")
     with pytest.raises(InternalError, match="byte 1 is not UTF-8"):
@@ -111,8 +127,8 @@ def test_bytes_that_are_no_text_are_a_damaged_file(tmp_path: Path) -> None:
 
 
 def test_a_file_of_a_newer_featurestore_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    (tmp_path / "registry.json").write_text(json.dumps({"format": 4, "anything": "else"}))
-    with pytest.raises(FailedPreconditionError, match="got format 4, expected at most 3: a newer featurestore wrote it"):
+    (tmp_path / "registry.json").write_text(json.dumps({"format": 5, "anything": "else"}))
+    with pytest.raises(FailedPreconditionError, match="got format 5, expected at most 4: a newer featurestore wrote it"):
         Registry.open(tmp_path)
 
 
@@ -142,11 +158,11 @@ def test_a_file_of_format_1_is_read_as_one_without_history(tmp_path: Path) -> No
     registry = Registry.open(tmp_path)
     registry.commit(registry.plan(Definitions(entities=(ENTITY,), feature_views=(view("v", "a"),)), prune=False))
     path = tmp_path / "registry.json"
-    document = json.loads(path.read_text())
+    document = unsealed(json.loads(path.read_text()))
     del document["births"]
     path.write_text(json.dumps({**document, "format": 1}))
     assert Registry.open(tmp_path).features_known("default", "v", 1) == {"a"}
-    path.write_text(json.dumps({**document, "births": {}}))
+    path.write_text(sealed({**document, "births": {}}))
     with pytest.raises(InternalError, match="the births in it are not those of its views and features"):
         Registry.open(tmp_path)
 
@@ -175,13 +191,13 @@ def test_damaged_versions_are_named(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path)
     registry.commit(registry.plan(Definitions(entities=(ENTITY,), feature_views=(view("v", "a"),)), prune=False))
     path = tmp_path / "registry.json"
-    document = json.loads(path.read_text())
+    document = unsealed(json.loads(path.read_text()))
     for versions, sentence in (
         ([], "there are no versions in it"),
         ({"default.v": {"current": {"number": 0}}}, r"its versions are damaged at current\.number: "),
         ({"default.w": {}}, "there are versions in it of views that it does not have"),
     ):
-        path.write_text(json.dumps({**document, "versions": versions}))
+        path.write_text(sealed({**document, "versions": versions}))
         with pytest.raises(InternalError, match=sentence):
             Registry.open(tmp_path)
     # Before there were any.

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Final
 
 from featurestore_client.addresses import Address, Place
+from featurestore_client.busy_polling import REST_S
 from featurestore_client.http2 import CANCEL, NEVER, Headers, ProtocolError, StreamEvent
 from featurestore_client.http2.busy_receive import busy_receive
 from featurestore_client.http2_calls import MESSAGE_BYTES_MAX, STREAM_ID_LAST, Calls, Reply, new_session, too_late
@@ -191,7 +192,7 @@ class BlockingConnection:
         began = time.monotonic()
         count = -1
         if self._is_prompt:
-            count = busy_receive(self._file, self._buffer, min(bound_s, ends_s - began))
+            count = busy_receive(self._file, self._buffer, min(bound_s, ends_s - began), REST_S)
             if count < 0:
                 self._fit_timeout(ends_s)
         if count < 0:

@@ -70,6 +70,25 @@ async def test_a_loop_stops_looking_when_nothing_is_awaited(monkeypatch: pytest.
     assert turns.count <= 1
 
 
+async def test_a_loop_does_not_look_where_others_want_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        time.sleep(0.011)  # as long as somebody else had the core
+
+    monkeypatch.setattr(os, "sched_yield", turn)
+    monkeypatch.setattr(busy_polling, "REST_S", 60.0)
+    polling = busy_polling.BusyPolling(asyncio.get_running_loop(), 10_000)
+    for _ in range(20):
+        polling.wait()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        polling.heard()
+    assert turns == 1
+
+
 @pytest.mark.parametrize("wrong", [-1, 10_001, 1.5])
 def test_a_bound_that_is_none_is_refused(wrong: Any) -> None:
     expected = rf"busy_poll_us: got {wrong}, expected microseconds, at most 10000; 0 turns it off"
@@ -82,20 +101,20 @@ def test_it_receives_what_comes_in_time_and_else_gives_up_after_the_bound() -> N
     buffer = bytearray(10)
     with ours, theirs:
         began_s = time.monotonic()
-        assert busy_receive(ours.fileno(), buffer, 0.02) == -1
+        assert busy_receive(ours.fileno(), buffer, 0.02, 0) == -1
         assert 0.02 <= time.monotonic() - began_s < 2
         later = threading.Timer(0.02, theirs.send, (b"late",))
         later.start()
-        assert busy_receive(ours.fileno(), buffer, 60) == 4  # which the other thread could not send if this one held the GIL
+        assert busy_receive(ours.fileno(), buffer, 60, 0) == 4  # which the other thread could not send if this one held the GIL
         assert buffer[:4] == b"late"
         later.join()
         theirs.close()
-        assert busy_receive(ours.fileno(), buffer, 60) == 0
-    assert busy_receive(ours.fileno(), buffer, 60) == -1  # closed: whoever blocks is told why
+        assert busy_receive(ours.fileno(), buffer, 60, 0) == 0
+    assert busy_receive(ours.fileno(), buffer, 60, 0) == -1  # closed: whoever blocks is told why
 
 
 def looking_threads(count: int, file: int) -> list[threading.Thread]:
-    threads = [threading.Thread(target=busy_receive, args=(file, bytearray(1), 60)) for _ in range(count)]
+    threads = [threading.Thread(target=busy_receive, args=(file, bytearray(1), 60, 0)) for _ in range(count)]
     for thread in threads:
         thread.start()
     return threads
@@ -107,11 +126,11 @@ def test_one_core_is_left_to_threads_that_have_something_to_do() -> None:
     with quiet, ready, theirs:
         theirs.send(b"there")
         threads = looking_threads(max(1, len(os.sched_getaffinity(0)) - 1), quiet.fileno())
-        assert busy_receive(ready.fileno(), bytearray(5), 60) == -1
+        assert busy_receive(ready.fileno(), bytearray(5), 60, 0) == -1
         ender.close()  # ends those threads
         for thread in threads:
             thread.join()
-        assert busy_receive(ready.fileno(), bytearray(5), 60) == 5
+        assert busy_receive(ready.fileno(), bytearray(5), 60, 0) == 5
 
 
 FORK = """
@@ -119,12 +138,12 @@ import os, socket, threading
 from featurestore_client.http2.busy_receive import busy_receive
 quiet, ender = socket.socketpair()
 for _ in range(max(1, len(os.sched_getaffinity(0)) - 1)):
-    threading.Thread(target=busy_receive, args=(quiet.fileno(), bytearray(1), 60)).start()
+    threading.Thread(target=busy_receive, args=(quiet.fileno(), bytearray(1), 60, 0)).start()
 ready, theirs = socket.socketpair()
 theirs.send(b"there")
 child = os.fork()
 if child == 0:
-    os._exit(busy_receive(ready.fileno(), bytearray(5), 60))
+    os._exit(busy_receive(ready.fileno(), bytearray(5), 60, 0))
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 ender.close()
 """
@@ -135,6 +154,25 @@ def test_a_forked_child_does_not_count_its_parents_threads() -> None:
     assert done.stdout == "5\n"
 
 
+CROWDED = """
+import os, socket, subprocess, sys
+from featurestore_client.http2.busy_receive import busy_receive
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+quiet, ender = socket.socketpair()
+ready, theirs = socket.socketpair()
+theirs.send(b"there")
+with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+    while busy_receive(ready.fileno(), bytearray(1), 60, 0) == 1:
+        busy_receive(quiet.fileno(), bytearray(1), 0.0005, 60)
+        theirs.send(b"t")
+    busy.kill()
+"""
+
+
+def test_it_does_not_look_where_others_want_the_core() -> None:
+    subprocess.run([sys.executable, "-c", CROWDED], check=True, timeout=60)
+
+
 class Looks:
     """Stands before ``busy_receive`` and notes the bound of each use."""
 
@@ -142,9 +180,9 @@ class Looks:
         self.bounds_s: list[float] = []
         monkeypatch.setattr(blocking_connection, "busy_receive", self._look)
 
-    def _look(self, file: int, buffer: bytearray, bound_s: float) -> int:
+    def _look(self, file: int, buffer: bytearray, bound_s: float, rest_s: float) -> int:
         self.bounds_s.append(bound_s)
-        return busy_receive(file, buffer, bound_s)
+        return busy_receive(file, buffer, bound_s, rest_s)
 
 
 def answer(connection: Any, stream_id: int) -> None:

@@ -3,7 +3,7 @@
 
 A thread that blocks lets its core halt, and is woken by an interrupt, with cold caches: on a fast network that takes longer than
 the answer did. Knows a plain socket's file descriptor and nothing of what is received. Invariant: of all cores that the process
-may use, one is left to those threads that have something to do, unless there is one alone.
+may use, one is left to those threads that have something to do, unless there is one alone; and none looks while others want the cores.
 """
 
 import os
@@ -21,6 +21,7 @@ cdef extern from "<sched.h>" nogil:
 
 
 cdef int _looking = 0  # threads; changed with the GIL alone
+cdef double _rests_until_s = 0.0  # changed with the GIL alone
 cdef int _looking_max = max(1, len(os.sched_getaffinity(0)) - 1)
 
 
@@ -32,29 +33,33 @@ def _forget():
 os.register_at_fork(after_in_child=_forget)
 
 
-def busy_receive(int fd, buffer, double bound_s):
+def busy_receive(int fd, buffer, double bound_s, double rest_s):
     """Receives into ``buffer``: how many bytes, 0 where the peer has ended; -1 where nothing came within ``bound_s``.
 
-    -1 also where too many threads are looking already, and where receiving failed: a receive that blocks says why.
+    -1 also where too many threads are looking already; for ``rest_s`` after somebody else had the core for longer than the bound;
+    and where receiving failed: a receive that blocks says why.
     """
-    global _looking
+    global _looking, _rests_until_s
     cdef Py_buffer view
     cdef ssize_t count
-    cdef double ends_s
-    if _looking >= _looking_max:
+    cdef double now_s = _now_s(), looked_s = now_s, ends_s = now_s + bound_s
+    if _looking >= _looking_max or now_s < _rests_until_s:
         return -1
     PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
     _looking += 1
     try:
         with nogil:
-            ends_s = _now_s() + bound_s
             while True:
                 count = recv(fd, view.buf, view.len, MSG_DONTWAIT)
-                if count >= 0 or (errno != EAGAIN and errno != EINTR) or _now_s() >= ends_s:
+                if count >= 0 or (errno != EAGAIN and errno != EINTR) or now_s >= ends_s:
                     break
+                looked_s = now_s
                 sched_yield()  # the server may be waiting for this very core
+                now_s = _now_s()
     finally:
         _looking -= 1
+        if now_s - looked_s > bound_s:
+            _rests_until_s = now_s + rest_s
         PyBuffer_Release(&view)
     return count
 

@@ -2,6 +2,9 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cimport numpy as cnp
 
+cdef enum:
+    ROWS_UNDER_GIL = 128  # for so few it is kept: whoever takes it meanwhile keeps it for longer than they take
+
 cdef class KeyBatch:
     cdef readonly Py_ssize_t rows
     cdef const char *base          # fixed keys: rows x stride bytes; others: what offsets point into
@@ -11,6 +14,7 @@ cdef class KeyBatch:
     cdef object _held              # what owns the memory behind base and offsets
 
     cdef int _hash(self) except -1
+    cdef void _hash_all(self) noexcept nogil
 
 cdef KeyBatch int64_keys(str name, object column)
 cpdef KeyBatch key_batch(object layout, list join_keys, object columns, int64_t key_bytes_max)

@@ -30,21 +30,27 @@ cdef class KeyBatch:
         free(self.hashes)
 
     cdef int _hash(self) except -1:
-        cdef Py_ssize_t i
         self.hashes = <uint64_t *>malloc(max(self.rows, 1) * 8)
         if self.hashes == NULL:
             raise MemoryError
-        with nogil:
-            if self.stride == 8:
-                for i in range(self.rows):
-                    self.hashes[i] = hash_int64(load_i64(self.base + i * 8))
-            elif self.stride:
-                for i in range(self.rows):
-                    self.hashes[i] = hash_bytes(self.base + i * self.stride, self.stride)
-            else:
-                for i in range(self.rows):
-                    self.hashes[i] = hash_bytes(self.base + self.offsets[i], self.offsets[i + 1] - self.offsets[i])
+        if self.rows <= ROWS_UNDER_GIL:
+            self._hash_all()
+        else:
+            with nogil:
+                self._hash_all()
         return 0
+
+    cdef void _hash_all(self) noexcept nogil:
+        cdef Py_ssize_t i
+        if self.stride == 8:
+            for i in range(self.rows):
+                self.hashes[i] = hash_int64(load_i64(self.base + i * 8))
+        elif self.stride:
+            for i in range(self.rows):
+                self.hashes[i] = hash_bytes(self.base + i * self.stride, self.stride)
+        else:
+            for i in range(self.rows):
+                self.hashes[i] = hash_bytes(self.base + self.offsets[i], self.offsets[i + 1] - self.offsets[i])
 
 
 cdef KeyBatch int64_keys(str name, object column):

@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from featurestore_client.errors import NotFoundError, ResourceExhaustedError, UnavailableError
-from featurestore_client.tables.keys cimport KeyBatch, int64_keys, key_at, key_batch, shard_of
+from featurestore_client.tables.keys cimport ROWS_UNDER_GIL, KeyBatch, int64_keys, key_at, key_batch, shard_of
 from featurestore_client.tables.segment cimport (
     ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, UNIT_BYTES, Control, Segment, SegmentHeader, atomic_fence_acquire,
     atomic_load_acquire_u32, atomic_load_acquire_u64, atomic_load_relaxed_u32, first_slot, heap_at, key_equals, load_i64, load_u32, prefetch_read, row_at, shape_of, spin_pause,
@@ -399,13 +399,30 @@ cdef int read_all(Snapshot snapshot, KeyBatch keys, Projection projection, Targe
     return 0
 
 
+cdef void spread_column(
+    Gather *strings, uint32_t k, uint32_t part_count, Py_ssize_t rows, char *out, uint64_t bytes_of_all, int32_t *offset
+) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef uint32_t length
+    cdef uint64_t total = 0
+    for i in range(rows):
+        offset[i] = <int32_t>total
+        length = strings.lengths[i * part_count + k]
+        if length <= COPY_BYTES and total + COPY_BYTES <= bytes_of_all:
+            memcpy(out + total, strings.data + strings.starts[i], COPY_BYTES)  # the next string overwrites the rest
+        elif length:  # where all are empty there is no data
+            memcpy(out + total, strings.data + strings.starts[i], length)
+        strings.starts[i] += length
+        total += length
+    offset[rows] = <int32_t>total
+
+
 cdef tuple strings_by_column(Projection projection, Gather *strings, Py_ssize_t rows):
     # From row after row to column after column, each with offsets as Arrow has them.
     cdef list columns = []
     cdef uint32_t k
     cdef Py_ssize_t i
-    cdef uint64_t total, bytes_of_all
-    cdef uint32_t length
+    cdef uint64_t total
     cdef int32_t *offset
     cdef char *out
     for k in range(projection.part_count):
@@ -416,23 +433,15 @@ cdef tuple strings_by_column(Projection projection, Gather *strings, Py_ssize_t 
             raise ResourceExhaustedError.of(
                 f"bytes of {projection.var_features[k]} in one answer", total, 0x7FFFFFFF, "ask for fewer rows at a time"
             )
-        bytes_of_all = total
         data = PyBytes_FromStringAndSize(NULL, total)
         offsets = PyBytes_FromStringAndSize(NULL, (rows + 1) * 4)
         out = PyBytes_AS_STRING(data)
         offset = <int32_t *>PyBytes_AS_STRING(offsets)
-        with nogil:
-            total = 0
-            for i in range(rows):
-                offset[i] = <int32_t>total
-                length = strings.lengths[i * projection.part_count + k]
-                if length <= COPY_BYTES and total + COPY_BYTES <= bytes_of_all:
-                    memcpy(out + total, strings.data + strings.starts[i], COPY_BYTES)  # the next string overwrites the rest
-                elif length:  # where all are empty there is no data
-                    memcpy(out + total, strings.data + strings.starts[i], length)
-                strings.starts[i] += length
-                total += length
-            offset[rows] = <int32_t>total
+        if rows <= ROWS_UNDER_GIL:
+            spread_column(strings, k, projection.part_count, rows, out, total, offset)
+        else:
+            with nogil:
+                spread_column(strings, k, projection.part_count, rows, out, total, offset)
         columns.append((data, offsets))
     return tuple(columns)
 
@@ -541,7 +550,7 @@ cdef RowBatch read_keys(
             target.strings.lengths = <uint32_t *>malloc(max(rows, 1) * 4 * projection.part_count)
             if target.strings.starts == NULL or target.strings.lengths == NULL:
                 raise MemoryError
-        if rows <= 4:  # giving the GIL up costs more than this takes
+        if rows <= ROWS_UNDER_GIL:
             outcome = read_all(snapshot, keys, projection, &target)
         else:
             with nogil:
