@@ -28,6 +28,14 @@ def require_engine(name: str) -> None:
         )
 
 
+@pytest.fixture(autouse=True)
+def keeps_its_share() -> Iterator[None]:
+    """Of the cores: a test that gave way to all else would slow the ones after it, and every server that they start."""
+    before = os.sched_getscheduler(0)
+    yield
+    assert os.sched_getscheduler(0) == before
+
+
 class RunningServer:
     """A ``featurestore serve`` process on a free port of this machine. ``events`` is its log so far, parsed."""
 

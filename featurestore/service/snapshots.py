@@ -106,12 +106,12 @@ class SnapshotWriter:
             text=True,
             process_group=0,  # a Ctrl-C is for the server. (A session of its own would have a share of the cores of its own.)
         ) as process:
-            if gives_way:
-                give_way(process.pid)
             with self._lock:
                 self._processes[process] = gives_way
                 if self.is_closed:  # while it was being started
                     process.kill()
+            if gives_way:
+                give_way(process.pid)
             assert process.stdout is not None
             assert process.stderr is not None
             out, errors = process.stdout.read(), process.stderr.read()
