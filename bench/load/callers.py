@@ -19,6 +19,8 @@ import numpy as np
 from bench import wire
 from bench.dataset import Floats
 
+CONNECT_TIMEOUT_S = 10.0  # of its own: a call's deadline may be too short for a connection's setting up
+
 Bind = Callable[[str], Callable[[Any], Any]]
 BindAsync = Callable[[str], Callable[[Any], Awaitable[Any]]]
 
@@ -70,13 +72,13 @@ class Grpcio:
     @contextmanager
     def blocking(self, timeout_s: float) -> Iterator[Bind]:
         with grpc.insecure_channel(self.address, options=wire.CHANNEL_OPTIONS) as channel:
-            grpc.channel_ready_future(channel).result(timeout_s)
+            grpc.channel_ready_future(channel).result(CONNECT_TIMEOUT_S)
             yield lambda path: partial(channel.unary_unary(path), timeout=timeout_s)
 
     @asynccontextmanager
     async def concurrent(self, timeout_s: float) -> AsyncIterator[BindAsync]:
         async with grpc.aio.insecure_channel(self.address, options=wire.CHANNEL_OPTIONS) as channel:
-            await asyncio.wait_for(channel.channel_ready(), timeout_s)
+            await asyncio.wait_for(channel.channel_ready(), CONNECT_TIMEOUT_S)
             yield lambda path: partial(channel.unary_unary(path), timeout=timeout_s)
 
     def code(self, error: grpc.RpcError) -> str:
