@@ -15,7 +15,7 @@ from featurestore_client.grpc_framing import frame
 
 from bench import wire
 from bench.dataset import Floats
-from bench.load.callers import Bind, BlockingOnly
+from bench.load.callers import Bind, BlockingOnly, plain_socket
 from bench.load.redis_callers import RECEIVED_BYTES_MAX
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -61,10 +61,7 @@ class BareGrpc(BlockingOnly):
 
     @contextmanager
     def blocking(self, timeout_s: float) -> Iterator[Bind]:
-        host, _, port = self.address.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout_s) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(None)  # with one, Python polls before each receive
+        with plain_socket(self.address) as connection:
             # Its answers may take all there is, so that no window is ever given back.
             window = _frame(WINDOW_UPDATE, 0, (WINDOW_BYTES_MAX - WINDOW_BYTES).to_bytes(4, "big"))
             connection.sendall(PREFACE + _frame(SETTINGS, 0, b"") + window)

@@ -5,6 +5,7 @@ that method: what a request is and what an answer is are the caller's own, and `
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,16 @@ class Caller(Protocol):
     def rows(self, answer: Any) -> Floats:
         """The values in an answer, a row a key."""
         ...
+
+
+@contextmanager
+def plain_socket(address: str) -> Iterator[socket.socket]:
+    """Connected to ``host:port``. What is sent goes at once, and a receive waits for as long as it takes."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout(None)  # with one, Python polls before each receive
+        yield connection
 
 
 class BlockingOnly:

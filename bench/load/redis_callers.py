@@ -16,7 +16,7 @@ import numpy as np
 import redis
 
 from bench.dataset import FEATURES, Floats
-from bench.load.callers import Bind, BlockingOnly
+from bench.load.callers import Bind, BlockingOnly, plain_socket
 
 HOST = "127.0.0.1"
 RECEIVED_BYTES_MAX = 1 << 16
@@ -45,9 +45,7 @@ class RedisRaw(BlockingOnly):
 
     @contextmanager
     def blocking(self, timeout_s: float) -> Iterator[Bind]:
-        with socket.create_connection((HOST, self.port), timeout_s) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(None)  # with one, Python polls before each receive
+        with plain_socket(f"{HOST}:{self.port}") as connection:
             yield partial(_getter, connection)
 
     def rows(self, answer: bytes) -> Floats:
@@ -82,9 +80,7 @@ class RedisPipeline(BlockingOnly):
 
     @contextmanager
     def blocking(self, timeout_s: float) -> Iterator[Bind]:
-        with socket.create_connection((HOST, self.port), timeout_s) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(None)
+        with plain_socket(f"{HOST}:{self.port}") as connection:
             yield partial(_pipeline, connection)
 
     def rows(self, answer: bytes) -> Floats:

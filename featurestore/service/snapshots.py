@@ -110,7 +110,7 @@ class SnapshotWriter:
                 self._processes[process] = gives_way
                 if self.is_closed:  # while it was being started
                     process.kill()
-            if gives_way:
+            if gives_way:  # from here on it may have to be hurried, which it is known to by now
                 give_way(process.pid)
             assert process.stdout is not None
             assert process.stderr is not None
