@@ -80,10 +80,10 @@ def _serve(name: str, answer: bytes, connection: Connection) -> None:
 
 
 def _native(answer: bytes, ready: Callable[[int], None]) -> None:
-    from featurestore.address import Address  # noqa: PLC0415
-    from featurestore.server.grpc_native import GrpcNativeServer  # noqa: PLC0415
-    from featurestore.server.listener import Listener  # noqa: PLC0415
-    from featurestore.server.methods import UnaryMethod  # noqa: PLC0415
+    from featurestore.address import Address  # noqa: PLC0415  the other engines' processes need none of it
+    from featurestore.server.grpc_native import GrpcNativeServer  # noqa: PLC0415  as above
+    from featurestore.server.listener import Listener  # noqa: PLC0415  as above
+    from featurestore.server.methods import UnaryMethod  # noqa: PLC0415  as above
 
     async def serve() -> None:
         method = UnaryMethod(METHOD, lambda request, context: answer, inline=True)

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def _measure_snapshots(place: _Place, dataset: Dataset, settings: Settings, repo
             for name, histogram in _beside(calls, client.take_snapshot).items():
                 longest.setdefault(("snapshot", name), []).append(histogram.percentiles_us((100,))["100"])
             seconds = time.monotonic() - began_s
-            for name, histogram in _beside(calls, lambda seconds=seconds: time.sleep(seconds)).items():  # type: ignore[misc]
+            for name, histogram in _beside(calls, partial(time.sleep, seconds)).items():
                 longest.setdefault(("quiet", name), []).append(histogram.percentiles_us((100,))["100"])
     for (case, name), values_us in longest.items():
         _add(report, f"longest_call_{case}", name, values_us)
