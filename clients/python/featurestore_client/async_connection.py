@@ -21,6 +21,8 @@ from featurestore_client.http2_calls import MESSAGE_BYTES_MAX, STREAM_ID_LAST, C
 
 UNSENT_BYTES_MAX: Final = 1 << 20
 """The next request of a stream is drawn while less than this is waiting for the server's window."""
+TICK_S: Final = 0.001
+"""uvloop tells and keeps time in whole milliseconds, cut off: a deadline as it tells it comes up to so much too early."""
 
 
 class AsyncConnection(asyncio.Protocol):
@@ -104,7 +106,7 @@ class AsyncConnection(asyncio.Protocol):
     async def unary(self, method_path: str, head: Headers, framed: bytes, timeout_s: float, ends_s: float) -> Reply:
         """One request, one reply. Raises NotSentError where the server cannot have seen it."""
         call = _UnaryCall(self, method_path, head, framed)
-        timer = self.loop.call_at(ends_s, call.expire, timeout_s, self._heard)
+        timer = self.loop.call_at(ends_s + TICK_S, call.expire, timeout_s, self._heard)
         try:
             return await call.future
         finally:
@@ -116,7 +118,7 @@ class AsyncConnection(asyncio.Protocol):
     ) -> AsyncGenerator[bytes, None]:
         """Many requests, many responses."""
         call = _StreamCall(self, method_path, head, timeout_s)
-        timer = None if ends_s is None else self.loop.call_at(ends_s, call.fail, too_late(method_path, timeout_s))
+        timer = None if ends_s is None else self.loop.call_at(ends_s + TICK_S, call.fail, too_late(method_path, timeout_s))
         feeder = asyncio.create_task(call.feed(requests), name="featurestore-stream")
         try:
             while (message := await call.next()) is not None:
