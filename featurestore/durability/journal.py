@@ -29,6 +29,9 @@ from featurestore.errors import FeatureStoreError, InternalError, ResourceExhaus
 Fsync = Literal["always", "interval", "never"]
 FILE_BYTES = 64 << 20
 """A file that has reached this is followed by another one as soon as that is there, and at twice as much at any rate."""
+PIECE_BYTES = 128 << 10
+"""A longer record is written in such pieces, between which the thread lets go of its core: the event loop, or a reader on this
+machine, would wait for it for milliseconds."""
 _Outcome = TypeVar("_Outcome")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -110,6 +113,11 @@ class Journal:
         return self._last
 
     @property
+    def is_busy(self) -> bool:
+        """Whether ``append`` would wait: somebody else writes, a long record most likely."""
+        return self._lock.locked()
+
+    @property
     def acknowledges_synced(self) -> bool:
         """Whether a write is to be acknowledged only when ``synced`` has returned."""
         return self._fsync == "always"
@@ -127,9 +135,7 @@ class Journal:
             parts = pack(entry, sequence, self._synced, self._journal)
             size = sum(map(len, parts))
             try:
-                written = os.pwritev(self._files[-1], parts, self._offset)
-                while written < size:  # a full disk takes a part, and says why when the rest follows
-                    written += os.pwrite(self._files[-1], b"".join(parts)[written:], self._offset + written)
+                _write_at(self._files[-1], parts, size, self._offset)
             except OSError as error:
                 with suppress(OSError):
                     os.ftruncate(self._files[-1], self._offset)  # else it is cut when the journal is read
@@ -328,6 +334,26 @@ class Journal:
         if futures:
             assert self._loop is not None, "it is where they wait"
             self._loop.call_soon_threadsafe(_set_all, futures, failure)
+
+
+def _write_at(handle: int, parts: tuple[bytes, ...], size: int, offset: int) -> None:
+    if size <= PIECE_BYTES:
+        written = os.pwritev(handle, parts, offset)
+        if written < size:
+            _write_all(handle, b"".join(parts)[written:], offset + written)
+        return
+    for part in parts:
+        for start in range(0, len(part), PIECE_BYTES):
+            piece = memoryview(part)[start : start + PIECE_BYTES]
+            _write_all(handle, piece, offset)
+            offset += len(piece)
+            os.sched_yield()
+
+
+def _write_all(handle: int, data: bytes | memoryview, offset: int) -> None:
+    while data:  # a full disk takes a part, and says why when the rest follows
+        written = os.pwrite(handle, data, offset)
+        data, offset = data[written:], offset + written
 
 
 def _let_go_of_memory(handle: int) -> None:

@@ -16,7 +16,6 @@ from featurestore_client.grpc_framing import (
     RETRY_PUSHBACK,
     STATUS_NAMES,
     FramingError,
-    MessageReader,
     decode_timeout,
     encode_message,
     frame,
@@ -25,6 +24,7 @@ from featurestore_client.grpc_framing import (
     pairs_of,
 )
 from featurestore_client.http2 import Headers, Session, StreamEvent
+from featurestore_client.message_reader import MessageReader
 
 from featurestore.durability import Unsynced
 from featurestore.errors import FeatureStoreError

@@ -253,7 +253,7 @@ class OnlineStore(OnlineReader):
         """``apply``: takes ``before``, as ``Table.write`` does."""
         long = message is not None and len(message.data) > INLINE_BYTES_MAX
         gate = self._gate(plan.table)
-        if long or gate.locked() or not plan.table.writes_inline(rows):
+        if long or gate.locked() or not self._is_quick(plan, rows):
             if gate.waiting >= WRITES_WAITING_MAX:
                 raise ResourceExhaustedError(
                     f"writes_waiting_max: {gate.waiting} writes to view {plan.view!r} wait for their turn; this one was not "
@@ -273,11 +273,15 @@ class OnlineStore(OnlineReader):
 
         async with self._gate(plan.table).turn():
             # What had to wait is quick by now, most likely: in a thread it would make the next one wait, and that one the next.
-            quick = not long and plan.table.writes_inline(rows)
+            quick = not long and self._is_quick(plan, rows)
             result, sequence = write() if quick else await self._in_thread(write_then_make_room)
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
             await self._journal.synced(sequence)
         return result
+
+    def _is_quick(self, plan: WritePlan, rows: int) -> bool:
+        """Whether the event loop has not to wait for such a write: for the table, or for a long record of the journal."""
+        return plan.table.writes_inline(rows) and (self._journal is None or not self._journal.is_busy)
 
     def _journaled(
         self,

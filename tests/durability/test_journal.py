@@ -12,6 +12,7 @@ from featurestore.durability import Mark
 from featurestore.durability import journal as journal_module
 from featurestore.durability import next_file as next_file_module
 from featurestore.durability.group_sync import GroupSync
+from featurestore.durability.journal import PIECE_BYTES
 from featurestore.durability.reading import journal_files
 from featurestore.durability.record import FILE_HEAD, FILE_HEAD_BYTES, FORMAT, MAGIC, seal
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError, ResourceExhaustedError
@@ -30,6 +31,16 @@ def test_what_was_appended_is_read_in_order(make_journal, tmp_path: Path):
     assert entries(records) == [entry(number) for number in range(1, 21)]
     assert [record.sequence for record in records] == [*range(1, 21)]
     assert (end.sequence, end.journal, end.cut_bytes) == (20, NUMBER, 0)
+
+
+@pytest.mark.parametrize("size", [PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 5 * PIECE_BYTES + 3])
+def test_a_long_record_is_read_as_it_was_appended(make_journal, tmp_path: Path, size: int):
+    journal = make_journal()
+    long = entry(2, os.urandom(size))
+    for each in (entry(1), long, entry(3)):
+        journal.applied(journal.append(each))
+    journal.close()
+    assert entries(read(tmp_path)[0]) == [entry(1), long, entry(3)]
 
 
 def test_reading_begins_behind_what_is_known(make_journal, tmp_path: Path):
@@ -192,15 +203,16 @@ def test_a_message_cannot_pass_for_records(make_journal, tmp_path: Path):
     assert end.cut_bytes == len(forged_records)
 
 
-def test_a_full_disk_refuses_one_write_and_takes_the_next(make_journal, tmp_path: Path):
+@pytest.mark.parametrize(("free", "wanted"), [(100, 1_000), (300_000, 1_000_000)], ids=["in one piece", "in several"])
+def test_a_full_disk_refuses_one_write_and_takes_the_next(make_journal, tmp_path: Path, free: int, wanted: int):
     journal = make_journal()
     append(journal, range(1, 3))
     size = journal_files(tmp_path)[0].path.stat().st_size
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + free, limits[1]))
     try:
         with pytest.raises(ResourceExhaustedError, match=r"the journal's disk is full: .* nothing was written"):
-            journal.append(entry(3, b"x" * 1_000))
+            journal.append(entry(3, b"x" * wanted))
         assert journal_files(tmp_path)[0].path.stat().st_size == size
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

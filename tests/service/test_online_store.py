@@ -2,16 +2,20 @@
 
 import asyncio
 import threading
+from collections.abc import Awaitable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from featurestore.durability import Kind, Message
 from featurestore.errors import DeadlineExceededError, FailedPreconditionError, NotFoundError, ResourceExhaustedError
 from featurestore.registry import Definitions, Registry
+from featurestore.server.opening import open_service
 from featurestore.service import OnlineStore, Selection, online_reader, online_store
 from featurestore.service.plan_cache import PlanCache
-from featurestore.store import Column, Store, Table
+from featurestore.settings import Settings
+from featurestore.store import Column, Store, Table, WriteCounts
 
 
 def definitions(*views: dict, **more) -> Definitions:
@@ -176,6 +180,30 @@ async def test_writes_that_waited_for_one_in_a_thread_do_not_go_to_threads_thems
     await asyncio.gather(large, *small)
     assert [thread is threading.main_thread() for thread in threads] == [False] + 6 * [True]
     assert read(online, "first:a") == [8]
+
+
+async def test_the_loop_does_not_wait_for_a_long_record_of_the_journal(tmp_path: Path):
+    online = open_service(Settings(directory=tmp_path / "data", segments=tmp_path / "segments"))
+    try:
+        await online.apply(definitions(view("first", "a")))
+        plan = online.write_plan("default", "first")
+
+        def begin(value: float) -> WriteCounts | Awaitable[WriteCounts]:
+            batch, message = {"a": floats(value)}, Message(Kind.WRITE, b"which is not read again", 1)
+            return online.write(plan, keys(1), np.array([1]), batch, rows=1, message=message)
+
+        first = begin(1)
+        assert not isinstance(first, WriteCounts), "it commits memory, in a thread"
+        await first
+        assert isinstance(begin(2), WriteCounts)
+        with online._journal._lock:  # as while one is written
+            third = begin(3)
+            assert not isinstance(third, WriteCounts)
+            await asyncio.sleep(0)  # which it would come back from only when the lock is free
+        await third
+        assert read(online, "first:a") == [3]
+    finally:
+        await online.close()
 
 
 async def test_a_write_whose_caller_gave_up_while_it_waited_is_not_done(online):

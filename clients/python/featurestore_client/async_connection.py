@@ -15,9 +15,10 @@ from featurestore_client import direct_write
 from featurestore_client.blocking_connection import tune
 from featurestore_client.busy_polling import BusyPolling
 from featurestore_client.errors import FeatureStoreError, UnavailableError
-from featurestore_client.grpc_framing import FramingError, MessageReader, prefix_of
+from featurestore_client.grpc_framing import FramingError, prefix_of
 from featurestore_client.http2 import CANCEL, NEVER, Headers, ProtocolError, StreamEvent
 from featurestore_client.http2_calls import MESSAGE_BYTES_MAX, STREAM_ID_LAST, Calls, Reply, new_session, too_late
+from featurestore_client.message_reader import MessageReader
 
 UNSENT_BYTES_MAX: Final = 1 << 20
 """The next request of a stream is drawn while less than this is waiting for the server's window."""

@@ -19,9 +19,10 @@ from typing import Final
 
 from featurestore_client.blocking_connection import RECEIVE_BYTES, dial
 from featurestore_client.errors import CancelledError
-from featurestore_client.grpc_framing import FramingError, MessageReader, prefix_of
+from featurestore_client.grpc_framing import FramingError, prefix_of
 from featurestore_client.http2 import NEVER, ProtocolError, Session, StreamEvent
 from featurestore_client.http2_calls import MESSAGE_BYTES_MAX, Calls, new_session, too_late
+from featurestore_client.message_reader import MessageReader
 
 CONNECT_TIMEOUT_S: Final = 10.0
 """Of a stream that has no deadline itself."""

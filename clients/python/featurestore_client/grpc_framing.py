@@ -13,9 +13,6 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 PREFIX_BYTES: Final = 5
 """Before each message: whether it is compressed (one byte), and its length (four, big-endian)."""
 
-PIECE_BYTES_MIN: Final = 32 << 10
-"""Smaller pieces of a message are put together as they come: each would take more than its bytes."""
-
 STATUS_NAMES: Final = (
     "OK",
     "CANCELLED",
@@ -95,71 +92,6 @@ def unframe(data: bytes, message_bytes_max: int) -> bytes | None:
     if 0 <= size <= message_bytes_max and int.from_bytes(data[:PREFIX_BYTES], "big") == size:
         return data[PREFIX_BYTES:]
     return None
-
-
-class MessageReader:
-    """Messages out of the data of a stream, in whatever pieces it comes. ``compressed``: which of those just read were."""
-
-    def __init__(self, message_bytes_max: int, encoding: str = "identity") -> None:
-        self._message_bytes_max = message_bytes_max
-        self._encoding = encoding
-        self._prefix = b""  # of one message, as far as it has come
-        self._pieces: list[bytes | bytearray] = []  # of its body; joined once
-        self._size = self._missing = 0  # of the body
-        self.compressed: list[bool] = []
-        self.held_bytes = 0
-        """Of a message that has begun."""
-
-    @property
-    def is_between(self) -> bool:
-        """Whether a message has just ended, or none begun."""
-        return not self._prefix
-
-    def read(self, data: bytes) -> list[bytes]:
-        """The messages that end in ``data``. Raises FramingError."""
-        messages: list[bytes] = []
-        self.compressed = []
-        rest = memoryview(data)
-        while rest:
-            if len(self._prefix) < PREFIX_BYTES:
-                taken = PREFIX_BYTES - len(self._prefix)
-                self._prefix += rest[:taken]
-                rest = rest[taken:]
-                if len(self._prefix) < PREFIX_BYTES:
-                    break
-                self._size = self._missing = int.from_bytes(self._prefix[1:], "big")
-                if self._size > self._message_bytes_max:
-                    raise too_large(self._size, self._message_bytes_max)
-            piece = rest[: self._missing]
-            rest = rest[len(piece) :]
-            self._missing -= len(piece)
-            if self._missing:
-                self._keep(data if len(piece) == len(data) else piece)
-                break
-            messages.append(self._message(self._prefix[0], b"".join((*self._pieces, piece))))
-            self._prefix = b""
-            self._pieces.clear()
-            self._size = 0
-        self.held_bytes = len(self._prefix) + self._size - self._missing
-        return messages
-
-    def _keep(self, piece: bytes | memoryview) -> None:
-        if len(piece) >= PIECE_BYTES_MIN:
-            self._pieces.append(bytes(piece))  # which copies only a part of something
-        elif self._pieces and len(self._pieces[-1]) < PIECE_BYTES_MIN:
-            self._pieces[-1] += piece
-        else:
-            self._pieces.append(bytearray(piece))
-
-    def _message(self, flag: int, body: bytes) -> bytes:
-        self.compressed.append(flag == 1)
-        if flag == 0:
-            return body
-        if flag != 1:
-            raise FramingError("INTERNAL", f"a message begins with {flag}: expected 0, or 1 where it is compressed")
-        if self._encoding != "gzip":
-            raise FramingError("INTERNAL", f"a message is compressed, and grpc-encoding is {self._encoding}: expected gzip")
-        return decompressed(body, self._message_bytes_max)
 
 
 def decompressed(body: bytes, message_bytes_max: int) -> bytes:

@@ -23,7 +23,6 @@ from featurestore_client.grpc_framing import (
     STATUS_OF_HTTP2_ERROR,
     STATUS_OF_HTTP_STATUS,
     FramingError,
-    MessageReader,
     decode_message,
     encode_timeout,
     header_pairs,
@@ -32,6 +31,7 @@ from featurestore_client.grpc_framing import (
     unframe,
 )
 from featurestore_client.http2 import REFUSED_STREAM, Headers, Session, StreamEvent
+from featurestore_client.message_reader import MessageReader
 
 MESSAGE_BYTES_MAX: Final = 256 << 20
 WINDOW_BYTES: Final = 4 << 20

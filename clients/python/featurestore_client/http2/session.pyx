@@ -59,7 +59,7 @@ cdef enum:
     PAUSE = -526  # NGHTTP2_ERR_PAUSE
     HEADER_OVERHEAD_BYTES = 32  # of each header, as SETTINGS_MAX_HEADER_LIST_SIZE counts: RFC 9113, section 6.5.2
     HARD_HEADER_FACTOR = 16  # a block so many times over the limit is no mistake
-    DATA_GROWTH = 4  # of what is there, for DATA in several frames of one receive
+    DATA_GROWTH = 4  # of what is there, for DATA in several frames of one receive, and for a message in several of them
     TAKE_BYTES = 512  # room for the frames around what is queued
 
 
@@ -102,6 +102,49 @@ cdef class Headers:
 
     def __dealloc__(self):
         free(self._pairs)
+
+
+@cython.final
+@cython.no_gc
+cdef class MessageBody:
+    """``size`` bytes that come in pieces. No more room is made than four times what has come, and no piece waits for the last one
+    to be copied: of a long message that would be a while in which nothing else is read.
+    """
+
+    cdef PyObject *_bytes  # NULL where there was no memory for it, or it was taken
+    cdef Py_ssize_t _size, _filled
+
+    def __cinit__(self, Py_ssize_t size):
+        self._size = size
+        self._bytes = PyBytes_FromStringAndSize_(NULL, 0)
+
+    def __dealloc__(self):
+        Py_XDECREF(self._bytes)
+
+    @property
+    def missing(self):
+        """How many bytes have not come."""
+        return self._size - self._filled
+
+    def add(self, const unsigned char[::1] piece not None):
+        """The next bytes, not more of them than are missing."""
+        cdef Py_ssize_t needed = self._filled + piece.shape[0]
+        if self._bytes is NULL or needed > self._size:
+            raise ValueError(f"{piece.shape[0]} bytes: expected at most {self._size - self._filled}")
+        if needed > PyBytes_GET_SIZE(<bytes>self._bytes):
+            _PyBytes_Resize(&self._bytes, min(DATA_GROWTH * needed, self._size))
+        if piece.shape[0]:
+            memcpy(PyBytes_AS_STRING(<bytes>self._bytes) + self._filled, &piece[0], piece.shape[0])
+        self._filled = needed
+
+    def take(self):
+        """All of them, once none is missing."""
+        if self._bytes is NULL or self._filled < self._size:
+            raise ValueError(f"{self._size - self._filled} bytes are missing")
+        taken = <object>self._bytes
+        Py_XDECREF(self._bytes)
+        self._bytes = NULL
+        return taken
 
 
 @cython.final
