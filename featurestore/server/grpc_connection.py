@@ -36,8 +36,6 @@ from featurestore.server.write_turns import WriteTurns
 _log = logging.getLogger(__name__)
 
 TAKE_BYTES = 256 << 10
-RECEIVED_BYTES_MAX = 64 << 10
-"""In one read: other connections' requests wait no longer than what comes in a long stream takes to take apart."""
 NOTICE_S = 0.5
 """Between telling a peer that the connection will close and refusing its calls, unless it answers sooner."""
 
@@ -102,8 +100,6 @@ class Connections:
     def __init__(self, limits: ConnectionLimits) -> None:
         self.opened: set[GrpcConnection] = set()
         self.held_bytes = 0
-        self.received = memoryview(bytearray(RECEIVED_BYTES_MAX))
-        """What is read goes here, whichever connection's it is: it is taken in before there is more."""
         self.unsent_bytes_max = limits.unsent_bytes_max
         self._limits = limits
         self._unsent_bytes = 0
@@ -131,7 +127,7 @@ class Connections:
         return count <= CROWDED_UNSENT_BYTES_MAX or self._unsent_bytes + count <= self._limits.unsent_bytes_max_in_all
 
 
-class GrpcConnection(asyncio.BufferedProtocol):
+class GrpcConnection(asyncio.Protocol):
     """A connection, from ``connection_made`` to ``connection_lost``."""
 
     def __init__(
@@ -205,15 +201,11 @@ class GrpcConnection(asyncio.BufferedProtocol):
         self._file = direct_write.plain_file(transport)
         self._flush()
 
-    def get_buffer(self, _: int) -> memoryview:
-        """Where what is read goes."""
-        return self._connections.received
-
-    def buffer_updated(self, count: int) -> None:
+    def data_received(self, data: bytes) -> None:
         """Takes in what the peer sent, and sends what can be answered."""
         self._polling.heard()
         try:
-            events = self._inline.receive(self._connections.received[:count], self._is_refusing)
+            events = self._inline.receive(data, self._is_refusing)
         except ProtocolError as error:
             self._break(error)
             return

@@ -117,7 +117,7 @@ class GrpcNativeServer:
             listener.remove()
         self._opened = []
 
-    def _connection(self) -> asyncio.BaseProtocol:
+    def _connection(self) -> asyncio.Protocol:
         if len(self._made) >= self._connections_max:
             return _Refused()
         connection = GrpcConnection(

@@ -442,7 +442,7 @@ async def feed_connection(chance: random.Random, sequence: list[bytes]) -> str:
         if transport.is_closing():
             break
         before = len(transport.written)
-        receive(connection, piece)
+        connection.data_received(piece)
         if chance.random() < 0.3:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -462,16 +462,6 @@ async def feed_connection(chance: random.Random, sequence: list[bytes]) -> str:
         raise DefectError(f"left behind: {vars(connections)}, calls {connection._calls}")
     _check_answers(transport.written)
     return outcome
-
-
-def receive(connection: GrpcConnection, piece: bytes) -> None:
-    """Hands a piece over as a loop does."""
-    while piece:
-        buffer = connection.get_buffer(len(piece))
-        count = min(len(buffer), len(piece))
-        buffer[:count] = piece[:count]
-        connection.buffer_updated(count)
-        piece = piece[count:]
 
 
 def _check_answers(written: bytearray) -> None:
