@@ -18,7 +18,7 @@ from typing import Any
 
 import lmdb
 
-from featurestore.durability import Entry, Fsync, Journal, Kind, Message
+from featurestore.durability import Fsync, Journal, Kind, Message
 
 MAP_BYTES = 32 << 30
 
@@ -157,7 +157,7 @@ class Own(Candidate):
         self._thread.start()
 
     def append(self, message: bytes) -> None:
-        sequence = self._journal.append(Entry(Message(Kind.WRITE, message, 0), "default", "v", 1))
+        sequence = self._journal.append(Message(Kind.WRITE, message, 0), "default", "v", 1)
         self._journal.applied(sequence)
         if self._journal.acknowledges_synced:
             asyncio.run_coroutine_threadsafe(self._synced(sequence), self._loop).result()

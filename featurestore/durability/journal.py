@@ -23,15 +23,13 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from featurestore.durability.group_sync import GroupSync
 from featurestore.durability.next_file import NextFile, begin_file
 from featurestore.durability.reading import journal_path, sync_directory
-from featurestore.durability.record import FILE_HEAD_BYTES, Entry, pack
+from featurestore.durability.record import FILE_HEAD_BYTES, Message
+from featurestore.durability.record_writer import write_record
 from featurestore.errors import FeatureStoreError, InternalError, ResourceExhaustedError
 
 Fsync = Literal["always", "interval", "never"]
 FILE_BYTES = 64 << 20
 """A file that has reached this is followed by another one as soon as that is there, and at twice as much at any rate."""
-PIECE_BYTES = 128 << 10
-"""A longer record is written in such pieces, between which the thread lets go of its core: the event loop, or a reader on this
-machine, would wait for it for milliseconds."""
 _Outcome = TypeVar("_Outcome")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -122,8 +120,8 @@ class Journal:
         """Whether a write is to be acknowledged only when ``synced`` has returned."""
         return self._fsync == "always"
 
-    def append(self, entry: Entry) -> int:
-        """Writes a record; returns its sequence. It is to be reported by ``applied``.
+    def append(self, message: Message, project: str, view: str, definitions: int) -> int:
+        """Writes a record of an ``Entry``'s parts; returns its sequence. It is to be reported by ``applied``.
 
         Raises ResourceExhaustedError where the disk is full: nothing is kept then, and a later call may succeed.
         """
@@ -132,14 +130,22 @@ class Journal:
                 raise self._failure
             sequence = self._last + 1
             self._turn_file(sequence)
-            parts = pack(entry, sequence, self._synced, self._journal)
-            size = sum(map(len, parts))
             try:
-                _write_at(self._files[-1], parts, size, self._offset)
+                size = write_record(
+                    self._files[-1],
+                    self._offset,
+                    message,
+                    project,
+                    view,
+                    definitions,
+                    sequence=sequence,
+                    synced=self._synced,
+                    journal=self._journal,
+                )
             except OSError as error:
                 with suppress(OSError):
                     os.ftruncate(self._files[-1], self._offset)  # else it is cut when the journal is read
-                raise self._refusal(error, size) from None
+                raise self._refusal(error, len(message.data)) from None
             self._offset += size
             self.bytes_since_snapshot += size
             self._last = sequence
@@ -334,26 +340,6 @@ class Journal:
         if futures:
             assert self._loop is not None, "it is where they wait"
             self._loop.call_soon_threadsafe(_set_all, futures, failure)
-
-
-def _write_at(handle: int, parts: tuple[bytes, ...], size: int, offset: int) -> None:
-    if size <= PIECE_BYTES:
-        written = os.pwritev(handle, parts, offset)
-        if written < size:
-            _write_all(handle, b"".join(parts)[written:], offset + written)
-        return
-    for part in parts:
-        for start in range(0, len(part), PIECE_BYTES):
-            piece = memoryview(part)[start : start + PIECE_BYTES]
-            _write_all(handle, piece, offset)
-            offset += len(piece)
-            os.sched_yield()
-
-
-def _write_all(handle: int, data: bytes | memoryview, offset: int) -> None:
-    while data:  # a full disk takes a part, and says why when the rest follows
-        written = os.pwrite(handle, data, offset)
-        data, offset = data[written:], offset + written
 
 
 def _let_go_of_memory(handle: int) -> None:

@@ -1,4 +1,5 @@
 """What a journal's file holds: a head, then records one after the other, each at a multiple of eight bytes, little-endian.
+Records are written by ``record_writer.pyx``, and read here.
 
     file     | magic 8 | format 4 | 0 4 | journal 8 | first sequence 8 | checksum of these 8 |
     record   | checksum 8 | message's checksum 8 | message bytes 4 | kind 1 | project bytes 1 | view bytes 1 | 0 1 |
@@ -26,7 +27,6 @@ HEAD_BYTES = _CHECKSUM.size + _HEAD.size
 SEQUENCE_WORD = 3
 """Where the sequence stands in a record, in words of eight bytes."""
 _ALIGNMENT = 8
-_ZEROS = bytes(_ALIGNMENT)
 
 
 class Kind(IntEnum):
@@ -77,32 +77,6 @@ def file_head(journal: int, first_sequence: int) -> bytes:
 def seal(head: bytes | memoryview) -> bytes:
     """The checksum that stands behind the head of a file."""
     return _CHECKSUM.pack(checksum(head))
-
-
-def pack(entry: Entry, sequence: int, synced: int, journal: int) -> tuple[bytes, bytes, bytes]:
-    """The record's three parts: head and names, message, padding."""
-    kind, message, now_us = entry.message
-    project, view = entry.project.encode(), entry.view.encode()
-    head = (
-        _HEAD.pack(
-            checksum(message),
-            len(message),
-            kind,
-            len(project),
-            len(view),
-            sequence,
-            synced,
-            entry.definitions,
-            now_us,
-        )
-        + project
-        + view
-    )
-    return (
-        _CHECKSUM.pack(checksum(head) ^ journal) + head,
-        message,
-        _ZEROS[: -(HEAD_BYTES + len(project + view) + len(message)) % 8],
-    )
 
 
 def unpack(data: memoryview, offset: int, journal: int) -> Record | None:

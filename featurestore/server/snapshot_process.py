@@ -13,7 +13,7 @@ from pathlib import Path
 
 from featurestore_client.tables.table import TableReader
 
-from featurestore.durability import Entry, Journal, JournalReader
+from featurestore.durability import Journal, JournalReader
 from featurestore.errors import FeatureStoreError, NotFoundError
 from featurestore.server.write_encoding import messages_of
 from featurestore.service.online_store import now_us
@@ -28,7 +28,7 @@ def write_snapshot(segments: Path, target: Path, journal_number: int, definition
         except (NotFoundError, FileNotFoundError):
             continue  # dropped meanwhile
         for message in messages_of(table, now_us()):
-            journal.applied(journal.append(Entry(message, table.view.project, table.view.view, definitions)))
+            journal.applied(journal.append(message, table.view.project, table.view.view, definitions))
     journal.close()
     reader = JournalReader(target)
     for _ in reader:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from featurestore_client.tables.catalog import Catalog
 from featurestore_client.tables.columns import Column, Values
 
-from featurestore.durability import Entry, Held, Journal, Message, Unsynced
+from featurestore.durability import Held, Journal, Message, Unsynced
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, ResourceExhaustedError, UnavailableError
 from featurestore.lock import hold
 from featurestore.registry import Definitions, Plan, Registry, ViewVersions
@@ -224,6 +224,11 @@ class OnlineStore(OnlineReader):
         self, plan: WritePlan, batch: FixedBatch, *, message: Message, begin: Callable[[], None]
     ) -> WriteCounts | Awaitable[WriteCounts]:
         """As ``write``, a batch that lies in its message."""
+        if self._may_begin(plan.table, message):
+            apply_now = partial(plan.table.write_quickly, batch, now_us=message.now_us)
+            counts, sequence = self._journaled(plan, message, apply_now, begin)
+            if counts is not None:
+                return self._acknowledged(counts, sequence)
         apply = partial(plan.table.write_fixed, batch, now_us=message.now_us)
         return self._write_in_turn(plan, batch.rows, message, apply, begin)
 
@@ -251,21 +256,33 @@ class OnlineStore(OnlineReader):
         begin: Callable[[], None] | None,
     ) -> _Result | Awaitable[_Result]:
         """``apply``: takes ``before``, as ``Table.write`` does."""
-        long = message is not None and len(message.data) > INLINE_BYTES_MAX
-        gate = self._gate(plan.table)
-        if long or gate.locked() or not self._is_quick(plan, rows):
+        if not self._may_begin(plan.table, message) or not plan.table.writes_inline(rows):
+            gate = self._gate(plan.table)
             if gate.waiting >= WRITES_WAITING_MAX:
                 raise ResourceExhaustedError(
                     f"writes_waiting_max: {gate.waiting} writes to view {plan.view!r} wait for their turn; this one was not "
                     "begun. Try again in a second, and write more rows a request"
                 )
-            return self.finish(self._write_later(plan, rows, long, partial(self._journaled, plan, message, apply, begin)))
-        result, sequence = self._journaled(plan, message, apply, begin)
+            return self.finish(self._write_later(plan, rows, message, partial(self._journaled, plan, message, apply, begin)))
+        return self._acknowledged(*self._journaled(plan, message, apply, begin))
+
+    def _may_begin(self, table: Table, message: Message | None) -> bool:
+        """Whether a write of the event loop need not wait for others."""
+        return not self._gate(table).locked() and self._is_free(message)
+
+    def _is_free(self, message: Message | None) -> bool:
+        """Whether the journal takes the message at once."""
+        journal = self._journal
+        return journal is None or message is None or not (len(message.data) > INLINE_BYTES_MAX or journal.is_busy)
+
+    def _acknowledged(self, result: _Result, sequence: int) -> _Result | Awaitable[_Result]:
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
             return Unsynced(result, self._journal.synced(sequence))
         return result
 
-    async def _write_later(self, plan: WritePlan, rows: int, long: bool, write: Callable[[], tuple[_Result, int]]) -> _Result:
+    async def _write_later(
+        self, plan: WritePlan, rows: int, message: Message | None, write: Callable[[], tuple[_Result, int]]
+    ) -> _Result:
         def write_then_make_room() -> tuple[_Result, int]:
             outcome = write()
             plan.table.ready_for(rows)  # so that the next such write need not leave the loop
@@ -273,15 +290,11 @@ class OnlineStore(OnlineReader):
 
         async with self._gate(plan.table).turn():
             # What had to wait is quick by now, most likely: in a thread it would make the next one wait, and that one the next.
-            quick = not long and self._is_quick(plan, rows)
+            quick = self._is_free(message) and plan.table.writes_inline(rows)
             result, sequence = write() if quick else await self._in_thread(write_then_make_room)
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
             await self._journal.synced(sequence)
         return result
-
-    def _is_quick(self, plan: WritePlan, rows: int) -> bool:
-        """Whether the event loop has not to wait for such a write: for the table, or for a long record of the journal."""
-        return plan.table.writes_inline(rows) and (self._journal is None or not self._journal.is_busy)
 
     def _journaled(
         self,
@@ -303,7 +316,7 @@ class OnlineStore(OnlineReader):
             nonlocal sequence
             if self.store.table(plan.project, plan.view) is not plan.table:
                 raise FailedPreconditionError(f"view {plan.view!r} was dropped and made again meanwhile: write again")
-            sequence = journal.append(Entry(message, plan.project, plan.view, self._registry.version))
+            sequence = journal.append(message, plan.project, plan.view, self._registry.version)
 
         result = apply(before=append)
         if sequence:

@@ -13,6 +13,8 @@ cdef class FixedLayout:
     cdef readonly object layout
     cdef Place *places         # in the order of the layout's slots
     cdef readonly uint32_t count
+    cdef uint32_t parts, bitmap_words, values_offset
+    cdef bytes empty_row
 
 cdef class FixedBatch:
     cdef readonly FixedLayout layout

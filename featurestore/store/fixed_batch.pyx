@@ -13,12 +13,14 @@ from featurestore_client.tables.columns import Column
 
 
 cdef class FixedLayout:
-    """Where a layout's features lie, as numbers."""
+    """A layout as numbers: where its features lie, and what else a write needs of it."""
 
     def __init__(self, layout):
         cdef Place *place
         self.layout = layout
         self.count = len(layout.slots)
+        self.parts, self.bitmap_words = layout.parts, layout.bitmap_words
+        self.values_offset, self.empty_row = layout.values_offset, layout.empty_row
         self.places = <Place *>calloc(max(self.count, 1), sizeof(Place))
         if self.places == NULL:
             raise MemoryError

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +47,7 @@ from featurestore.store.writer import (
     has_room,
     keys_of,
     shards_without_room,
+    takes_fixed,
     write_rows,
 )
 
@@ -152,6 +154,7 @@ class Table(TableReader):
         self._delete_window_us = delete_window_us
         self._cursor = _Cursor()
         self._gathered: dict[int, int] = {}
+        self._rows_at_most: float = inf  # what was written since they were counted is taken for new
         self._has_loaded = True  # memory may be committed far beyond what small writes need; also by the owner before
 
     @classmethod
@@ -280,6 +283,29 @@ class Table(TableReader):
                     return self._write_checked(keys, Source.of(batch), now_us, before)
         return self.write(*batch.as_columns(), now_us=now_us, before=before)  # the schema changed, or it is too large
 
+    def write_quickly(self, batch: FixedBatch, *, now_us: int, before: Callable[[], None] = _nothing) -> WriteCounts | None:
+        """As ``write_fixed``, where that returns quickly: few rows, for which there is room, and nobody else writes. Else None,
+        and ``before`` was not called."""
+        rows = batch.rows
+        if rows > INLINE_ROWS_MAX or not self._write_lock.acquire(blocking=False):
+            return None
+        try:
+            snapshot, keys = self._snapshot, keys_of(batch)
+            if batch.layout.layout is not snapshot.layout or not (takes_fixed(snapshot, keys) and self._may_hold(rows)):
+                return None
+            source = Source.of(batch)
+            before()
+            return WriteCounts(rows, *write_rows(snapshot, keys, source, None, now_us))
+        finally:
+            self._write_lock.release()
+
+    def _may_hold(self, rows: int) -> bool:
+        """Whether so many rows more are allowed for sure."""
+        if self._rows_at_most + rows > self._limits.rows_max:
+            self._rows_at_most = count_rows(self._snapshot)
+        self._rows_at_most += rows
+        return self._rows_at_most <= self._limits.rows_max
+
     def _write_checked(self, keys: KeyBatch, source: Source, now_us: int, before: Callable[[], None]) -> WriteCounts:
         self._has_loaded |= keys.rows > INLINE_ROWS_MAX
         room = self._make_room(keys, source)
@@ -358,9 +384,8 @@ class Table(TableReader):
                 )
 
     def _make_room(self, batch: KeyBatch, source: Source, *, deleting: bool = False) -> Room:
-        held = count_rows(self._snapshot)
-        if self._limits.rows_max < held + batch.rows:
-            total = held + count_new(self._snapshot, batch, source)
+        if not self._may_hold(batch.rows):
+            total = count_rows(self._snapshot) + count_new(self._snapshot, batch, source)
             if total > self._limits.rows_max:
                 raise ResourceExhaustedError.of(
                     f"rows of view {self.view.view!r}", total, self._limits.rows_max, "set a retention, or raise rows_max"
@@ -528,6 +553,7 @@ class Table(TableReader):
             incoming, outgoing = self._linked(other), other._linked(self)
             self._has_loaded |= other._has_loaded  # what was committed ahead for the load comes along
             other.version, self.version = self.version, version
+            other._rows_at_most = self._rows_at_most = inf
             self._publish(incoming, schema=(self.definition, self.entity))
             other._publish(outgoing, schema=(other.definition, other.entity))
 

@@ -21,8 +21,8 @@ from featurestore_client.tables.columns import VarColumn
 
 from featurestore.errors import ResourceExhaustedError
 
-from featurestore_client.tables.keys cimport KeyBatch, address_of, key_at, shard_of
-from featurestore.store.fixed_batch cimport FixedBatch, Place
+from featurestore_client.tables.keys cimport ROWS_UNDER_GIL, KeyBatch, address_of, key_at, shard_of
+from featurestore.store.fixed_batch cimport FixedBatch, FixedLayout, Place
 from featurestore.store.memory cimport Memory, commit_pages
 from featurestore.store.mutation cimport find_row, give_block, insert_entry, take_block, take_row
 from featurestore_client.tables.reader cimport CopyRun, Snapshot, next_candidate
@@ -65,7 +65,7 @@ cdef struct SourceColumn:
 cdef class Source:
     """The columns and event times of a write, resolved against a layout: made once a batch."""
 
-    cdef SourceColumn *columns
+    cdef SourceColumn *columns         # where the memory begins that the others are in, too
     cdef uint32_t column_count
     cdef SourceColumn **part_columns   # by part; NULL where a part is not written
     cdef CopyRun *runs                 # from a row's image to the row
@@ -83,7 +83,7 @@ cdef class Source:
     def __init__(self, layout, columns, event_timestamps_us=None):
         """``columns``: feature name -> Column, checked by ``Table.write``, and so are the times, an array."""
         cdef SourceColumn *column
-        self._allocate(layout, len(columns))
+        self._allocate(len(columns), layout.parts, layout.bitmap_words, layout.values_offset, layout.empty_row)
         self._held = (columns, event_timestamps_us)
         if event_timestamps_us is not None:
             self.events = address_of(event_timestamps_us)
@@ -108,31 +108,36 @@ cdef class Source:
     def of(FixedBatch batch not None):
         """Those of a batch that lies in its message."""
         cdef Source source = Source.__new__(Source)
-        cdef object layout = batch.layout.layout
+        cdef FixedLayout layout = batch.layout
         cdef uint32_t k
         cdef Place *place
         cdef SourceColumn *column
-        source._allocate(layout, batch.layout.count)
+        source._allocate(layout.count, layout.parts, layout.bitmap_words, layout.values_offset, layout.empty_row)
         source._held = batch
         source.events, source.event_step = batch.events, 0 if batch.event_count == 1 else 8
-        for k in range(batch.layout.count):
+        for k in range(layout.count):
             if batch.features[k].data != NULL:
-                place = &batch.layout.places[k]
+                place = &layout.places[k]
                 column = source._add(place.bit, batch.features[k].validity)
                 source._place(column, batch.features[k].data, place.width, place.offset)
         return source
 
-    cdef int _allocate(self, layout, Py_ssize_t columns_max) except -1:
-        columns_max = max(columns_max, 1)
-        self.columns = <SourceColumn *>calloc(columns_max, sizeof(SourceColumn))
-        self.part_columns = <SourceColumn **>calloc(max(layout.parts, 1), sizeof(SourceColumn *))
-        self.runs = <CopyRun *>calloc(columns_max, sizeof(CopyRun))
-        self.supplied = <uint32_t *>calloc(layout.bitmap_words, 4)
-        if not (self.columns and self.part_columns and self.runs and self.supplied):
+    cdef int _allocate(
+        self, Py_ssize_t columns_max, uint32_t parts, uint32_t bitmap_words, uint32_t values_offset, bytes empty_row
+    ) except -1:
+        cdef size_t columns = columns_max * sizeof(SourceColumn)
+        cdef size_t pointers = parts * sizeof(SourceColumn *)
+        cdef size_t runs = columns_max * sizeof(CopyRun)
+        cdef char *room = <char *>calloc(columns + pointers + runs + 4 * bitmap_words, 1)
+        if room == NULL:
             raise MemoryError
-        self.values_offset = layout.values_offset
-        self._empty_row = layout.empty_row
-        self.empty = PyBytes_AS_STRING(self._empty_row)
+        self.columns = <SourceColumn *>room
+        self.part_columns = <SourceColumn **>(room + columns)
+        self.runs = <CopyRun *>(room + columns + pointers)
+        self.supplied = <uint32_t *>(room + columns + pointers + runs)
+        self.values_offset = values_offset
+        self._empty_row = empty_row
+        self.empty = PyBytes_AS_STRING(empty_row)
         return 0
 
     cdef SourceColumn *_add(self, uint32_t bit, const uint8_t *validity) noexcept:
@@ -159,9 +164,6 @@ cdef class Source:
 
     def __dealloc__(self):
         free(self.columns)
-        free(self.part_columns)
-        free(self.runs)
-        free(self.supplied)
 
 
 cdef struct Need:
@@ -459,6 +461,22 @@ def has_room(Snapshot snapshot, uint64_t rows, uint64_t heap_bytes):
     return True
 
 
+def takes_fixed(Snapshot snapshot, KeyBatch keys not None):
+    """Whether the shards of these keys take that many rows of fixed-width features without growing or committing."""
+    cdef Py_ssize_t i
+    cdef uint64_t rows = keys.rows
+    cdef Shard *shard
+    cdef SegmentHeader *header
+    for i in range(keys.rows):
+        shard = &snapshot.shards[shard_of(keys.hashes[i], snapshot.shard_bits)]
+        header = <SegmentHeader *>shard.base
+        if rows > rows_room(shard):
+            return False
+        if (header.rows_used + rows - min(rows, header.rows_free)) * header.row_bytes > header.rows_committed_bytes:
+            return False
+    return True
+
+
 def shards_without_room(Snapshot snapshot, uint64_t rows):
     """The shards whose index does not take so many rows more."""
     cdef int shard
@@ -656,15 +674,15 @@ cdef inline void prefetch_row(Snapshot snapshot, KeyBatch keys, Py_ssize_t i, ui
 
 
 def write_rows(Snapshot snapshot, KeyBatch keys, Source source, Room room, int64_t now):
-    """Writes a prepared batch, for which room was committed. Returns (inserted, updated, equal, older)."""
+    """Writes a prepared batch, for which room was committed. Returns (inserted, updated, equal, older).
+
+    ``room`` is None where the batch ``takes_fixed``.
+    """
     cdef uint64_t counts[4]
     cdef RowShape *shape = &snapshot.shape
     cdef uint64_t image_bytes = 4 * shape.bitmap_words + shape.values_bytes
-    cdef Py_ssize_t block_rows = max(1, min(<Py_ssize_t>BLOCK, <Py_ssize_t>(IMAGE_BYTES_MAX // max(image_bytes, 1))))
-    cdef Py_ssize_t i, j
-    cdef uint64_t key_hash, key_bytes, longest = 0
-    cdef const char *key
-    cdef Shard *shard
+    cdef Py_ssize_t block_rows = max(1, min(keys.rows, <Py_ssize_t>BLOCK, <Py_ssize_t>(IMAGE_BYTES_MAX // max(image_bytes, 1))))
+    cdef uint64_t longest = 0
     cdef char *block = NULL
     cdef uint32_t *ends = NULL
     cdef char *images = <char *>malloc(block_rows * image_bytes)
@@ -679,33 +697,52 @@ def write_rows(Snapshot snapshot, KeyBatch keys, Source source, Room room, int64
             block = <char *>malloc(max(longest, 1))
             if ends == NULL or block == NULL:
                 raise MemoryError
-        room.count_ahead()
-        with nogil:
-            room.begin_ahead()
-            for i in range(-2 * DISTANCE, keys.rows):
-                prefetch_entry(snapshot, keys, i + 2 * DISTANCE)
-                prefetch_row(snapshot, keys, i + DISTANCE, shape.row_bytes)
-                if i < 0:
-                    continue
-                if i % YIELD_ROWS == YIELD_ROWS - 1:
-                    sched_yield()
-                j = i % block_rows
-                if j == 0:
-                    fill_images(source, shape, images, image_bytes, i, min(block_rows, keys.rows - i))
-                key_hash = keys.hashes[i]
-                key = key_at(keys, i, &key_bytes)
-                shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
-                apply_row(
-                    snapshot, source, shard, images + j * image_bytes, i, <uint32_t>key_hash, key, key_bytes,
-                    load_i64(source.events + i * source.event_step), now, block, ends, counts,
-                )
-            room.end_ahead()
-        room.memory.give(room.ahead_bytes)  # what could not be committed
+        if room is None and keys.rows <= ROWS_UNDER_GIL:
+            write_images(snapshot, keys, source, images, block_rows, now, block, ends, counts)
+        elif room is None:
+            with nogil:
+                write_images(snapshot, keys, source, images, block_rows, now, block, ends, counts)
+        else:
+            room.count_ahead()
+            with nogil:
+                room.begin_ahead()
+                write_images(snapshot, keys, source, images, block_rows, now, block, ends, counts)
+                room.end_ahead()
+            room.memory.give(room.ahead_bytes)  # what could not be committed
         return counts[0], counts[1], counts[2], counts[3]
     finally:
         free(images)
         free(block)
         free(ends)
+
+
+cdef void write_images(
+    Snapshot snapshot, KeyBatch keys, Source source, char *images, Py_ssize_t block_rows, int64_t now, char *block,
+    uint32_t *ends, uint64_t *counts,
+) noexcept nogil:
+    cdef RowShape *shape = &snapshot.shape
+    cdef uint64_t image_bytes = 4 * shape.bitmap_words + shape.values_bytes
+    cdef Py_ssize_t i, j
+    cdef uint64_t key_hash, key_bytes
+    cdef const char *key
+    cdef Shard *shard
+    for i in range(-2 * DISTANCE, keys.rows):
+        prefetch_entry(snapshot, keys, i + 2 * DISTANCE)
+        prefetch_row(snapshot, keys, i + DISTANCE, shape.row_bytes)
+        if i < 0:
+            continue
+        if i % YIELD_ROWS == YIELD_ROWS - 1:
+            sched_yield()
+        j = i % block_rows
+        if j == 0:
+            fill_images(source, shape, images, image_bytes, i, min(block_rows, keys.rows - i))
+        key_hash = keys.hashes[i]
+        key = key_at(keys, i, &key_bytes)
+        shard = &snapshot.shards[shard_of(key_hash, snapshot.shard_bits)]
+        apply_row(
+            snapshot, source, shard, images + j * image_bytes, i, <uint32_t>key_hash, key, key_bytes,
+            load_i64(source.events + i * source.event_step), now, block, ends, counts,
+        )
 
 
 cdef uint64_t longest_block(Snapshot snapshot, KeyBatch keys, Source source) noexcept nogil:

@@ -166,7 +166,7 @@ def test_a_newer_format_is_named(store: Path):
 
 def test_a_message_that_does_not_decode_is_told_with_its_byte(tmp_path: Path):
     journal = new_journal(tmp_path)
-    journal.append(entry(1, b"\xff\xff"))
+    journal.append(*entry(1, b"\xff\xff"))
     journal.close()
     journal_of(tmp_path)
     (wrong,) = [file.problem for file in check(tmp_path).files if file.problem]

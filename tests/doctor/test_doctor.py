@@ -15,7 +15,7 @@ from featurestore_client import connect
 
 import featurestore
 from featurestore.doctor import Finding, Place, Verdict, examine, examine_status, machine
-from featurestore.durability import Entry, Journal, Kind, Message
+from featurestore.durability import Journal, Kind, Message
 from featurestore.server.status import Role, State, StatusBoard
 from featurestore.settings import load_settings
 from tests.conftest import StartServer, new_directory
@@ -126,7 +126,7 @@ def test_a_clock_that_was_set_back_is_told_by_the_newest_record(directory: Path)
     journal = Journal(journal_directory, 7, 0, fsync="never", fsync_interval_s=1, mark=lambda _: None)
     tomorrow_us = time.time_ns() // 1_000 + 86_400_000_000
     for at_us in (tomorrow_us, tomorrow_us - 5):
-        journal.applied(journal.append(Entry(Message(Kind.WRITE, b"", at_us), "default", "users", 1)))
+        journal.applied(journal.append(Message(Kind.WRITE, b"", at_us), "default", "users", 1))
     journal.close()
     found = finding(place_of(directory), "clock and journal")
     assert found.verdict is Verdict.PROBLEM

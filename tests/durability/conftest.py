@@ -37,4 +37,4 @@ def make_journal(tmp_path: Path) -> Callable[..., Journal]:
 def append(journal: Journal, numbers: range) -> None:
     """Entries of these numbers, applied at once."""
     for number in numbers:
-        journal.applied(journal.append(entry(number)))
+        journal.applied(journal.append(*entry(number)))

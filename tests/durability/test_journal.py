@@ -12,9 +12,9 @@ from featurestore.durability import Mark
 from featurestore.durability import journal as journal_module
 from featurestore.durability import next_file as next_file_module
 from featurestore.durability.group_sync import GroupSync
-from featurestore.durability.journal import PIECE_BYTES
 from featurestore.durability.reading import journal_files
 from featurestore.durability.record import FILE_HEAD, FILE_HEAD_BYTES, FORMAT, MAGIC, seal
+from featurestore.durability.record_writer import PIECE_BYTES
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError, ResourceExhaustedError
 from tests.durability.conftest import NUMBER, append, entry, read
 
@@ -38,7 +38,7 @@ def test_a_long_record_is_read_as_it_was_appended(make_journal, tmp_path: Path, 
     journal = make_journal()
     long = entry(2, os.urandom(size))
     for each in (entry(1), long, entry(3)):
-        journal.applied(journal.append(each))
+        journal.applied(journal.append(*each))
     journal.close()
     assert entries(read(tmp_path)[0]) == [entry(1), long, entry(3)]
 
@@ -212,7 +212,7 @@ def test_a_full_disk_refuses_one_write_and_takes_the_next(make_journal, tmp_path
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + free, limits[1]))
     try:
         with pytest.raises(ResourceExhaustedError, match=r"the journal's disk is full: .* nothing was written"):
-            journal.append(entry(3, b"x" * wanted))
+            journal.append(*entry(3, b"x" * wanted))
         assert journal_files(tmp_path)[0].path.stat().st_size == size
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -228,7 +228,7 @@ def test_a_full_disk_at_the_start_of_a_file_refuses_one_write_and_takes_the_next
     with monkeypatch.context() as full:
         full.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(ResourceExhaustedError, match="the journal's disk is full"):
-            journal.append(entry(3))
+            journal.append(*entry(3))
     append(journal, range(3, 5))
     journal.close()
     assert entries(read(tmp_path)[0]) == [entry(number) for number in range(1, 5)]
@@ -248,7 +248,7 @@ async def test_many_writers_share_one_sync(make_journal, monkeypatch):
     journal = make_journal(fsync="always")
 
     async def write(number: int) -> None:
-        sequence = journal.append(entry(number))
+        sequence = journal.append(*entry(number))
         journal.applied(sequence)
         await journal.synced(sequence)
 
@@ -266,7 +266,7 @@ async def test_writers_are_told_through_a_change_of_files(make_journal, tmp_path
 
     async def write(numbers: range) -> None:
         for number in numbers:
-            sequence = journal.append(entry(number))
+            sequence = journal.append(*entry(number))
             journal.applied(sequence)
             await journal.synced(sequence)
 
@@ -287,11 +287,11 @@ async def test_a_disk_that_fails_to_sync_ends_writing_and_says_so(make_journal, 
     pipe = os.pipe()
     monkeypatch.setattr(journal_module, "GroupSync", Broken)
     journal = make_journal(fsync="always")
-    sequence = journal.append(entry(1))
+    sequence = journal.append(*entry(1))
     with pytest.raises(InternalError, match="got Invalid argument, expected to sync the journal"):
         await journal.synced(sequence)
     with pytest.raises(FeatureStoreError, match="until the server is started again"):
-        journal.append(entry(2))
+        journal.append(*entry(2))
     journal.close()
     for each in pipe:
         os.close(each)
@@ -300,7 +300,7 @@ async def test_a_disk_that_fails_to_sync_ends_writing_and_says_so(make_journal, 
 def test_the_mark_stands_before_the_first_record_that_is_not_applied(make_journal):
     marks: list[int] = []
     journal = make_journal(mark=marks.append)
-    first, second, third = (journal.append(entry(number)) for number in (1, 2, 3))
+    first, second, third = (journal.append(*entry(number)) for number in (1, 2, 3))
     journal.applied(second)
     journal.applied(first)
     journal.applied(third)

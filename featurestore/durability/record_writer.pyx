@@ -1,0 +1,122 @@
+"""Writes a record of the journal, head and message, as ``record.py`` draws it: without a Python object in between.
+
+A long one is written in pieces, between which the thread lets go of its core: the event loop, or a reader on this machine, would
+wait for it for milliseconds.
+"""
+
+import os
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from featurestore.durability.record import HEAD_BYTES
+
+cdef extern from "hash.h" nogil:
+    uint64_t hash_bytes(const void *data, uint64_t length)
+
+cdef extern from "sched.h" nogil:
+    int sched_yield()
+
+cdef extern from "sys/uio.h" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    ssize_t pwritev(int file, const iovec *parts, int count, int64_t offset)
+
+cdef extern from "unistd.h" nogil:
+    ssize_t pwrite(int file, const void *data, size_t length, int64_t offset)
+
+cdef enum:
+    NAME_BYTES_MAX = 255
+    ALIGNMENT = 8
+
+PIECE_BYTES = 128 << 10
+cdef Py_ssize_t _PIECE_BYTES = PIECE_BYTES
+
+cdef packed struct Head:
+    uint64_t checksum          # of the rest and the names, mixed with the journal's number
+    uint64_t message_checksum
+    uint32_t message_bytes
+    uint8_t kind
+    uint8_t project_bytes
+    uint8_t view_bytes
+    uint8_t zero
+    uint64_t sequence
+    uint64_t synced
+    uint64_t definitions
+    int64_t clock_us
+
+cdef struct Named:
+    Head head
+    char[2 * NAME_BYTES_MAX] names
+
+assert sizeof(Head) == HEAD_BYTES, "record.py reads what is written here"
+
+
+def write_record(
+    int file, int64_t offset, message, str project not None, str view not None, uint64_t definitions, *, uint64_t sequence,
+    uint64_t synced, uint64_t journal,
+):
+    """Writes the record of a ``Message`` at that offset of a file; returns its bytes. Raises OSError: a part may be written."""
+    cdef Named named
+    cdef Py_ssize_t project_bytes, view_bytes
+    cdef const char *project_text = PyUnicode_AsUTF8AndSize(project, &project_bytes)
+    cdef const char *view_text = PyUnicode_AsUTF8AndSize(view, &view_bytes)
+    cdef int kind = message[0]
+    cdef bytes data = message[1]
+    cdef int failure
+    cdef Py_ssize_t padding
+    cdef iovec[3] parts
+    if project_bytes > NAME_BYTES_MAX or view_bytes > NAME_BYTES_MAX:
+        raise ValueError(f"names of {project_bytes} and {view_bytes} bytes: expected at most {NAME_BYTES_MAX}")
+    named.head.message_bytes = PyBytes_GET_SIZE(data)
+    named.head.kind, named.head.project_bytes, named.head.view_bytes, named.head.zero = kind, project_bytes, view_bytes, 0
+    named.head.sequence, named.head.synced, named.head.definitions = sequence, synced, definitions
+    named.head.clock_us = message[2]
+    memcpy(named.names, project_text, project_bytes)
+    memcpy(named.names + project_bytes, view_text, view_bytes)
+    parts[0].iov_base, parts[0].iov_len = &named, sizeof(Head) + project_bytes + view_bytes
+    parts[1].iov_base, parts[1].iov_len = PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
+    padding = -<Py_ssize_t>(parts[0].iov_len + parts[1].iov_len) & (ALIGNMENT - 1)
+    parts[2].iov_base, parts[2].iov_len = ZEROS, padding
+    with nogil:
+        named.head.message_checksum = hash_bytes(parts[1].iov_base, parts[1].iov_len)
+        named.head.checksum = journal ^ hash_bytes(<char *>&named + sizeof(uint64_t), parts[0].iov_len - sizeof(uint64_t))
+        failure = write_parts(file, parts, offset)
+    if failure:
+        raise OSError(failure, os.strerror(failure))
+    return parts[0].iov_len + parts[1].iov_len + padding
+
+
+cdef char[ALIGNMENT] ZEROS
+memset(ZEROS, 0, sizeof(ZEROS))
+
+
+cdef int write_parts(int file, iovec *parts, int64_t offset) noexcept nogil:
+    # Returns the error's number, or 0. A full disk takes a part, and says why when the rest follows.
+    cdef Py_ssize_t size = parts[0].iov_len + parts[1].iov_len + parts[2].iov_len
+    cdef Py_ssize_t written = 0, start, piece
+    cdef int k
+    if size <= _PIECE_BYTES:
+        written = pwritev(file, parts, 3, offset)
+        if written == size:
+            return 0
+        if written < 0:
+            if errno != EINTR:
+                return errno
+            written = 0
+    for k in range(3):
+        start = min(written, <Py_ssize_t>parts[k].iov_len)
+        written -= start
+        offset += start
+        while start < <Py_ssize_t>parts[k].iov_len:
+            piece = pwrite(file, <char *>parts[k].iov_base + start, min(parts[k].iov_len - start, _PIECE_BYTES), offset)
+            if piece < 0 and errno != EINTR:
+                return errno
+            start += max(piece, 0)
+            offset += max(piece, 0)
+            sched_yield()
+    return 0
