@@ -60,7 +60,7 @@ def _http2() -> list[Extension]:
             extra_compile_args=FLAGS + flags + SANITIZE,
             extra_link_args=libraries + SANITIZE,
         )
-        for name, libraries in (("session", _found("--libs") or ["-lnghttp2"]), ("busy_receive", []))
+        for name, libraries in (("session", _found("--libs") or ["-lnghttp2"]), ("busy_receive", []), ("event_loop", []))
     ]
 
 

@@ -84,6 +84,8 @@ def write_record(
     parts[2].iov_base, parts[2].iov_len = ZEROS, padding
     with nogil:
         named.head.message_checksum = hash_bytes(parts[1].iov_base, parts[1].iov_len)
+        if <Py_ssize_t>parts[1].iov_len > _PIECE_BYTES:
+            sched_yield()
         named.head.checksum = journal ^ hash_bytes(<char *>&named + sizeof(uint64_t), parts[0].iov_len - sizeof(uint64_t))
         failure = write_parts(file, parts, offset)
     if failure:

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-from featurestore_client import direct_write
-from featurestore_client.busy_polling import BusyPolling
 from featurestore_client.grpc_framing import FramingError
 from featurestore_client.http2 import ENHANCE_YOUR_CALM, NEVER, NO_ERROR, REFUSED_STREAM, ProtocolError, Session, StreamEvent
+from featurestore_client.http2.event_loop import BusyPolling, DirectWriter
 
 from featurestore.server.admission import Admission
 from featurestore.server.context import CallContext
@@ -163,7 +162,6 @@ class GrpcConnection(asyncio.Protocol):
         self._calls: dict[int, Call] = {}
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self._file = -1  # of the socket; -1 where TLS stands before it
         self._is_paused = False
         self._flush_is_due = False
         self._drain_pongs: int | None = None
@@ -182,12 +180,16 @@ class GrpcConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=TAKE_BYTES)
         self.peer = _peer_of(transport)
+        self._writer = DirectWriter(transport)
         self._inline = InlineCalls(
             self.session,
             self._heads,
+            self._calls,
             self._connections,
             self._admission,
             self.turns,
+            self._polling,
+            self._writer,
             self.peer,
             self.message_bytes_max,
             self._settle,
@@ -198,16 +200,16 @@ class GrpcConnection(asyncio.Protocol):
             _log.info("refused", extra={"fields": {"peer": self.peer, "reason": "TLS without ALPN h2"}})
             self._transport.abort()
             return
-        self._file = direct_write.plain_file(transport)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
         """Takes in what the peer sent, and sends what can be answered."""
-        self._polling.heard()
         try:
-            events = self._inline.receive(data, self._is_refusing)
+            events = self._inline.receive(data)
         except ProtocolError as error:
             self._break(error)
+            return
+        if events is None:
             return
         for event in events:
             block = event.head
@@ -221,6 +223,7 @@ class GrpcConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The peer reads slower than it asks."""
         self._is_paused = True
+        self._inline.sends = False
 
     def resume_writing(self) -> None:
         """It has caught up."""
@@ -322,7 +325,7 @@ class GrpcConnection(asyncio.Protocol):
         while not self._is_paused:
             data = session.take(TAKE_BYTES)
             if data:
-                direct_write.write(transport, self._file, data)
+                self._writer.write(data)
             if self._calls:
                 for stream_id in session.drained():
                     call = self._calls.get(stream_id)
@@ -336,9 +339,10 @@ class GrpcConnection(asyncio.Protocol):
         if owed_bytes or self._owed_bytes:
             self._connections.owe(owed_bytes - self._owed_bytes)
             self._owed_bytes = owed_bytes
+        self._inline.sends = not (self._is_paused or owed_bytes or self._drain_pongs is not None)
         if self._drain_pongs is not None:
             self._drain_further()
-        if not session.wants_read and not session.wants_write:
+        if session.is_over:
             transport.close()
 
     def _break(self, error: ProtocolError) -> None:
@@ -393,7 +397,7 @@ class GrpcConnection(asyncio.Protocol):
 
     def _refuse(self) -> None:
         if not self._is_refusing and not self._transport.is_closing():
-            self._is_refusing = True
+            self._is_refusing = self._inline.refuses = True
             self.session.goaway(NO_ERROR)
             self.flush_soon()
 

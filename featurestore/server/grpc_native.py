@@ -13,7 +13,8 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from featurestore_client.busy_polling import BusyPolling, bound_us
+from featurestore_client.busy_polling import bound_us
+from featurestore_client.http2.event_loop import BusyPolling
 
 from featurestore.address import UnixAddress
 from featurestore.server.admission import Admission

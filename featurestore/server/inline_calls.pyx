@@ -1,6 +1,6 @@
 """The ordinary call of the native engine: a whole request of a method that answers at once, answered as it is read.
 
-Compiled, because it is all there is between HTTP/2 and the handler, a hundred thousand times a second. Whatever is in any way out
+Compiled, because it is all there is between the socket and the handler, a hundred thousand times a second. Whatever is in any way out
 of the ordinary (a head or timeout not seen before, a request in pieces, compressed or too large, a connection that refuses calls)
 is given back, for ``grpc_connection.py`` and ``grpc_calls.py``, where the rules are. Invariant: an event is either answered here
 or given back, and of what is given back nothing was changed.
@@ -11,6 +11,8 @@ from libc.string cimport memcpy
 
 from featurestore.server.admission cimport Admission
 from featurestore.server.context cimport CallContext
+from featurestore_client.http2.event_loop cimport BusyPolling, DirectWriter
+from featurestore_client.http2.session cimport StreamEvent
 
 from featurestore_client.http2 import NEVER
 
@@ -28,22 +30,32 @@ cdef class InlineCalls:
     """Of one connection. ``settle`` is told what a handler came to where that is not bytes alone: event, head, context, outcome.
 
     ``turns`` says whether a long write is done now; else ``wait`` is called, with what is to come to ``answer``: the event, and its deadline.
+    ``calls`` are those that are not answered at once. While ``refuses`` nothing is answered here, and unless ``sends`` nothing is sent.
     """
 
-    cdef object _session, _connections, _receive, _respond, _settle, _turns, _wait
+    cdef object _session, _connections, _receive, _respond, _take, _settle, _turns, _wait
+    cdef BusyPolling _polling
+    cdef DirectWriter _writer
+    cdef public bint refuses, sends
     cdef Admission _admission
-    cdef dict _known, _timeouts_s
+    cdef dict _calls, _known, _timeouts_s
     cdef str _peer
     cdef Py_ssize_t _message_bytes_max
 
     def __init__(
-        self, session, heads, connections, Admission admission, turns, str peer, Py_ssize_t message_bytes_max, settle, wait
+        self, session, heads, dict calls, connections, Admission admission, turns, BusyPolling polling, DirectWriter writer, str peer,
+        Py_ssize_t message_bytes_max, settle, wait
     ):
         self._session = session
         self._admission = admission
+        self._calls = calls
         self._connections = connections
         self._receive = session.receive
         self._respond = session.respond
+        self._take = session.take
+        self._polling = polling
+        self._writer = writer
+        self.sends = True
         self._known = heads.known
         self._timeouts_s = heads.timeouts_s
         self._peer = peer
@@ -52,26 +64,37 @@ cdef class InlineCalls:
         self._turns = turns
         self._wait = wait
 
-    def receive(self, data, bint is_refusing):
-        """Takes in what the peer sent. Returns the events that are not answered: all of them if ``is_refusing``.
+    def receive(self, data):
+        """Takes in what the peer sent, and answers it. Returns the events that are not answered; None where all is done and sent.
 
         Raises ProtocolError where the connection cannot go on.
         """
+        cdef StreamEvent event
+        cdef bytes taken
+        cdef list events, others = []
+        self._polling.heard()
         self._admission.begin_read()
-        cdef list events = self._receive(data)
-        cdef list others = []
-        if is_refusing:
+        events = self._receive(data)
+        if self.refuses:
             return events
         for event in events:
             if not self._answer(event, False, None):
                 others.append(event)
-        return others
+        if others or self._calls or not self.sends:
+            return others
+        taken = self._take()
+        if taken:
+            self._writer.write(taken)
+        if self._session.unsent_bytes or self._session.is_over:
+            return others
+        self._polling.wait()
+        return None
 
-    def answer(self, event, deadline):
+    def answer(self, StreamEvent event, deadline):
         """Answers an event whose turn has come. Whether that could be done here."""
         return self._answer(event, True, deadline)
 
-    cdef bint _answer(self, event, bint in_turn, object deadline) except -1:
+    cdef bint _answer(self, StreamEvent event, bint in_turn, object deadline) except -1:
         cdef bytes message, data
         cdef CallContext context
         cdef object timeout_s

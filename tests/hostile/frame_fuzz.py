@@ -18,9 +18,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
-from featurestore_client.busy_polling import BusyPolling
 from featurestore_client.grpc_framing import frame as message
 from featurestore_client.http2 import CANCEL, INTERNAL_ERROR, Headers, ProtocolError, Session
+from featurestore_client.http2.event_loop import BusyPolling
 
 from featurestore.errors import InvalidArgumentError
 from featurestore.server.admission import Admission

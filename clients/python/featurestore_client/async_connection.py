@@ -11,12 +11,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final
 
-from featurestore_client import direct_write
 from featurestore_client.blocking_connection import tune
-from featurestore_client.busy_polling import BusyPolling
 from featurestore_client.errors import FeatureStoreError, UnavailableError
 from featurestore_client.grpc_framing import FramingError, prefix_of
 from featurestore_client.http2 import CANCEL, NEVER, Headers, ProtocolError, StreamEvent
+from featurestore_client.http2.event_loop import BusyPolling, DirectWriter
 from featurestore_client.http2_calls import MESSAGE_BYTES_MAX, STREAM_ID_LAST, Calls, Reply, new_session, too_late
 from featurestore_client.message_reader import MessageReader
 
@@ -36,7 +35,6 @@ class AsyncConnection(asyncio.Protocol):
         self._session = new_session()
         self._open: dict[int, _UnaryCall | _StreamCall] = {}
         self._transport: Any = None
-        self._file = -1
         self._flush_is_due = False
         self._is_paused = False
         self._is_retired = False
@@ -55,7 +53,7 @@ class AsyncConnection(asyncio.Protocol):
         connected = transport.get_extra_info("socket")
         tune(connected)
         self._poll.register(connected.fileno(), select.POLLIN)
-        self._file = direct_write.plain_file(transport)
+        self._writer = DirectWriter(transport)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -222,7 +220,7 @@ class AsyncConnection(asyncio.Protocol):
             return
         self._fresh.clear()
         while not self._is_paused and (data := self._session.take()):
-            direct_write.write(self._transport, self._file, data)
+            self._writer.write(data)
         self._tell(self._session.events())  # of streams that broke a rule, or came too late to begin
         for stream_id in self._session.drained():
             call = self._open.get(stream_id)

@@ -19,6 +19,7 @@ pytest.importorskip("featurestore_client.http2", reason="built without libnghttp
 
 from featurestore_client import blocking_connection, http2
 from featurestore_client.http2.busy_receive import busy_receive
+from featurestore_client.http2.event_loop import BusyPolling
 
 HEAD = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 
@@ -43,7 +44,7 @@ class Turns:
 
 async def test_a_loop_looks_for_as_long_as_the_bound_and_then_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns(monkeypatch)
-    polling = busy_polling.BusyPolling(asyncio.get_running_loop(), 10_000)
+    polling = BusyPolling(asyncio.get_running_loop(), 10_000)
     polling.wait()
     await asyncio.sleep(0)
     assert turns.count == 0  # nothing is known of the other end yet
@@ -62,7 +63,7 @@ async def test_a_loop_looks_for_as_long_as_the_bound_and_then_sleeps(monkeypatch
 
 async def test_a_loop_stops_looking_when_nothing_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns(monkeypatch)
-    polling = busy_polling.BusyPolling(asyncio.get_running_loop(), 10_000)
+    polling = BusyPolling(asyncio.get_running_loop(), 10_000)
     for _ in range(2):
         polling.wait()
         polling.heard()
@@ -80,7 +81,7 @@ async def test_a_loop_does_not_look_where_others_want_the_core(monkeypatch: pyte
 
     monkeypatch.setattr(os, "sched_yield", turn)
     monkeypatch.setattr(busy_polling, "REST_S", 60.0)
-    polling = busy_polling.BusyPolling(asyncio.get_running_loop(), 10_000)
+    polling = BusyPolling(asyncio.get_running_loop(), 10_000)
     for _ in range(20):
         polling.wait()
         await asyncio.sleep(0)
@@ -136,6 +137,7 @@ def test_one_core_is_left_to_threads_that_have_something_to_do() -> None:
 FORK = """
 import os, socket, threading
 from featurestore_client.http2.busy_receive import busy_receive
+from featurestore_client.http2.event_loop import BusyPolling
 quiet, ender = socket.socketpair()
 for _ in range(max(1, len(os.sched_getaffinity(0)) - 1)):
     threading.Thread(target=busy_receive, args=(quiet.fileno(), bytearray(1), 60, 0)).start()
@@ -157,6 +159,7 @@ def test_a_forked_child_does_not_count_its_parents_threads() -> None:
 CROWDED = """
 import os, socket, subprocess, sys
 from featurestore_client.http2.busy_receive import busy_receive
+from featurestore_client.http2.event_loop import BusyPolling
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 quiet, ender = socket.socketpair()
 ready, theirs = socket.socketpair()

@@ -151,16 +151,7 @@ cdef class MessageBody:
 @cython.no_gc
 @cython.freelist(64)
 cdef class StreamEvent:
-    """What became of one stream in one ``receive``."""
-
-    cdef readonly int stream_id
-    cdef readonly bytes head
-    cdef readonly bytes apart
-    cdef readonly bytes data
-    cdef readonly bytes trailers
-    cdef readonly bint ended
-    cdef readonly int error_code
-    cdef Py_ssize_t _length  # of data; what it has beyond that is room for more DATA, until the end of the receive
+    """What became of one stream in one ``receive``. Its fields: session.pxd."""
 
 
 @cython.final
@@ -521,6 +512,11 @@ cdef class Session:
     def streams_max(self):
         """How many streams the peer takes at a time."""
         return nghttp2_session_get_remote_settings(self._session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
+
+    @property
+    def is_over(self):
+        """Whether there is nothing more to read or send."""
+        return not self.wants_read and not self.wants_write
 
     @property
     def wants_read(self):

@@ -1,0 +1,17 @@
+cdef class BusyPolling:
+    cdef object _call_soon, _look
+    cdef double _bound_s, _since_s, _rests_until_s
+    cdef bint _is_prompt       # whether the last wait was within the bound
+    cdef bint _is_waiting, _is_polling
+    cdef bint _is_fresh        # a wait that began since the loop looked last
+
+    cpdef wait(self)
+    cpdef heard(self)
+
+
+cdef class DirectWriter:
+    cdef object _transport
+    cdef int _file             # -1 where there is none to write to
+    cdef bint _has_queued      # the transport's queue may hold something
+
+    cpdef write(self, bytes data)
