@@ -408,6 +408,12 @@ class NoTransport:
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def pause_reading(self) -> None:
+        """What comes is fed all the same, as what a loop has read already would be."""
+
+    def resume_reading(self) -> None:
+        """Likewise."""
+
     def is_closing(self) -> bool:
         return self._is_closing
 
