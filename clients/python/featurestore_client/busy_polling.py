@@ -3,8 +3,8 @@
 Who sleeps lets a core halt, and is woken by an interrupt, with cold caches: between processes of one machine or rack that
 takes longer than a request does. All follow one rule: they look for up to the bound, where what they waited for the last time
 came within it, and then sleep until they are woken. So a wait in vain costs the bound once, and rare requests cost nothing.
-Each look but the first is followed by a ``sched_yield``. Where that takes longer than the bound, somebody else wants the core: who
-used it up by looking would wait for milliseconds when there is something to do, who has slept does not. So nobody looks for
+Each look but the first is followed by a ``sched_yield``. Where that takes longer than the bound, somebody else wants the core:
+who used it up by looking would wait for milliseconds when there is something to do, who has slept does not. So nobody looks for
 ``REST_S``.
 
 Here is the bound; an event loop looks in ``http2/event_loop.pyx``, a blocking client in ``http2/busy_receive.pyx``.
