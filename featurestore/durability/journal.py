@@ -83,6 +83,8 @@ class Journal:
         self._file_bytes = file_bytes
         self._mark = mark
         self._lock = threading.Lock()
+        self.is_busy = self._lock.locked
+        """Whether ``append`` would wait: somebody else writes, a long record most likely."""
         self.bytes_since_snapshot = bytes_since_snapshot
         """Of records that no snapshot stands for."""
         self._last = self._synced = last
@@ -109,11 +111,6 @@ class Journal:
     def last(self) -> int:
         """The sequence of the last record."""
         return self._last
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether ``append`` would wait: somebody else writes, a long record most likely."""
-        return self._lock.locked()
 
     @property
     def acknowledges_synced(self) -> bool:

@@ -268,12 +268,13 @@ class OnlineStore(OnlineReader):
 
     def _may_begin(self, table: Table, message: Message | None) -> bool:
         """Whether a write of the event loop need not wait for others."""
-        return not self._gate(table).locked() and self._is_free(message)
+        gate = self._gates.get(id(table))
+        return (gate is None or not gate.locked()) and self._is_free(message)
 
     def _is_free(self, message: Message | None) -> bool:
         """Whether the journal takes the message at once."""
         journal = self._journal
-        return journal is None or message is None or not (len(message.data) > INLINE_BYTES_MAX or journal.is_busy)
+        return journal is None or message is None or not (len(message.data) > INLINE_BYTES_MAX or journal.is_busy())
 
     def _acknowledged(self, result: _Result, sequence: int) -> _Result | Awaitable[_Result]:
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
