@@ -1,20 +1,22 @@
 """The walk over a write request is protobuf's reading of it, or none: whatever the bytes, the same fields or None."""
 
 import random
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from featurestore_client.tables.layout import RowLayout
 from google.protobuf.message import DecodeError
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featurestore import DataType, Entity, FeatureView
-from featurestore.errors import InvalidArgumentError, NotFoundError
+from featurestore.errors import InvalidArgumentError, NotFoundError, ResourceExhaustedError
 from featurestore.server.columns import ARRAY_OF, read_event_timestamps, read_features, read_keys, readers_of
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore.server.write_wire import WriteFormat, WriteRequest, read_ingest_request, read_write_request
-from featurestore.store import Store
+from featurestore.store import Limits, Store
 from featurestore.store.table import schema_of
 
 ARRAYS = ("bools", "int32s", "int64s", "float32s", "float64s", "data", "offsets", "validity")
@@ -209,6 +211,54 @@ def test_a_changed_batch_is_read_in_place_as_protobuf_and_columns_read_it_or_not
         expected = judged(wire.WriteFeaturesRequest.FromString(bytes(data)).batch)
         assert expected is not None
         assert same(found.as_columns(), expected)
+
+
+def counts_to_write(keys: np.ndarray, at_us: int, clock: WriteFormat):
+    """A batch of one feature, which lies in its message."""
+    batch = wire.WriteBatch(keys=[wire.Column(name="user", int64s=keys.astype("<i8").tobytes())])
+    batch.features.add(name="count", int32s=np.full(len(keys), at_us, "<i4").tobytes())
+    batch.event_timestamps_us = np.array([at_us], "<i8").tobytes()
+    data = wire.WriteFeaturesRequest(view="v", batch=batch).SerializeToString()
+    return read_write_request(data).fixed_batch(clock, CLOCK_US)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.lists(st.integers(0, 60), min_size=1, max_size=40), st.integers(1, 9)), max_size=12))
+def test_what_is_written_quickly_is_what_is_written(tmp_path, writes):
+    with TemporaryDirectory(dir=tmp_path) as place, Store.open(Path(place), shards=2, limits=Limits(rows_max=50)) as store:
+        tables = [store.create_table(view, USER) for view in (VIEW, VIEW.model_copy(update={"name": "other"}))]
+        quick, slow = ((table, WriteFormat({"user": "int64s"}, {"count": "int32s"}, table.layout)) for table in tables)
+        for keys, at_us in writes:
+            outcomes = []
+            for table, clock in (quick, slow):
+                rows, began = counts_to_write(np.array(keys), at_us, clock), []
+                try:
+                    if table is quick[0]:
+                        found = table.write_quickly(rows, now_us=CLOCK_US, before=lambda began=began: began.append(1))
+                        assert bool(began) == (found is not None)
+                    else:
+                        found = None
+                    outcomes.append(found or table.write_fixed(rows, now_us=CLOCK_US))
+                except ResourceExhaustedError:
+                    outcomes.append(None)
+            assert outcomes[0] == outcomes[1]
+        reads = [table.read([np.arange(61)], table.projection(["count"]), now_us=CLOCK_US).values for table in tables]
+        assert bytes(reads[0]) == bytes(reads[1])
+
+
+def test_what_would_wait_is_not_written_quickly(tmp_path):
+    with Store.open(tmp_path) as store:
+        table = store.create_table(VIEW, USER)
+        clock = WriteFormat({"user": "int64s"}, {"count": "int32s"}, table.layout)
+        few, many = counts_to_write(np.arange(10), 1, clock), counts_to_write(np.arange(10_000), 1, clock)
+        table.write_fixed(few, now_us=CLOCK_US)  # which commits memory
+        assert table.write_quickly(few, now_us=CLOCK_US).equal == 10
+        assert table.write_quickly(many, now_us=CLOCK_US) is None
+        with table._write_lock:
+            assert table.write_quickly(few, now_us=CLOCK_US) is None
+        with pytest.raises(ZeroDivisionError):
+            table.write_quickly(counts_to_write(np.arange(10), 2, clock), now_us=CLOCK_US, before=lambda: 1 // 0)
+        assert table.write_quickly(few, now_us=CLOCK_US).equal == 10  # nothing was written, and the table is free
 
 
 def test_rows_read_before_the_schema_changed_go_by_the_new_one(tmp_path):
