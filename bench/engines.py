@@ -96,7 +96,7 @@ def _native(answer: bytes, ready: Callable[[int], None]) -> None:
 
 
 def _grpc_aio(answer: bytes, ready: Callable[[int], None]) -> None:
-    import grpc.aio  # noqa: PLC0415
+    import grpc.aio  # noqa: PLC0415  the other engines' processes need none of it
 
     async def respond(request: bytes, context: object) -> bytes:
         return answer

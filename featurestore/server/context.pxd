@@ -6,5 +6,3 @@ cdef class CallContext:
     cdef public object initial_metadata  # taken when the first answer goes out, or when a stream ends well without one
     cdef public object trailing_metadata  # taken when the call ends, well or not
     cdef public bint compress
-
-cdef double monotonic_s() noexcept

@@ -4,7 +4,7 @@ An engine makes one for each call, on the hot path: so it is compiled, holds pla
 asked for.
 """
 
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from featurestore_client.http2.clock cimport monotonic_s
 
 from featurestore.errors import DeadlineExceededError
 
@@ -39,13 +39,6 @@ cdef class CallContext:
         """Raises DeadlineExceededError when nobody waits for the answer any more: asked before work is begun."""
         if self.deadline is not None and monotonic_s() >= <double>self.deadline:
             raise DeadlineExceededError(TOO_LATE)
-
-
-cdef double monotonic_s() noexcept:
-    """As ``time.monotonic`` tells it."""
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return now.tv_sec + now.tv_nsec * 1e-9
 
 
 def joined(pairs):

@@ -446,15 +446,21 @@ def keys_of(FixedBatch batch not None):
     return keys
 
 
+cdef bint takes_rows(Shard *shard, uint64_t rows) noexcept nogil:
+    # Without growing or committing, but for their strings.
+    cdef SegmentHeader *header = <SegmentHeader *>shard.base
+    if rows > rows_room(shard):
+        return False
+    return (header.rows_used + rows - min(rows, header.rows_free)) * header.row_bytes <= header.rows_committed_bytes
+
+
 def has_room(Snapshot snapshot, uint64_t rows, uint64_t heap_bytes):
     """Whether each shard takes so many rows and bytes of strings more without growing or committing."""
     cdef int shard
     cdef SegmentHeader *header
     for shard in range(1 << snapshot.shard_bits):
         header = <SegmentHeader *>snapshot.shards[shard].base
-        if rows > rows_room(&snapshot.shards[shard]):
-            return False
-        if (header.rows_used + rows - min(rows, header.rows_free)) * header.row_bytes > header.rows_committed_bytes:
+        if not takes_rows(&snapshot.shards[shard], rows):
             return False
         if snapshot.shape.parts and header.heap_committed_bytes < header.heap_used * UNIT_BYTES + heap_bytes:
             return False
@@ -464,15 +470,8 @@ def has_room(Snapshot snapshot, uint64_t rows, uint64_t heap_bytes):
 def takes_fixed(Snapshot snapshot, KeyBatch keys not None):
     """Whether the shards of these keys take that many rows of fixed-width features without growing or committing."""
     cdef Py_ssize_t i
-    cdef uint64_t rows = keys.rows
-    cdef Shard *shard
-    cdef SegmentHeader *header
     for i in range(keys.rows):
-        shard = &snapshot.shards[shard_of(keys.hashes[i], snapshot.shard_bits)]
-        header = <SegmentHeader *>shard.base
-        if rows > rows_room(shard):
-            return False
-        if (header.rows_used + rows - min(rows, header.rows_free)) * header.row_bytes > header.rows_committed_bytes:
+        if not takes_rows(&snapshot.shards[shard_of(keys.hashes[i], snapshot.shard_bits)], keys.rows):
             return False
     return True
 

@@ -10,7 +10,8 @@ import os
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EAGAIN, EINTR, errno
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from featurestore_client.http2.clock cimport monotonic_s
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void *buffer, size_t length, int flags)
@@ -42,7 +43,7 @@ def busy_receive(int fd, buffer, double bound_s, double rest_s):
     global _looking, _rests_until_s
     cdef Py_buffer view
     cdef ssize_t count
-    cdef double now_s = _now_s(), looked_s = now_s, ends_s = now_s + bound_s
+    cdef double now_s = monotonic_s(), looked_s = now_s, ends_s = now_s + bound_s
     if _looking >= _looking_max or now_s < _rests_until_s:
         return -1
     PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
@@ -55,16 +56,10 @@ def busy_receive(int fd, buffer, double bound_s, double rest_s):
                     break
                 looked_s = now_s
                 sched_yield()  # the server may be waiting for this very core
-                now_s = _now_s()
+                now_s = monotonic_s()
     finally:
         _looking -= 1
         if now_s - looked_s > bound_s:
             _rests_until_s = now_s + rest_s
         PyBuffer_Release(&view)
     return count
-
-
-cdef double _now_s() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return now.tv_sec + now.tv_nsec * 1e-9

@@ -1,5 +1,5 @@
 cdef class BusyPolling:
-    cdef object _call_soon, _look
+    cdef object _call_soon
     cdef double _bound_s, _since_s, _rests_until_s
     cdef bint _is_prompt       # whether the last wait was within the bound
     cdef bint _is_waiting, _is_polling

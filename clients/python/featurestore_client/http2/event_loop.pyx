@@ -8,10 +8,11 @@ Compiled, because it runs once a request, and between system calls a line of Pyt
 import os
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport write
 
 from featurestore_client import busy_polling
+
+from featurestore_client.http2.clock cimport monotonic_s
 
 
 cdef class BusyPolling:
@@ -19,41 +20,40 @@ cdef class BusyPolling:
 
     def __init__(self, loop, bound_us):
         self._call_soon = loop.call_soon
-        self._look = self._poll
         self._bound_s = bound_us / 1e6
 
     cpdef wait(self):
         """There is nothing to do until the other end is heard."""
         self._is_waiting = self._is_fresh = True
         if not self._is_polling and self._bound_s:
-            self._since_s = now_s()
+            self._since_s = monotonic_s()
             if self._is_prompt:
                 self._is_polling = True
-                self._call_soon(self._look)
+                self._call_soon(self._poll)
 
     cpdef heard(self):
         """The other end was heard."""
         cdef double at_s
         self._is_waiting = False
         if not self._is_polling and self._bound_s:
-            at_s = now_s()
+            at_s = monotonic_s()
             self._is_prompt = at_s - self._since_s <= self._bound_s and at_s >= self._rests_until_s
 
     def _poll(self):
         # A loop that has something to run looks at its sockets without waiting: this is what it has to run.
-        cdef double at_s = now_s(), back_s
+        cdef double at_s = monotonic_s(), back_s
         if self._is_fresh:
             self._is_fresh = False
             self._since_s = at_s
             if self._is_prompt and self._is_waiting:
-                self._call_soon(self._look)  # what came meanwhile is taken in before the core is offered
+                self._call_soon(self._poll)  # what came meanwhile is taken in before the core is offered
                 return
         elif at_s - self._since_s > self._bound_s:
             self._is_prompt = False
         if self._is_prompt and self._is_waiting:
             os.sched_yield()  # to the other end, where it waits for this very core
-            self._call_soon(self._look)
-            back_s = now_s()
+            self._call_soon(self._poll)
+            back_s = monotonic_s()
             if back_s - at_s > self._bound_s:
                 self._is_prompt = False
                 self._rests_until_s = back_s + busy_polling.REST_S
@@ -88,9 +88,3 @@ cdef class DirectWriter:
             sent = max(sent, 0)  # full, or broken, which the transport will find too
         self._has_queued = True
         self._transport.write(data[sent:] if sent else data)
-
-
-cdef double now_s() noexcept:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return now.tv_sec + now.tv_nsec * 1e-9

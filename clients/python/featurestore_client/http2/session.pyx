@@ -18,10 +18,10 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from collections import deque
 
+from featurestore_client.http2.clock cimport monotonic_s
 from featurestore_client.http2.nghttp2 cimport *
 
 cdef extern from "Python.h":
@@ -233,7 +233,7 @@ cdef class Session:
         self._header_bytes_max = header_bytes_max
         self._control_frames_max = control_frames_max
         self._control_period_s = control_period_s
-        self._counted_from_s = _now_s()
+        self._counted_from_s = monotonic_s()
         self._last_head = b""
         self._block_capacity = 1024
         self._block = <char *>malloc(self._block_capacity)
@@ -559,7 +559,7 @@ cdef class Session:
         cdef double now_s
         self._control_frames += 1
         if self._control_frames > self._control_frames_max:
-            now_s = _now_s()
+            now_s = monotonic_s()
             if now_s - self._counted_from_s < self._control_period_s:
                 return self._break(f"more than {self._control_frames_max} control frames in {self._control_period_s:g} s")
             self._counted_from_s = now_s
@@ -733,12 +733,6 @@ cdef int _cut(StreamEvent event) except -1:
     event.data = <bytes>data
     Py_XDECREF(data)
     return 0
-
-
-cdef double _now_s() noexcept:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return now.tv_sec + now.tv_nsec * 1e-9
 
 
 cdef int _check(int code) except -1:
