@@ -41,6 +41,9 @@ READ_ROWS = (1, 100)
 REQUESTS = 2_000
 CHECKED = 5
 KEY = "user"
+SHARES = {"open_idle": 0.05, "open_half": 0.5}
+"""Of the highest load, in open loops. What is idle is asked seldom, and counted the same way, stalls of the machine included."""
+OPEN_CALLS = 500  # at least, else there is no p99
 LOADS = {"1x1": (1, 1), "16x1": (16, 1), "4x4": (4, 4)}
 """Of h2load: connections x streams of each. Redis gets as many connections as there are requests in flight."""
 
@@ -143,11 +146,22 @@ class _Run:
                 self._concurrent(clients, ours)
 
     def _concurrent(self, clients: Sequence[Remote], callers: Mapping[str, Caller]) -> None:
-        """asyncio clients: one call in flight, as many as ever, and half of what that came to, at random times."""
+        """asyncio clients: one call in flight, as many as ever, and parts of what that comes to, at random times."""
         self._drive("client_async_1x50", clients, callers, in_flight=1, blocking=False)
         self._drive("client_async_throughput_1x50", clients, callers, in_flight=self._settings.in_flight)
-        half = {name: (self._report.value("client_async_throughput_1x50", name, "ops_per_s") or 0) / 2 for name in callers}
-        self._measure("client_open_1x50", {name: self._take(name, clients, rate=half[name]) for name in callers})
+        for load, share in SHARES.items():
+            self._measure(f"client_{load}_1x50", {name: self._take_share(name, clients, share) for name in callers})
+
+    def _take_share(self, name: str, clients: Sequence[Remote], share: float) -> rounds.Take:
+        # Of what can be done now: half of what a machine did a minute ago may be more than it does in this one.
+        highest = self._take(name, clients, in_flight=self._settings.in_flight)
+
+        def take(seed: int) -> rounds.Measured:
+            found = highest(seed)
+            rate = share * found.calls / found.seconds
+            return self._take(name, clients, rate=rate, duration_s=max(self._settings.seconds, OPEN_CALLS / rate))(seed)
+
+        return take
 
     def _prepare(
         self,
