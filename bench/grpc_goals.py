@@ -49,7 +49,7 @@ def _client(report: Report) -> None:
         report.goal(f"client, {text}", _ratio(report, P50, case, ours, case, other), most, unit="x")
     for name, way in ((CLIENT, "TCP"), (CLIENT_UNIX, "a unix socket")):
         ratio = _ratio(report, P99, "client_open_half_1x50", name, "client_open_idle_1x50", name)
-        text = f"client, 1x50, {way}: p99 at half of the highest load (open loop) below 2x that of an idle server (at a twentieth)"
+        text = f"client, 1x50, {way}: p99 at half of the highest load (open loop) below 2x that at a twentieth"
         report.goal(text, ratio, 2, unit="x")
 
 

@@ -42,7 +42,7 @@ REQUESTS = 2_000
 CHECKED = 5
 KEY = "user"
 SHARES = {"open_idle": 0.05, "open_half": 0.5}
-"""Of the highest load, in open loops. What is idle is asked seldom, and counted the same way, stalls of the machine included."""
+"""Of the highest load, in open loops: what is idle is counted as what is not, stalls of the machine included."""
 OPEN_CALLS = 500  # at least, else there is no p99
 LOADS = {"1x1": (1, 1), "16x1": (16, 1), "4x4": (4, 4)}
 """Of h2load: connections x streams of each. Redis gets as many connections as there are requests in flight."""
