@@ -23,7 +23,7 @@ def serve(*, flags: dict[str, Any], config: ConfigOption = None) -> None:
     featurestore serve --workers 4
     featurestore serve --config featurestore.toml --log-format json
     """
-    gc.disable()  # all that is imported stays: to look it over again and again would take a tenth of the start
+    gc.disable()  # as in main
     from featurestore.cli.progress import ShownBytes
     from featurestore.server.logs import configure_logs
     from featurestore.server.run import run_server

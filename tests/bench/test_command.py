@@ -46,7 +46,8 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         **dict.fromkeys((f"h2load_{rows}x50_{load}" for rows in (1, 100) for load in ("1x1", "16x1", "4x4")), HTTP2),
         **dict.fromkeys(TURNS, SERVERS),
         **dict.fromkeys(("client_1x50", "client_100x50"), CLIENTS | {"redis_raw", "redis_py"}),
-        **dict.fromkeys(("client_async_1x50", "client_async_throughput_1x50", "client_open_1x50"), CLIENTS),
+        **dict.fromkeys(("client_async_1x50", "client_async_throughput_1x50"), CLIENTS),
+        **dict.fromkeys(("client_open_idle_1x50", "client_open_half_1x50"), CLIENTS),
     },
     "workers": {
         **dict.fromkeys(

@@ -128,8 +128,8 @@ def test_goals_hold_just_above_their_limits_and_not_just_below(better: float, me
     add("h2load_1x50_16x1", REDIS, rate=20_000 / 0.9)
     add("h2load_1x50_4x4", REDIS, rate=20_000 / 1.5)
     for name in ("featurestore_client", "featurestore_client_unix"):
-        add("client_async_1x50", name)
-        add("client_open_1x50", name, p99=2_000 / better)
+        add("client_open_idle_1x50", name)
+        add("client_open_half_1x50", name, p99=2_000 / better)
 
     grpc_goals.judge(report, 16)
 
