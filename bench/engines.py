@@ -80,10 +80,10 @@ def _serve(name: str, answer: bytes, connection: Connection) -> None:
 
 
 def _native(answer: bytes, ready: Callable[[int], None]) -> None:
-    from featurestore.address import Address  # noqa: PLC0415  the other engines' processes need none of it
-    from featurestore.server.grpc_native import GrpcNativeServer  # noqa: PLC0415  as above
-    from featurestore.server.listener import Listener  # noqa: PLC0415  as above
-    from featurestore.server.methods import UnaryMethod  # noqa: PLC0415  as above
+    from featurestore.address import Address
+    from featurestore.server.grpc_native import GrpcNativeServer
+    from featurestore.server.listener import Listener
+    from featurestore.server.methods import UnaryMethod
 
     async def serve() -> None:
         method = UnaryMethod(METHOD, lambda request, context: answer, inline=True)
@@ -96,7 +96,7 @@ def _native(answer: bytes, ready: Callable[[int], None]) -> None:
 
 
 def _grpc_aio(answer: bytes, ready: Callable[[int], None]) -> None:
-    import grpc.aio  # noqa: PLC0415  the other engines' processes need none of it
+    import grpc.aio
 
     async def respond(request: bytes, context: object) -> bytes:
         return answer
@@ -114,7 +114,7 @@ def _grpc_aio(answer: bytes, ready: Callable[[int], None]) -> None:
 
 
 def _pygrpc_native(answer: bytes, ready: Callable[[int], None]) -> None:
-    from pygrpc_native import EVENT_CALL, NativeGrpcFront  # noqa: PLC0415
+    from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
     front = NativeGrpcFront("127.0.0.1:0", [(METHOD, False)])
     front.start()
@@ -148,7 +148,7 @@ def _protocols(make: Callable[[], _Protocol], ready: Callable[[int], None]) -> N
 
 
 def _zttp(answer: bytes, ready: Callable[[int], None]) -> None:
-    import zttp  # noqa: PLC0415
+    import zttp
 
     framed = b"\0" + len(answer).to_bytes(4, "big") + answer
 
@@ -171,9 +171,9 @@ def _zttp(answer: bytes, ready: Callable[[int], None]) -> None:
 
 
 def _h2(answer: bytes, ready: Callable[[int], None]) -> None:
-    from h2.config import H2Configuration  # noqa: PLC0415
-    from h2.connection import H2Connection  # noqa: PLC0415
-    from h2.events import ConnectionTerminated, DataReceived, StreamEnded, WindowUpdated  # noqa: PLC0415
+    from h2.config import H2Configuration
+    from h2.connection import H2Connection
+    from h2.events import ConnectionTerminated, DataReceived, StreamEnded, WindowUpdated
 
     framed = b"\0" + len(answer).to_bytes(4, "big") + answer
     head = [(b":status", b"200"), *_HEAD]

@@ -99,7 +99,7 @@ def _serve(connection: Connection) -> None:
         failure = traceback.format_exc()
     while True:
         try:
-            method, given = pickle.loads(connection.recv_bytes())  # noqa: S301
+            method, given = pickle.loads(connection.recv_bytes())  # noqa: S301  as above
         except (EOFError, ConnectionResetError, KeyboardInterrupt):
             method, given = "close", ()  # the parent is gone
         if method == "close":

@@ -73,7 +73,7 @@ def open_files(place: Place) -> Finding:
     if limit is None:
         return ok(name, "any number a process")
     try:
-        from featurestore.server.grpc_connection import ConnectionLimits  # noqa: PLC0415
+        from featurestore.server.grpc_connection import ConnectionLimits  # noqa: PLC0415  may not be built
         from featurestore.server.grpc_native import FILES_KEPT  # noqa: PLC0415
     except ImportError:
         return ok(name, f"{limit:,} a process")
@@ -167,7 +167,7 @@ def engine(_: Place) -> Finding:
     """The native engine answers several times as many requests as grpcio."""
     name = "gRPC engine"
     try:
-        from featurestore.server import grpc_native  # noqa: F401, PLC0415
+        from featurestore.server import grpc_native  # noqa: F401, PLC0415  whether it can be
     except ImportError as error:
         change = "apt-get install libnghttp2-dev pkg-config gcc, then install featurestore-client again; or take its wheel"
         return warning(name, f"grpcio alone, the native one cannot be loaded ({error})", change)
@@ -215,7 +215,7 @@ def _kernel(place: Place) -> tuple[int, int]:
 
 def _mounted_at(place: Place, path: Path) -> str:
     mounted = [line.split()[1] for line in place.system("proc/mounts").splitlines()]
-    return max((each for each in mounted if path.resolve().is_relative_to(each)), key=len, default="/dev/shm")  # noqa: S108
+    return max((each for each in mounted if path.resolve().is_relative_to(each)), key=len, default="/dev/shm")  # noqa: S108  read only
 
 
 def _mount_options(place: Place) -> str:

@@ -172,7 +172,7 @@ class GrpcConnection(asyncio.Protocol):
         now = time.monotonic()
         self._opened = self._heard = self._moved = now
         self._moved_bytes = 0
-        self._retires = now + limits.age_max_s * random.uniform(0.9, 1.1) if limits.age_max_s else float("inf")  # noqa: S311
+        self._retires = now + limits.age_max_s * random.uniform(0.9, 1.1) if limits.age_max_s else float("inf")  # noqa: S311  no secret
 
     # ----------------------------------------------------------------------------------------------- called by the transport
 

@@ -96,7 +96,7 @@ def choose_engines(settings: Settings) -> Engines:
     """Those that the settings want. FailedPreconditionError where they are not there."""
     if settings.grpc_engine != "grpcio":
         try:
-            from featurestore.server.grpc_connection import INTERNAL_LIMITS, ConnectionLimits  # noqa: PLC0415
+            from featurestore.server.grpc_connection import INTERNAL_LIMITS, ConnectionLimits  # noqa: PLC0415  may not be built
             from featurestore.server.grpc_native import GrpcNativeServer  # noqa: PLC0415
         except ImportError as error:
             reason = "featurestore-client was built without libnghttp2's headers"

@@ -77,7 +77,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_the_old_definitions(
             InternalError, match=r"registry\.json: got No space left on device, expected to write the definitions"
         ):
             registry.commit(emptied)
-    assert os.listdir(tmp_path) == ["registry.json"]  # noqa: PTH208
+    assert [each.name for each in tmp_path.iterdir()] == ["registry.json"]
     assert (tmp_path / "registry.json").read_bytes() == before
     assert registry.version == 1
     assert "feature view default.carrier_stats" in map(str, registry.current.index)

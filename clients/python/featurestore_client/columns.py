@@ -34,9 +34,8 @@ def key_column(name: str, values: Any, type: DataType | str | None = None) -> Wi
 
     ``type`` is int64 or string; without it, it is that of the values. Raises InvalidArgumentError for a null or another type.
     """
-    if type is None:
-        type = _key_type(values)  # noqa: A001
-    data_type = parse_type(type) if isinstance(type, str) else type
+    named = type if type is not None else _key_type(values)
+    data_type = parse_type(named) if isinstance(named, str) else named
     flat = flat_values(name, values, data_type)
     if flat.validity is not None:
         row = int(np.argmin(unpack_validity(flat.validity, flat.rows)))

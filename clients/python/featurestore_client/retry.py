@@ -24,7 +24,7 @@ class RetryPolicy:
         """How long to wait after so many failures in a row."""
         # A floor of a tenth keeps a burst of attempts from falling into one instant.
         ceiling_s: float = min(self.backoff_max_s, self.backoff_s * 2 ** min(failures - 1, 30))
-        return random.uniform(0.1, 1.0) * ceiling_s  # noqa: S311
+        return random.uniform(0.1, 1.0) * ceiling_s  # noqa: S311  nobody gains by guessing it
 
 
 ATTEMPT_S_MIN = 0.005

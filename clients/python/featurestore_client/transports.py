@@ -112,7 +112,7 @@ def shared_memory(address: str | Sequence[str], tls: Tls) -> "SharedMemory | Non
 def is_native_built() -> bool:
     """Whether the HTTP/2 session can be imported here."""
     try:
-        import featurestore_client.http2  # noqa: F401
+        import featurestore_client.http2  # noqa: F401  whether it can be
     except ImportError:
         return False
     return True

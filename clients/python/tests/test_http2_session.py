@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 http2 = pytest.importorskip("featurestore_client.http2")
-from featurestore_client.http2 import (  # noqa: E402
+from featurestore_client.http2 import (  # noqa: E402  skipped where it is not built
     CANCEL,
     INTERNAL_ERROR,
     NEVER,

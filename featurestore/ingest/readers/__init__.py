@@ -11,18 +11,18 @@ def open_reader(source: Source, delimiter: str | None = None) -> Reader:
     # pyarrow's modules take long to import, so each is imported where its format turns up.
     match source.format:
         case Format.PARQUET:
-            from featurestore.ingest.readers.columnar import ParquetReader  # noqa: PLC0415
+            from featurestore.ingest.readers.columnar import ParquetReader
 
             return ParquetReader(source)
         case Format.ARROW:
-            from featurestore.ingest.readers.columnar import ArrowReader  # noqa: PLC0415
+            from featurestore.ingest.readers.columnar import ArrowReader
 
             return ArrowReader(source)
         case Format.CSV:
-            from featurestore.ingest.readers.csv import CsvReader  # noqa: PLC0415
+            from featurestore.ingest.readers.csv import CsvReader
 
             return CsvReader(source, delimiter)
         case Format.JSON_LINES:
-            from featurestore.ingest.readers.json_lines import JsonLinesReader  # noqa: PLC0415
+            from featurestore.ingest.readers.json_lines import JsonLinesReader
 
             return JsonLinesReader(source)
