@@ -18,6 +18,8 @@ import pytest
 START_TIMEOUT_S = 60
 PROGRAM = (sys.executable, "-m", "featurestore")
 ENGINES = ("native", "grpcio")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what is to run in its background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # servers inherit what is ignored, and tests interrupt them
 
 
 def require_engine(name: str) -> None:

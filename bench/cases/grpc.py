@@ -43,7 +43,8 @@ CHECKED = 5
 KEY = "user"
 SHARES = {"open_idle": 0.05, "open_half": 0.5}
 """Of the highest load, in open loops: what is idle is counted as what is not, stalls of the machine included."""
-OPEN_CALLS = 500  # at least, else there is no p99
+OPEN_CALLS = 500  # else there is no p99
+OPEN_TURNS_MAX = 10  # but no longer than so many turns of the other cases
 LOADS = {"1x1": (1, 1), "16x1": (16, 1), "4x4": (4, 4)}
 """Of h2load: connections x streams of each. Redis gets as many connections as there are requests in flight."""
 
@@ -159,7 +160,8 @@ class _Run:
         def take(seed: int) -> rounds.Measured:
             found = highest(seed)
             rate = share * found.calls / found.seconds
-            return self._take(name, clients, rate=rate, duration_s=max(self._settings.seconds, OPEN_CALLS / rate))(seed)
+            length_s = min(max(OPEN_CALLS / rate, found.seconds), OPEN_TURNS_MAX * found.seconds)
+            return self._take(name, clients, rate=rate, duration_s=length_s)(seed)
 
         return take
 
