@@ -232,9 +232,9 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise InvalidArgumentError(
             f"{path}: byte {error.start} is not UTF-8; expected a TOML or YAML file of settings"
         ) from None
-    import tomllib  # noqa: PLC0415  only with --config  a start without a file does without both
+    import tomllib  # noqa: PLC0415  a start without a file does without both
 
-    import yaml  # noqa: PLC0415  only with --config
+    import yaml  # noqa: PLC0415  as above
 
     try:
         if path.suffix == ".toml":
