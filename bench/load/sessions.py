@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from featurestore_client.grpc_framing import frame
-from featurestore_client.http2 import NEVER, Headers, Session
+from featurestore_client.http2 import NEVER, Headers, Session, StreamEvent
 
 from bench.histogram import Histogram
 from bench.load.client import SPIN_NS, Timer
@@ -201,10 +201,10 @@ def request_pairs(authority: str, path: str) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def _status(event: object) -> str:
-    block: bytes = event.trailers or event.head or b""  # type: ignore[attr-defined]
-    if event.error_code != NEVER:  # type: ignore[attr-defined]
-        return f"reset {event.error_code}"  # type: ignore[attr-defined]
+def _status(event: StreamEvent) -> str:
+    block = event.trailers or event.head or b""
+    if event.error_code != NEVER:
+        return f"reset {event.error_code}"
     at = block.find(b"grpc-status\0")
     return block[at + 12 :].partition(b"\0")[0].decode() if at >= 0 else "none"
 
