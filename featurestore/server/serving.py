@@ -74,8 +74,7 @@ async def _serve(open_served: Callable[[], Served], slot: ProcessSlot, drain_tim
         beside.append(asyncio.ensure_future(served.upkeep()))
     try:
         urls = await engine.start()
-        gc.collect()
-        gc.freeze()  # what lives as long as the process need not be looked at while requests are answered
+        gc.freeze()  # what lives as long as the process need not be looked at while requests are answered, nor now
         slot.turn(State.SERVING)
         ready(urls, engine.name)
         received = signal.Signals(await signals.get())
