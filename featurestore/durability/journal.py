@@ -23,8 +23,8 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from featurestore.durability.group_sync import GroupSync
 from featurestore.durability.next_file import NextFile, begin_file
 from featurestore.durability.reading import journal_path, sync_directory
-from featurestore.durability.record import FILE_HEAD_BYTES, Message
-from featurestore.durability.record_writer import write_record
+from featurestore.durability.record import FILE_HEAD_BYTES
+from featurestore.durability.record_writer import RecordWriter
 from featurestore.errors import FeatureStoreError, InternalError, ResourceExhaustedError
 
 Fsync = Literal["always", "interval", "never"]
@@ -59,7 +59,7 @@ class Unsynced(Generic[_Outcome]):
         return self.outcome
 
 
-class Journal:
+class Journal(RecordWriter):
     """Appends to a journal that ends with record ``last``, in files of its own. Safe to use from several threads.
 
     The first file is made with the first record: on a full disk, or one that is read-only, reads go on.
@@ -77,25 +77,17 @@ class Journal:
         file_bytes: int = FILE_BYTES,
         bytes_since_snapshot: int = 0,
     ) -> None:
+        super().__init__(journal, last, mark, file_bytes, bytes_since_snapshot)
         self._directory = directory
-        self._journal = journal
         self._fsync = fsync
         self._file_bytes = file_bytes
-        self._mark = mark
-        self._lock = threading.Lock()
-        self.is_busy = self._lock.locked
-        """Whether ``append`` would wait: somebody else writes, a long record most likely."""
-        self.bytes_since_snapshot = bytes_since_snapshot
-        """Of records that no snapshot stands for."""
-        self._last = self._synced = last
-        self._unapplied: dict[int, None] = {}  # in order
-        self._failure: FeatureStoreError | None = None
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._files: list[int] = []  # those that are not synced; the last one is written to
-        self._first = self._offset = 0
-        self._next = NextFile(directory, journal, self._lock, lambda: self._last)
+        self._first = 0
+        self._next = NextFile(directory, self)
         self._closing = threading.Event()
         self._group = GroupSync() if fsync == "always" else None
+        self._notes = fsync == "always"
         self._loop: asyncio.AbstractEventLoop | None = None  # on which they wait
         group = self._group
         pace = (lambda: self._sync_paced(fsync_interval_s)) if group is None else lambda: self._sync_wanted(group)
@@ -103,77 +95,15 @@ class Journal:
         self._syncer.start()
 
     @property
-    def number(self) -> int:
-        """The journal's own number."""
-        return self._journal
-
-    @property
-    def last(self) -> int:
-        """The sequence of the last record."""
-        return self._last
-
-    @property
     def acknowledges_synced(self) -> bool:
         """Whether a write is to be acknowledged only when ``synced`` has returned."""
         return self._fsync == "always"
 
-    def append(self, message: Message, project: str, view: str, definitions: int) -> int:
-        """Writes a record of an ``Entry``'s parts; returns its sequence. It is to be reported by ``applied``.
-
-        Raises ResourceExhaustedError where the disk is full: nothing is kept then, and a later call may succeed.
-        """
-        with self._lock:
-            if self._failure is not None:
-                raise self._failure
-            sequence = self._last + 1
-            self._turn_file(sequence)
-            try:
-                size = write_record(
-                    self._files[-1],
-                    self._offset,
-                    message,
-                    project,
-                    view,
-                    definitions,
-                    sequence=sequence,
-                    synced=self._synced,
-                    journal=self._journal,
-                )
-            except OSError as error:
-                with suppress(OSError):
-                    os.ftruncate(self._files[-1], self._offset)  # else it is cut when the journal is read
-                raise self._refusal(error, len(message.data)) from None
-            self._offset += size
-            self.bytes_since_snapshot += size
-            self._last = sequence
-            self._unapplied[sequence] = None
-            if self._group is not None:
-                if len(self._files) == 1:
-                    self._group.note(self._files[0], sequence)
-                else:
-                    self._group.stop()  # it knows one file
-            return sequence
-
-    def applied(self, sequence: int) -> None:
-        """The record's effects are in the tables."""
-        with self._lock:
-            del self._unapplied[sequence]
-            self._mark(self._everything_applied_to())
-
-    @property
-    def applied_to(self) -> int:
-        """Up to which record all are applied."""
-        with self._lock:
-            return self._everything_applied_to()
-
     @property
     def position(self) -> Position:
         """How far it has come."""
-        with self._lock:
-            return Position(self._last, self._first, self._offset)
-
-    def _everything_applied_to(self) -> int:
-        return next(iter(self._unapplied), self._last + 1) - 1
+        with self.lock:
+            return Position(self.last, self._first, self._offset)
 
     def synced(self, sequence: int) -> asyncio.Future[None]:
         """Is done once the disk has that record; InternalError when it cannot be known that it has. On one event loop."""
@@ -183,7 +113,7 @@ class Journal:
             loop = self._loop = asyncio.get_running_loop()
             loop.add_reader(self._group.done_fd, self._group_is_synced, self._group)
         future: asyncio.Future[None] = loop.create_future()
-        with self._lock:
+        with self.lock:
             if self._synced >= sequence:
                 future.set_result(None)
                 return future
@@ -197,7 +127,7 @@ class Journal:
     def _group_is_synced(self, group: GroupSync) -> None:
         with suppress(BlockingIOError):
             os.eventfd_read(group.done_fd)
-        with self._lock:
+        with self.lock:
             self._synced = max(self._synced, group.synced)
             done = self._take_waiting(self._synced)
         _set_all(done, None)
@@ -213,15 +143,10 @@ class Journal:
 
         No writer waits for it.
         """
-        with self._lock:
-            maker = self._next.want() if self._first and self._last >= self._first else None
+        with self.lock:
+            maker = self._next.want() if self._first and self.last >= self._first else None
         if waits and maker is not None:
             maker.join()
-
-    def forget_bytes(self, count: int) -> None:
-        """So many bytes of the journal have become needless."""
-        with self._lock:
-            self.bytes_since_snapshot -= count
 
     def close(self) -> None:
         """Syncs what is written, and gives the files up."""
@@ -252,12 +177,20 @@ class Journal:
         if self._files and self._fsync == "never":
             os.close(self._files.pop())
         self._files.append(handle)
-        self._first, self._offset = sequence, FILE_HEAD_BYTES
+        self._file, self._first, self._offset = handle, sequence, FILE_HEAD_BYTES
+
+    def _note(self, sequence: int) -> None:
+        """Tells those who sync that there is one more record."""
+        assert self._group is not None, "else they sync at their own pace"
+        if len(self._files) == 1:
+            self._group.note(self._file, sequence)
+        else:
+            self._group.stop()  # it knows one file
 
     def _new_file(self, first_sequence: int) -> int:
         path, handle = journal_path(self._directory, first_sequence), -1
         try:
-            handle = begin_file(path.with_suffix(".new"), self._journal, first_sequence)
+            handle = begin_file(path.with_suffix(".new"), self.number, first_sequence)
             path.with_suffix(".new").rename(path)
             sync_directory(self._directory)
         except OSError as error:
@@ -291,15 +224,15 @@ class Journal:
             if self._fsync == "interval":
                 self._sync()
                 continue
-            with self._lock:
+            with self.lock:
                 files = [os.dup(each) for each in self._files]  # else they may be closed meanwhile
             for each in files:
                 _let_go_of_memory(each)
                 os.close(each)
 
     def _sync(self) -> None:
-        with self._lock:
-            target, handles = self._last, list(self._files)
+        with self.lock:
+            target, handles = self.last, list(self._files)
             if self._failure is not None or target == self._synced:
                 return
         try:
@@ -311,13 +244,13 @@ class Journal:
         except OSError as error:
             self._fail(error)
             return
-        with self._lock:
+        with self.lock:
             self._synced = target
             for handle in handles[:-1]:
                 os.close(handle)
                 self._files.remove(handle)
             if self._group is not None and len(self._files) == 1:
-                self._group.note(self._files[0], self._last)
+                self._group.note(self._files[0], self.last)
             done = self._take_waiting(target)
         self._resolve(done, None)
 
@@ -327,7 +260,7 @@ class Journal:
             f"{self._directory}: got {error.strerror}, expected to sync the journal; no more is written until the server is "
             "started again"
         )
-        with self._lock:
+        with self.lock:
             self._failure = failure
             waiting = [future for _, future in self._waiting]
             self._waiting.clear()

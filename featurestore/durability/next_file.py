@@ -8,12 +8,12 @@ a file has a journal file's name only once the journal is there; until then a st
 
 import os
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from featurestore.durability.reading import journal_path
 from featurestore.durability.record import file_head
+from featurestore.durability.record_writer import RecordWriter
 
 _PATIENCE_S = 0.05
 """For the record of a file that was made for one further on; then it is made for the very next one again."""
@@ -32,14 +32,12 @@ def begin_file(path: Path, journal: int, first_sequence: int) -> int:
 
 
 class NextFile:
-    """At most one file ahead of a journal, whose ``lock`` is held where its methods say so."""
+    """At most one file ahead of a journal, whose ``lock`` is held where its methods say so. It is told where one is there."""
 
-    def __init__(self, directory: Path, journal: int, lock: threading.Lock, last: Callable[[], int]) -> None:
-        """``last``: the sequence of the journal's last record; asked with the lock held."""
+    def __init__(self, directory: Path, journal: RecordWriter) -> None:
         self._directory = directory
         self._journal = journal
-        self._lock = lock
-        self._last = last
+        self._lock = journal.lock
         self._ready: tuple[int, int] | None = None  # (first sequence, handle)
         self._taken = threading.Event()
         self._closing = False
@@ -59,6 +57,7 @@ class NextFile:
         if self._ready is None or self._ready[0] != first_sequence:
             return None
         handle, self._ready = self._ready[1], None
+        self._journal.turns = False
         self._taken.set()
         try:
             self._path(first_sequence).rename(journal_path(self._directory, first_sequence))
@@ -81,15 +80,16 @@ class NextFile:
         ahead = 0
         while True:
             with self._lock:
-                before = self._last()
+                before = self._journal.last
                 first = before + 1 + ahead
             try:
-                handle = begin_file(self._path(first), self._journal, first)
+                handle = begin_file(self._path(first), self._journal.number, first)
             except OSError:  # the disk is full, perhaps: the journal goes on in the file that it has
                 break
             with self._lock:
-                came = self._last() - before
+                came = self._journal.last - before
                 self._ready = (first, handle)
+                self._journal.turns = True
                 if came == ahead or self._closing:
                     break
             if came < ahead and self._taken.wait(_PATIENCE_S):
@@ -103,6 +103,7 @@ class NextFile:
     def _discard(self) -> bool:
         with self._lock:
             ready, self._ready = self._ready, None
+            self._journal.turns = False
         if ready is not None:
             os.close(ready[1])
             with suppress(OSError):

@@ -1,16 +1,31 @@
+import threading
+from collections.abc import Callable
+
 from featurestore.durability.record import Message
+from featurestore.errors import FeatureStoreError
 
 PIECE_BYTES: int
 
-def write_record(
-    file: int,
-    offset: int,
-    message: Message,
-    project: str,
-    view: str,
-    definitions: int,
-    *,
-    sequence: int,
-    synced: int,
-    journal: int,
-) -> int: ...
+class RecordWriter:
+    lock: threading.Lock
+    number: int
+    last: int
+    turns: bool
+    bytes_since_snapshot: int
+    _synced: int
+    _file: int
+    _offset: int
+    _notes: bool
+    _failure: FeatureStoreError | None
+    def __init__(
+        self, number: int, last: int, mark: Callable[[int], None], turn_offset: int, bytes_since_snapshot: int
+    ) -> None: ...
+    def is_busy(self) -> bool: ...
+    def append(self, message: Message, project: str, view: str, definitions: int) -> int: ...
+    def applied(self, sequence: int) -> None: ...
+    @property
+    def applied_to(self) -> int: ...
+    def forget_bytes(self, count: int) -> None: ...
+    def _turn_file(self, sequence: int) -> None: ...
+    def _note(self, sequence: int) -> None: ...
+    def _refusal(self, error: OSError, size: int) -> FeatureStoreError: ...

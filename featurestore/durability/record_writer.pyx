@@ -1,10 +1,12 @@
-"""Writes a record of the journal, head and message, as ``record.py`` draws it: without a Python object in between.
+"""Writes the records of a journal, head and message, as ``record.py`` draws them: without a Python object in between.
 
 A long one is written in pieces, between which the thread lets go of its core: the event loop, or a reader on this machine, would
 wait for it for milliseconds.
 """
 
 import os
+import threading
+from contextlib import suppress
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
@@ -56,41 +58,120 @@ cdef struct Named:
 assert sizeof(Head) == HEAD_BYTES, "record.py reads what is written here"
 
 
-def write_record(
-    int file, int64_t offset, message, str project not None, str view not None, uint64_t definitions, *, uint64_t sequence,
-    uint64_t synced, uint64_t journal,
-):
-    """Writes the record of a ``Message`` at that offset of a file; returns its bytes. Raises OSError: a part may be written."""
-    cdef Named named
-    cdef Py_ssize_t project_bytes, view_bytes
-    cdef const char *project_text = PyUnicode_AsUTF8AndSize(project, &project_bytes)
-    cdef const char *view_text = PyUnicode_AsUTF8AndSize(view, &view_bytes)
-    cdef int kind = message[0]
-    cdef bytes data = message[1]
-    cdef int failure
-    cdef Py_ssize_t padding
-    cdef iovec[3] parts
-    if project_bytes > NAME_BYTES_MAX or view_bytes > NAME_BYTES_MAX:
-        raise ValueError(f"names of {project_bytes} and {view_bytes} bytes: expected at most {NAME_BYTES_MAX}")
-    named.head.message_bytes = PyBytes_GET_SIZE(data)
-    named.head.kind, named.head.project_bytes, named.head.view_bytes, named.head.zero = kind, project_bytes, view_bytes, 0
-    named.head.sequence, named.head.synced, named.head.definitions = sequence, synced, definitions
-    named.head.clock_us = message[2]
-    memcpy(named.names, project_text, project_bytes)
-    memcpy(named.names + project_bytes, view_text, view_bytes)
-    parts[0].iov_base, parts[0].iov_len = &named, sizeof(Head) + project_bytes + view_bytes
-    parts[1].iov_base, parts[1].iov_len = PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
-    padding = -<Py_ssize_t>(parts[0].iov_len + parts[1].iov_len) & (ALIGNMENT - 1)
-    parts[2].iov_base, parts[2].iov_len = ZEROS, padding
-    with nogil:
-        named.head.message_checksum = hash_bytes(parts[1].iov_base, parts[1].iov_len)
-        if <Py_ssize_t>parts[1].iov_len > _PIECE_BYTES:
-            sched_yield()
-        named.head.checksum = journal ^ hash_bytes(<char *>&named + sizeof(uint64_t), parts[0].iov_len - sizeof(uint64_t))
-        failure = write_parts(file, parts, offset)
-    if failure:
-        raise OSError(failure, os.strerror(failure))
-    return parts[0].iov_len + parts[1].iov_len + padding
+cdef class RecordWriter:
+    """The end of a journal: appends records, and knows which of them are applied. ``Journal`` has the files.
+
+    Safe to use from several threads. Invariants: records stand in the order of their sequence, without a gap; one that could not be
+    written whole is not there.
+    """
+
+    def __init__(self, uint64_t number, uint64_t last, mark, int64_t turn_offset, uint64_t bytes_since_snapshot):
+        """``mark`` is told up to which record all are applied; from ``turn_offset`` on ``_turn_file`` is asked for each record."""
+        self.lock = threading.Lock()
+        self.number, self.last, self._applied, self._synced = number, last, last, last
+        self._applied_ahead = set()
+        self._mark = mark
+        self._file = -1
+        self._turn_offset = turn_offset
+        self.bytes_since_snapshot = bytes_since_snapshot
+
+    def is_busy(self):
+        """Whether ``append`` would wait: somebody else writes, a long record most likely."""
+        return self.lock.locked()
+
+    def append(self, message, str project not None, str view not None, uint64_t definitions):
+        """Writes a record of an ``Entry``'s parts; returns its sequence. It is to be reported by ``applied``.
+
+        Raises ResourceExhaustedError where the disk is full: nothing is kept then, and a later call may succeed.
+        """
+        return self.append_record(message, project, view, definitions)
+
+    cdef uint64_t append_record(self, message, str project, str view, uint64_t definitions) except 0:
+        cdef uint64_t sequence
+        cdef Py_ssize_t size
+        self.lock.acquire()
+        try:
+            if self._failure is not None:
+                raise self._failure
+            sequence = self.last + 1
+            if self.turns or self._file < 0 or self._offset >= self._turn_offset:
+                self._turn_file(sequence)
+            try:
+                size = self._write(message, project, view, definitions, sequence)
+            except OSError as error:
+                with suppress(OSError):
+                    os.ftruncate(self._file, self._offset)  # else it is cut when the journal is read
+                raise self._refusal(error, len(message[1])) from None
+            self._offset += size
+            self.bytes_since_snapshot += size
+            self.last = sequence
+            if self._notes:
+                self._note(sequence)
+            return sequence
+        finally:
+            self.lock.release()
+
+    def applied(self, uint64_t sequence):
+        """The record's effects are in the tables."""
+        self.note_applied(sequence)
+
+    cdef int note_applied(self, uint64_t sequence) except -1:
+        self.lock.acquire()
+        try:
+            if sequence != self._applied + 1:
+                self._applied_ahead.add(sequence)
+                return 0
+            self._applied = sequence
+            while self._applied_ahead and self._applied + 1 in self._applied_ahead:
+                self._applied += 1
+                self._applied_ahead.remove(self._applied)
+            self._mark(self._applied)
+        finally:
+            self.lock.release()
+        return 0
+
+    @property
+    def applied_to(self):
+        """Up to which record all are applied."""
+        return self._applied
+
+    def forget_bytes(self, uint64_t count):
+        """So many bytes of the journal have become needless."""
+        self.lock.acquire()
+        self.bytes_since_snapshot -= count
+        self.lock.release()
+
+    cdef Py_ssize_t _write(self, message, str project, str view, uint64_t definitions, uint64_t sequence) except -1:
+        """Writes a ``Message``'s record at the file's end; returns its bytes. Raises OSError: a part may be written."""
+        cdef Named named
+        cdef Py_ssize_t project_bytes, view_bytes
+        cdef const char *project_text = PyUnicode_AsUTF8AndSize(project, &project_bytes)
+        cdef const char *view_text = PyUnicode_AsUTF8AndSize(view, &view_bytes)
+        cdef bytes data = message[1]
+        cdef int failure
+        cdef Py_ssize_t padding
+        cdef iovec[3] parts
+        if project_bytes > NAME_BYTES_MAX or view_bytes > NAME_BYTES_MAX:
+            raise ValueError(f"names of {project_bytes} and {view_bytes} bytes: expected at most {NAME_BYTES_MAX}")
+        named.head.kind, named.head.clock_us = message[0], message[2]
+        named.head.message_bytes = PyBytes_GET_SIZE(data)
+        named.head.project_bytes, named.head.view_bytes, named.head.zero = project_bytes, view_bytes, 0
+        named.head.sequence, named.head.synced, named.head.definitions = sequence, self._synced, definitions
+        memcpy(named.names, project_text, project_bytes)
+        memcpy(named.names + project_bytes, view_text, view_bytes)
+        parts[0].iov_base, parts[0].iov_len = &named, sizeof(Head) + project_bytes + view_bytes
+        parts[1].iov_base, parts[1].iov_len = PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
+        padding = -<Py_ssize_t>(parts[0].iov_len + parts[1].iov_len) & (ALIGNMENT - 1)
+        parts[2].iov_base, parts[2].iov_len = ZEROS, padding
+        with nogil:
+            named.head.message_checksum = hash_bytes(parts[1].iov_base, parts[1].iov_len)
+            if <Py_ssize_t>parts[1].iov_len > _PIECE_BYTES:
+                sched_yield()
+            named.head.checksum = self.number ^ hash_bytes(<char *>&named + sizeof(uint64_t), parts[0].iov_len - sizeof(uint64_t))
+            failure = write_parts(self._file, parts, self._offset)
+        if failure:
+            raise OSError(failure, os.strerror(failure))
+        return parts[0].iov_len + parts[1].iov_len + padding
 
 
 cdef char[ALIGNMENT] ZEROS

@@ -144,7 +144,15 @@ class FeatureWrites:
         """WriteFeatures. Inline for few rows."""
         if len(data) > QUICK_REQUEST_BYTES:
             return self._write_long(data, context)
-        counts = self._write(self._decode_write(data), context)
+        message = Message(Kind.WRITE, data, now_us())
+        request = read_write(message)
+        prepared = self._prepared(request.project, request.view)
+        # The ordinary write, without what it would be wrapped in on the general way.
+        batch = request.fixed_batch(prepared.format, message.now_us) if type(request) is WriteRequest else None
+        if batch is not None:
+            counts = self._service.write_fixed(prepared.plan, batch, message=message, begin=context.check_deadline)
+        else:
+            counts = self._write(decode_write(request, prepared, message), context)
         if isinstance(counts, WriteCounts):
             return _written(counts)
         return Unsynced(_written(counts.outcome), counts.synced) if isinstance(counts, Unsynced) else _then_written(counts)

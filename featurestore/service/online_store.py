@@ -25,11 +25,12 @@ import numpy.typing as npt
 from featurestore_client.tables.catalog import Catalog
 from featurestore_client.tables.columns import Column, Values
 
-from featurestore.durability import Held, Journal, Message, Unsynced
+from featurestore.durability import Held, Journal, Message
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, ResourceExhaustedError, UnavailableError
 from featurestore.lock import hold
 from featurestore.registry import Definitions, Plan, Registry, ViewVersions
 from featurestore.service import table_changes
+from featurestore.service.journaled_writes import JournaledWrites
 from featurestore.service.online_reader import OnlineReader, ServiceLimits
 from featurestore.service.recovery import Durability, Recovered, Recovery
 from featurestore.service.replacing import Replaced, Replacing, Staged
@@ -45,8 +46,6 @@ RECLAIM_STEPS_PER_S = 4
 BEATS_PER_S = 4
 WRITES_WAITING_MAX = 1_000
 """Of one table, for its gate: further ones are refused at once, since they would wait for longer than their callers do."""
-INLINE_BYTES_MAX = 128 << 10
-"""Of a message; a longer one takes too long to go into the journal while the event loop waits."""
 CAUGHT_UP_RECORDS = 200
 """So few writes may be left when the rows of a view are replaced: writers wait for them."""
 CATCH_UPS_MAX = 20
@@ -110,6 +109,7 @@ class OnlineStore(OnlineReader):
         )
         """Tells other processes, which have the tables mapped, the same."""
         self._gates: dict[int, _Gate] = {}
+        self._writes = JournaledWrites(store, registry, self._journal, self._gates)
         self._apply_gate = asyncio.Lock()
         self._writers = ThreadPoolExecutor(4, "featurestore-write")
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -224,11 +224,9 @@ class OnlineStore(OnlineReader):
         self, plan: WritePlan, batch: FixedBatch, *, message: Message, begin: Callable[[], None]
     ) -> WriteCounts | Awaitable[WriteCounts]:
         """As ``write``, a batch that lies in its message."""
-        if self._may_begin(plan.table, message):
-            apply_now = partial(plan.table.write_quickly, batch, now_us=message.now_us)
-            counts, sequence = self._journaled(plan, message, apply_now, begin)
-            if counts is not None:
-                return self._acknowledged(counts, sequence)
+        counts = self._writes.write_quickly(plan, batch, message, begin)
+        if counts is not None:
+            return counts
         apply = partial(plan.table.write_fixed, batch, now_us=message.now_us)
         return self._write_in_turn(plan, batch.rows, message, apply, begin)
 
@@ -256,30 +254,15 @@ class OnlineStore(OnlineReader):
         begin: Callable[[], None] | None,
     ) -> _Result | Awaitable[_Result]:
         """``apply``: takes ``before``, as ``Table.write`` does."""
-        if not self._may_begin(plan.table, message) or not plan.table.writes_inline(rows):
+        if not self._writes.may_begin(plan.table, message) or not plan.table.writes_inline(rows):
             gate = self._gate(plan.table)
             if gate.waiting >= WRITES_WAITING_MAX:
                 raise ResourceExhaustedError(
                     f"writes_waiting_max: {gate.waiting} writes to view {plan.view!r} wait for their turn; this one was not "
                     "begun. Try again in a second, and write more rows a request"
                 )
-            return self.finish(self._write_later(plan, rows, message, partial(self._journaled, plan, message, apply, begin)))
-        return self._acknowledged(*self._journaled(plan, message, apply, begin))
-
-    def _may_begin(self, table: Table, message: Message | None) -> bool:
-        """Whether a write of the event loop need not wait for others."""
-        gate = self._gates.get(id(table))
-        return (gate is None or not gate.locked()) and self._is_free(message)
-
-    def _is_free(self, message: Message | None) -> bool:
-        """Whether the journal takes the message at once."""
-        journal = self._journal
-        return journal is None or message is None or not (len(message.data) > INLINE_BYTES_MAX or journal.is_busy())
-
-    def _acknowledged(self, result: _Result, sequence: int) -> _Result | Awaitable[_Result]:
-        if sequence and self._journal is not None and self._journal.acknowledges_synced:
-            return Unsynced(result, self._journal.synced(sequence))
-        return result
+            return self.finish(self._write_later(plan, rows, message, partial(self._writes.apply, plan, message, apply, begin)))
+        return self._writes.acknowledged(*self._writes.apply(plan, message, apply, begin))
 
     async def _write_later(
         self, plan: WritePlan, rows: int, message: Message | None, write: Callable[[], tuple[_Result, int]]
@@ -291,38 +274,11 @@ class OnlineStore(OnlineReader):
 
         async with self._gate(plan.table).turn():
             # What had to wait is quick by now, most likely: in a thread it would make the next one wait, and that one the next.
-            quick = self._is_free(message) and plan.table.writes_inline(rows)
+            quick = self._writes.is_free(message) and plan.table.writes_inline(rows)
             result, sequence = write() if quick else await self._in_thread(write_then_make_room)
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
             await self._journal.synced(sequence)
         return result
-
-    def _journaled(
-        self,
-        plan: WritePlan,
-        message: Message | None,
-        apply: Callable[..., _Result],
-        begin: Callable[[], None] | None,
-    ) -> tuple[_Result, int]:
-        """Applies a write that the journal has taken. Returns its outcome, and its sequence there; 0: there was none."""
-        if begin is not None:
-            begin()
-        journal = self._journal
-        if journal is None or plan.is_staged:  # a version is written down as a whole, when it is there
-            return apply(), 0
-        assert message is not None, "a write that is to be kept comes in a message"
-        sequence = 0
-
-        def append() -> None:
-            nonlocal sequence
-            if self.store.table(plan.project, plan.view) is not plan.table:
-                raise FailedPreconditionError(f"view {plan.view!r} was dropped and made again meanwhile: write again")
-            sequence = journal.append(message, plan.project, plan.view, self._registry.version)
-
-        result = apply(before=append)
-        if sequence:
-            journal.applied(sequence)
-        return result, sequence
 
     def _gate(self, table: Table) -> _Gate:
         # By the table's identity: a view that is dropped and made again is another table, and the old one has no more writers.

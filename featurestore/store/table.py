@@ -47,7 +47,7 @@ from featurestore.store.writer import (
     has_room,
     keys_of,
     shards_without_room,
-    takes_fixed,
+    write_fitting,
     write_rows,
 )
 
@@ -283,21 +283,17 @@ class Table(TableReader):
                     return self._write_checked(keys, Source.of(batch), now_us, before)
         return self.write(*batch.as_columns(), now_us=now_us, before=before)  # the schema changed, or it is too large
 
-    def write_quickly(self, batch: FixedBatch, *, now_us: int, before: Callable[[], None] = _nothing) -> WriteCounts | None:
+    def write_quickly(self, batch: FixedBatch, now_us: int, before: Callable[[], None] = _nothing) -> WriteCounts | None:
         """As ``write_fixed``, where that returns quickly: few rows, for which there is room, and nobody else writes. Else None,
         and ``before`` was not called."""
         rows = batch.rows
-        if rows > INLINE_ROWS_MAX or not self._write_lock.acquire(blocking=False):
+        if rows > INLINE_ROWS_MAX or not self._write_lock.acquire(False):
             return None
         try:
-            snapshot, keys = self._snapshot, keys_of(batch)
-            if batch.layout.layout is not snapshot.layout or not (takes_fixed(snapshot, keys) and self._may_hold(rows)):
-                return None
-            source = Source.of(batch)
-            before()
-            return WriteCounts(rows, *write_rows(snapshot, keys, source, None, now_us))
+            counts = write_fitting(self._snapshot, batch, now_us, before) if self._may_hold(rows) else None
         finally:
             self._write_lock.release()
+        return None if counts is None else tuple.__new__(WriteCounts, counts)  # half of what the constructor takes
 
     def _may_hold(self, rows: int) -> bool:
         """Whether so many rows more are allowed for sure."""
@@ -310,7 +306,7 @@ class Table(TableReader):
         self._has_loaded |= keys.rows > INLINE_ROWS_MAX
         room = self._make_room(keys, source)
         before()
-        return WriteCounts(keys.rows, *write_rows(self._snapshot, keys, source, room, now_us))
+        return WriteCounts(*write_rows(self._snapshot, keys, source, room, now_us))
 
     def delete(
         self,
@@ -576,7 +572,7 @@ class Table(TableReader):
 
         Returns how many rows were freed. Does nothing while a write or rebuild holds the table.
         """
-        if not self._write_lock.acquire(blocking=False):
+        if not self._write_lock.acquire(False):
             return 0
         try:
             retained_from = now_us - self._retention_us if self._retention_us else NEVER_US
@@ -618,7 +614,7 @@ class Table(TableReader):
         grown since it was last asked for: a large table is bound by cache and TLB misses, and the pages that it was loaded into
         are small ones. Readers may wait for about a millisecond for a page on the move.
         """
-        if self._has_loaded and self._write_lock.acquire(blocking=False):
+        if self._has_loaded and self._write_lock.acquire(False):
             try:
                 self._has_loaded = False
                 given = [self._memory.give_back(segment) for segment in self._snapshot.segments]

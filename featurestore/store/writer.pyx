@@ -435,7 +435,7 @@ cdef int measure(Snapshot snapshot, KeyBatch keys, Source source, bint deleting,
     return 0
 
 
-def keys_of(FixedBatch batch not None):
+cpdef KeyBatch keys_of(FixedBatch batch):
     """The keys of a batch that lies in its message."""
     cdef KeyBatch keys = KeyBatch.__new__(KeyBatch)
     keys.rows = batch.rows
@@ -467,8 +467,8 @@ def has_room(Snapshot snapshot, uint64_t rows, uint64_t heap_bytes):
     return True
 
 
-def takes_fixed(Snapshot snapshot, KeyBatch keys not None):
-    """Whether the shards of these keys take that many rows of fixed-width features without growing or committing."""
+cdef bint takes_fixed(Snapshot snapshot, KeyBatch keys) noexcept nogil:
+    # Whether the shards of these keys take that many rows of fixed-width features without growing or committing.
     cdef Py_ssize_t i
     for i in range(keys.rows):
         if not takes_rows(&snapshot.shards[shard_of(keys.hashes[i], snapshot.shard_bits)], keys.rows):
@@ -672,10 +672,24 @@ cdef inline void prefetch_row(Snapshot snapshot, KeyBatch keys, Py_ssize_t i, ui
             prefetch_write(row + row_bytes - 1)
 
 
-def write_rows(Snapshot snapshot, KeyBatch keys, Source source, Room room, int64_t now):
-    """Writes a prepared batch, for which room was committed. Returns (inserted, updated, equal, older).
+def write_fitting(Snapshot snapshot not None, FixedBatch batch not None, int64_t now, before):
+    """Calls ``before`` and writes the batch where the shards of its keys have room; returns as ``write_rows``. Else None."""
+    cdef KeyBatch keys
+    cdef Source source
+    if batch.layout.layout is not snapshot.layout:
+        return None
+    keys = keys_of(batch)
+    if not takes_fixed(snapshot, keys):
+        return None
+    source = Source.of(batch)
+    before()
+    return write_rows(snapshot, keys, source, None, now)
 
-    ``room`` is None where the batch ``takes_fixed``.
+
+cpdef tuple write_rows(Snapshot snapshot, KeyBatch keys, Source source, Room room, int64_t now):
+    """Writes a prepared batch, for which room was committed. Returns (rows, inserted, updated, equal, older).
+
+    ``room`` is None where it is known that there is room without.
     """
     cdef uint64_t counts[4]
     cdef RowShape *shape = &snapshot.shape
@@ -708,7 +722,7 @@ def write_rows(Snapshot snapshot, KeyBatch keys, Source source, Room room, int64
                 write_images(snapshot, keys, source, images, block_rows, now, block, ends, counts)
                 room.end_ahead()
             room.memory.give(room.ahead_bytes)  # what could not be committed
-        return counts[0], counts[1], counts[2], counts[3]
+        return keys.rows, counts[0], counts[1], counts[2], counts[3]
     finally:
         free(images)
         free(block)

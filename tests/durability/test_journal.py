@@ -7,8 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from featurestore.durability import Mark
+from featurestore.durability import Journal, Mark
 from featurestore.durability import journal as journal_module
 from featurestore.durability import next_file as next_file_module
 from featurestore.durability.group_sync import GroupSync
@@ -190,8 +192,7 @@ def test_a_message_cannot_pass_for_records(make_journal, tmp_path: Path):
     journal.close()
     path = journal_files(tmp_path)[0].path
     whole = path.read_bytes()
-    other = make_journal(last=2)
-    other._journal = NUMBER + 1  # whose number a caller could know
+    other = make_journal(last=2, number=NUMBER + 1)  # which a caller could know
     append(other, range(3, 6))
     other.close()
     forged = journal_files(tmp_path)[1].path
@@ -297,15 +298,20 @@ async def test_a_disk_that_fails_to_sync_ends_writing_and_says_so(make_journal, 
         os.close(each)
 
 
-def test_the_mark_stands_before_the_first_record_that_is_not_applied(make_journal):
+@given(order=st.permutations(range(1, 9)))
+def test_the_mark_stands_before_the_first_record_that_is_not_applied(tmp_path_factory, order: list[int]):
     marks: list[int] = []
-    journal = make_journal(mark=marks.append)
-    first, second, third = (journal.append(*entry(number)) for number in (1, 2, 3))
-    journal.applied(second)
-    journal.applied(first)
-    journal.applied(third)
-    journal.close()
-    assert marks == [0, 2, 3]
+    directory = tmp_path_factory.mktemp("journal")
+    journal = Journal(directory, NUMBER, 0, fsync="never", fsync_interval_s=1.0, mark=marks.append)
+    try:
+        assert [journal.append(*entry(number)) for number in range(1, 9)] == [*range(1, 9)]
+        for done, sequence in enumerate(order, 1):
+            journal.applied(sequence)
+            expected = next(number for number in range(9) if number + 1 not in order[:done])
+            assert journal.applied_to == expected
+            assert (marks[-1] if marks else 0) == expected
+    finally:
+        journal.close()
 
 
 def test_a_mark_is_of_its_journal_its_directory_and_its_boot(tmp_path: Path, monkeypatch):

@@ -234,7 +234,7 @@ def test_what_is_written_quickly_is_what_is_written(tmp_path, writes):
                 rows, began = counts_to_write(np.array(keys), at_us, clock), []
                 try:
                     if table is quick[0]:
-                        found = table.write_quickly(rows, now_us=CLOCK_US, before=lambda began=began: began.append(1))
+                        found = table.write_quickly(rows, CLOCK_US, lambda began=began: began.append(1))
                         assert bool(began) == (found is not None)
                     else:
                         found = None
@@ -252,13 +252,13 @@ def test_what_would_wait_is_not_written_quickly(tmp_path):
         clock = WriteFormat({"user": "int64s"}, {"count": "int32s"}, table.layout)
         few, many = counts_to_write(np.arange(10), 1, clock), counts_to_write(np.arange(10_000), 1, clock)
         table.write_fixed(few, now_us=CLOCK_US)  # which commits memory
-        assert table.write_quickly(few, now_us=CLOCK_US).equal == 10
-        assert table.write_quickly(many, now_us=CLOCK_US) is None
+        assert table.write_quickly(few, CLOCK_US).equal == 10
+        assert table.write_quickly(many, CLOCK_US) is None
         with table._write_lock:
-            assert table.write_quickly(few, now_us=CLOCK_US) is None
+            assert table.write_quickly(few, CLOCK_US) is None
         with pytest.raises(ZeroDivisionError):
-            table.write_quickly(counts_to_write(np.arange(10), 2, clock), now_us=CLOCK_US, before=lambda: 1 // 0)
-        assert table.write_quickly(few, now_us=CLOCK_US).equal == 10  # nothing was written, and the table is free
+            table.write_quickly(counts_to_write(np.arange(10), 2, clock), CLOCK_US, lambda: 1 // 0)
+        assert table.write_quickly(few, CLOCK_US).equal == 10  # nothing was written, and the table is free
 
 
 def test_rows_read_before_the_schema_changed_go_by_the_new_one(tmp_path):

@@ -196,7 +196,7 @@ async def test_the_loop_does_not_wait_for_a_long_record_of_the_journal(tmp_path:
         assert not isinstance(first, WriteCounts), "it commits memory, in a thread"
         await first
         assert isinstance(begin(2), WriteCounts)
-        with online._journal._lock:  # as while one is written
+        with online._journal.lock:  # as while one is written
             third = begin(3)
             assert not isinstance(third, WriteCounts)
             await asyncio.sleep(0)  # which it would come back from only when the lock is free

@@ -1,0 +1,98 @@
+"""One write on its way: who need not wait for others, then the journal, then the table, then what is to be acknowledged.
+
+Compiled, because of a write of one row it is most of what is done before the table. Invariant: what a table has been told is in the
+journal, under the definitions by which it was taken, and what was not written is in neither.
+"""
+
+from featurestore.durability.record_writer cimport RecordWriter
+
+from featurestore.durability.journal import Unsynced
+from featurestore.errors import FailedPreconditionError
+
+INLINE_BYTES_MAX = 128 << 10
+"""Of a message; a longer one takes too long to go into the journal while the event loop waits."""
+cdef Py_ssize_t _INLINE_BYTES_MAX = INLINE_BYTES_MAX
+
+
+cdef class JournaledWrites:
+    """Those of one store. ``gates``: by the identity of a table, what its long writes and rebuilds hold while they are at it.
+
+    ``journal`` is None where nothing is kept. ``apply``, here and there, takes ``before`` as ``Table.write`` does.
+    """
+
+    cdef object _store, _registry
+    cdef RecordWriter _journal
+    cdef dict _gates
+    cdef bint _acknowledges_synced
+
+    def __init__(self, store, registry, journal, dict gates not None):
+        self._store, self._registry, self._journal, self._gates = store, registry, journal, gates
+        self._acknowledges_synced = journal is not None and journal.acknowledges_synced
+
+    def may_begin(self, table, message):
+        """Whether a write of the event loop need not wait for others."""
+        gate = self._gates.get(id(table))
+        return (gate is None or not gate.locked()) and self.is_free(message)
+
+    cpdef bint is_free(self, message) except -1:
+        """Whether the journal takes the message at once."""
+        if self._journal is None or message is None:
+            return True
+        return not (len(message[1]) > _INLINE_BYTES_MAX or self._journal.lock.locked())
+
+    def apply(self, plan, message, apply, begin):
+        """Applies a write that the journal has taken. Returns its outcome, and its sequence there; 0: there was none."""
+        cdef _Append append
+        if begin is not None:
+            begin()
+        if self._journal is None or plan.is_staged:  # a version is written down as a whole, when it is there
+            return apply(), 0
+        assert message is not None, "a write that is to be kept comes in a message"
+        append = self._append(plan, message)
+        result = apply(before=append)
+        if append.sequence:
+            self._journal.note_applied(append.sequence)
+        return result, append.sequence
+
+    def write_quickly(self, plan, batch, message, begin):
+        """Writes a batch that lies in its message, where that is quick and nobody is to be waited for; else None, and nothing is
+        done."""
+        cdef _Append append
+        table = plan.table
+        if not self.may_begin(table, message):
+            return None
+        begin()
+        if self._journal is None or plan.is_staged:
+            return table.write_quickly(batch, message[2])
+        append = self._append(plan, message)
+        counts = table.write_quickly(batch, message[2], append)
+        if append.sequence:
+            self._journal.note_applied(append.sequence)
+            if self._acknowledges_synced:
+                return self.acknowledged(counts, append.sequence)
+        return counts
+
+    def acknowledged(self, result, sequence):
+        """A write's outcome, as it may be told: at once, or when the disk has the record."""
+        if sequence and self._acknowledges_synced:
+            return Unsynced(result, self._journal.synced(sequence))
+        return result
+
+    cdef _Append _append(self, plan, message):
+        cdef _Append append = _Append.__new__(_Append)
+        append.journal, append.store, append.registry, append.plan, append.message = self._journal, self._store, self._registry, plan, message
+        return append
+
+
+cdef class _Append:
+    """What a table calls when a write can no longer fail."""
+
+    cdef RecordWriter journal
+    cdef object store, registry, plan, message
+    cdef unsigned long long sequence
+
+    def __call__(self):
+        plan = self.plan
+        if self.store.table(plan.project, plan.view) is not plan.table:
+            raise FailedPreconditionError(f"view {plan.view!r} was dropped and made again meanwhile: write again")
+        self.sequence = self.journal.append_record(self.message, plan.project, plan.view, self.registry.version)
