@@ -18,6 +18,9 @@ from featurestore.durability.record import HEAD_BYTES
 
 cdef extern from "hash.h" nogil:
     uint64_t hash_bytes(const void *data, uint64_t length)
+    uint64_t hash_begin(uint64_t length)
+    uint64_t hash_words(uint64_t state, const void *data, uint64_t words)
+    uint64_t hash_end(uint64_t state, const void *rest, uint64_t bytes)
 
 cdef extern from "sched.h" nogil:
     int sched_yield()
@@ -35,7 +38,7 @@ cdef enum:
     NAME_BYTES_MAX = 255
     ALIGNMENT = 8
 
-PIECE_BYTES = 128 << 10
+PIECE_BYTES = 32 << 10
 cdef Py_ssize_t _PIECE_BYTES = PIECE_BYTES
 
 cdef packed struct Head:
@@ -164,14 +167,24 @@ cdef class RecordWriter:
         padding = -<Py_ssize_t>(parts[0].iov_len + parts[1].iov_len) & (ALIGNMENT - 1)
         parts[2].iov_base, parts[2].iov_len = ZEROS, padding
         with nogil:
-            named.head.message_checksum = hash_bytes(parts[1].iov_base, parts[1].iov_len)
-            if <Py_ssize_t>parts[1].iov_len > _PIECE_BYTES:
-                sched_yield()
+            named.head.message_checksum = hash_in_pieces(<char *>parts[1].iov_base, parts[1].iov_len)
             named.head.checksum = self.number ^ hash_bytes(<char *>&named + sizeof(uint64_t), parts[0].iov_len - sizeof(uint64_t))
             failure = write_parts(self._file, parts, self._offset)
         if failure:
             raise OSError(failure, os.strerror(failure))
         return parts[0].iov_len + parts[1].iov_len + padding
+
+
+cdef uint64_t hash_in_pieces(const char *data, Py_ssize_t size) noexcept nogil:
+    # As hash_bytes.
+    cdef uint64_t state = hash_begin(size)
+    while size > _PIECE_BYTES:
+        state = hash_words(state, data, _PIECE_BYTES // 8)
+        data += _PIECE_BYTES
+        size -= _PIECE_BYTES
+        sched_yield()
+    state = hash_words(state, data, size // 8)
+    return hash_end(state, data + size // 8 * 8, size % 8)
 
 
 cdef char[ALIGNMENT] ZEROS

@@ -29,20 +29,30 @@ static inline uint64_t hash_fold(uint64_t a, uint64_t b) {
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static inline uint64_t hash_bytes(const void *data, uint64_t length) {
+/* The words of a byte string that begins with `state`, so that a long one can be hashed piece by piece: see hash_bytes. */
+static inline uint64_t hash_words(uint64_t state, const void *data, uint64_t words) {
     const unsigned char *at = (const unsigned char *)data;
-    uint64_t state = 0x9e3779b97f4a7c15ULL ^ length;
     uint64_t word;
-    while (length >= 8) {
+    for (; words; words--, at += 8) {
         memcpy(&word, at, 8);
         state = hash_fold(state ^ 0xa0761d6478bd642fULL, word ^ 0xe7037ed1a0b428dbULL);
-        at += 8;
-        length -= 8;
     }
-    word = 0;
-    memcpy(&word, at, length);
+    return state;
+}
+
+static inline uint64_t hash_begin(uint64_t length) { return 0x9e3779b97f4a7c15ULL ^ length; }
+
+/* `rest`: the bytes behind the last whole word. */
+static inline uint64_t hash_end(uint64_t state, const void *rest, uint64_t bytes) {
+    uint64_t word = 0;
+    memcpy(&word, rest, bytes);
     state = hash_fold(state ^ 0x8ebc6af09c88c6e3ULL, word ^ 0x589965cc75374cc3ULL);
     return hash_int64((int64_t)state);
+}
+
+static inline uint64_t hash_bytes(const void *data, uint64_t length) {
+    uint64_t state = hash_words(hash_begin(length), data, length / 8);
+    return hash_end(state, (const unsigned char *)data + length / 8 * 8, length % 8);
 }
 
 #endif
