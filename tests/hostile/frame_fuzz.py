@@ -415,6 +415,9 @@ class NoTransport:
     def resume_reading(self) -> None:
         """Likewise."""
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Likewise: all is fed to the connection itself, however much it is."""
+
     def is_closing(self) -> bool:
         return self._is_closing
 
