@@ -5,13 +5,14 @@ Invariant: what a user can cause is answered by a sentence on stderr and exit co
 ``featurestore --help`` is quick.
 """
 
-import gc
 import os
 import sys
 from importlib import import_module
 from typing import Annotated
 
 import typer
+
+from featurestore.cli.importing import held_back_collector
 
 # Command -> the module that defines it, in the order in which --help lists them.
 _COMMANDS = {
@@ -73,9 +74,8 @@ def main() -> None:
     # pydantic would read what every installed package says of itself, to see whether one is a plugin of its.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        gc.disable()  # all that is imported stays: to look it over again and again would take a tenth of the start
-        app = application(only=sys.argv[1] if len(sys.argv) > 1 else None)
-        gc.enable()
+        with held_back_collector():
+            app = application(only=sys.argv[1] if len(sys.argv) > 1 else None)
         app()
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)

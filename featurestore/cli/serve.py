@@ -1,9 +1,9 @@
 """``featurestore serve``: runs a server in the foreground until SIGTERM or SIGINT."""
 
-import gc
 import sys
 from typing import Any
 
+from featurestore.cli.importing import held_back_collector
 from featurestore.cli.settings_options import ConfigOption, with_settings
 
 
@@ -23,14 +23,13 @@ def serve(*, flags: dict[str, Any], config: ConfigOption = None) -> None:
     featurestore serve --workers 4
     featurestore serve --config featurestore.toml --log-format json
     """
-    gc.disable()  # as in main
-    from featurestore.cli.progress import ShownBytes
-    from featurestore.server.logs import configure_logs
-    from featurestore.server.run import run_server
-    from featurestore.service import LoggedProgress
-    from featurestore.settings import load_settings
+    with held_back_collector():
+        from featurestore.cli.progress import ShownBytes
+        from featurestore.server.logs import configure_logs
+        from featurestore.server.run import run_server
+        from featurestore.service import LoggedProgress
+        from featurestore.settings import load_settings
 
-    gc.enable()
     settings, _ = load_settings(flags, config)
     configure_logs(settings.log_format, settings.log_level)
     run_server(settings, (lambda: ShownBytes("filling tables").update) if sys.stderr.isatty() else LoggedProgress)
