@@ -71,7 +71,11 @@ class Loader:
 
 
 class Burner:
-    """A process that keeps a core busy."""
+    """A process that keeps a core busy; or, where it ``gives_way``, what nobody else wants of it."""
+
+    def __init__(self, gives_way: bool = False) -> None:
+        if gives_way:
+            give_way()
 
     def begin(self) -> None:
         """From now on."""

@@ -5,8 +5,9 @@ with its tables gone, as after a reboot (``cold``); after it was stopped in orde
 (``warm``); and after it was killed, so that each row is looked at (``killed``). Taken is the time from the process's start
 until it serves, and the part in which the store was opened; an ``empty`` store tells what the interpreter and its imports cost.
 (Modules are compiled before, as they are where Python may write bytecode.)
-Then one client writes a row at a time and another one reads one, in turns with a snapshot being taken and without: the longest
-of their calls is the pause.
+Then one process writes a row at a time and another one reads one, in turns with a snapshot being taken, without, and beside a
+process that keeps a core busy and gives way as the snapshot's does: the longest of their calls is the pause. A virtual machine
+whose cores are all in use, or that writes much, may be stopped by its host for longer than that: ``stolen_ms`` says how long.
 """
 
 import json
@@ -28,8 +29,9 @@ import numpy as np
 from featurestore_client import Client, connect
 
 from bench import peers
+from bench.cases.interference import Burner
 from bench.dataset import Dataset
-from bench.histogram import Histogram
+from bench.remote import Remote
 from bench.report import Detail, Report, Result
 from bench.server_process import COMMAND
 from bench.settings import Settings
@@ -142,52 +144,83 @@ def _add(report: Report, case: str, subject: str, values_us: list[float]) -> Non
     )
 
 
-def _measure_snapshots(place: _Place, dataset: Dataset, settings: Settings, report: Report) -> None:
-    """In each round a turn with a snapshot, and one as long without."""
-    longest: dict[tuple[str, str], list[float]] = {}
-    with place.server() as (url, _, _), connect(url) as client, connect(url) as writer, connect(url) as reader:
-        one = np.arange(1)
-        key = {dataset.entity.join_keys[0].name: dataset.integer_keys(one)}
+class _Repeater:
+    """A process that writes one row, or reads it, again and again, and notes its longest call."""
+
+    def __init__(self, dataset: Dataset, url: str, kind: str) -> None:
+        client = self._client = connect(url)
+        key = {dataset.entity.join_keys[0].name: dataset.integer_keys(np.arange(1))}
         row = {**key, **{name: [1.0] for name in dataset.feature_names}}
         selected = [f"{dataset.view.name}:{name}" for name in dataset.feature_names]
         calls: dict[str, Callable[[], object]] = {
-            "writer": lambda: writer.write(dataset.view.name, row),
-            "reader": lambda: reader.get(selected, key),
+            "writer": lambda: client.write(dataset.view.name, row),
+            "reader": lambda: client.get(selected, key),
         }
+        self._call = calls[kind]
+
+    def begin(self) -> None:
+        """From now on."""
+        self._over, self._longest_ns = False, 0
+        self._thread = threading.Thread(target=self._repeat)
+        self._thread.start()
+
+    def _repeat(self) -> None:
+        while not self._over:
+            began_ns = time.perf_counter_ns()
+            self._call()
+            self._longest_ns = max(self._longest_ns, time.perf_counter_ns() - began_ns)
+
+    def end(self) -> float:
+        """The longest call since ``begin``, in microseconds."""
+        self._over = True
+        self._thread.join()
+        return self._longest_ns / 1e3
+
+    def close(self) -> None:
+        """Closes the client."""
+        self._client.close()
+
+
+def _measure_snapshots(place: _Place, dataset: Dataset, settings: Settings, report: Report) -> None:
+    """In each round a turn with a snapshot, and two as long without."""
+    longest: dict[tuple[str, str], list[float]] = {}
+    stolen_ms: dict[str, list[float]] = {}
+    with place.server() as (url, _, _), connect(url) as client, ExitStack() as stack:
+        burner = stack.enter_context(Remote("burner", Burner, True))
+        repeaters = {kind: stack.enter_context(Remote(kind, _Repeater, dataset, url, kind)) for kind in ("writer", "reader")}
+
+        def burn(seconds: float) -> None:
+            burner.ask("begin")
+            time.sleep(seconds)
+            burner.ask("end")
+
+        def beside(case: str, work: Callable[[], object]) -> None:
+            """Has each repeat its call while the work is done."""
+            for each in repeaters.values():
+                each.ask("begin")
+            before_ms = _stolen_ms()
+            work()
+            stolen_ms.setdefault(case, []).append(_stolen_ms() - before_ms)
+            for kind, each in repeaters.items():
+                longest.setdefault((case, kind), []).append(each.ask("end"))
+
         for _ in range(settings.disk_rounds):
             began_s = time.monotonic()
-            for name, histogram in _beside(calls, client.take_snapshot).items():
-                longest.setdefault(("snapshot", name), []).append(histogram.percentiles_us((100,))["100"])
+            beside("snapshot", client.take_snapshot)
             seconds = time.monotonic() - began_s
-            for name, histogram in _beside(calls, partial(time.sleep, seconds)).items():
-                longest.setdefault(("quiet", name), []).append(histogram.percentiles_us((100,))["100"])
-    for (case, name), values_us in longest.items():
-        _add(report, f"longest_call_{case}", name, values_us)
-    for name in calls:
-        found, without = (report.value(f"longest_call_{case}", name, "p50_us") for case in ("snapshot", "quiet"))
+            beside("busy_core", partial(burn, seconds))
+            beside("quiet", partial(time.sleep, seconds))
+    for (case, kind), values_us in longest.items():
+        _add(report, f"longest_call_{case}", kind, values_us)
+    report.settings["stolen_ms"] = {case: statistics.median(each) for case, each in stolen_ms.items()}
+    for kind in repeaters:
+        found, without = (report.value(f"longest_call_{case}", kind, "p50_us") for case in ("snapshot", "busy_core"))
         if found is not None and without is not None:
-            text = f"the longest call of a {name} during a snapshot: at most {PAUSE_MS:g} ms longer than without"
+            text = f"the longest call of a {kind} during a snapshot: at most {PAUSE_MS:g} ms longer than beside a busy core"
             report.goal(text, (found - without) / 1e3, PAUSE_MS, unit=" ms")
 
 
-def _beside(calls: dict[str, Callable[[], object]], work: Callable[[], object]) -> dict[str, Histogram]:
-    """Makes each call again and again, in a thread of its own, while the work is done."""
-    ended = threading.Event()
-    histograms = {name: Histogram() for name in calls}
-
-    def repeat(name: str) -> None:
-        while not ended.is_set():
-            began_ns = time.perf_counter_ns()
-            calls[name]()
-            histograms[name].record(time.perf_counter_ns() - began_ns)
-
-    threads = [threading.Thread(target=repeat, args=(name,)) for name in calls]
-    for thread in threads:
-        thread.start()
-    try:
-        work()
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-    return histograms
+def _stolen_ms() -> float:
+    """For how long the host has kept this machine's cores to itself while it wanted them, by ``/proc/stat``."""
+    steal = Path("/proc/stat").read_text().split(maxsplit=9)[8]
+    return 1e3 * int(steal) / os.sysconf("SC_CLK_TCK")

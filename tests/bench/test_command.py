@@ -65,7 +65,7 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     },
     "start": {
         **dict.fromkeys(("start_cold", "start_warm", "start_killed", "start_empty"), START_PARTS),
-        **dict.fromkeys(("longest_call_snapshot", "longest_call_quiet"), CALLERS),
+        **dict.fromkeys(("longest_call_snapshot", "longest_call_busy_core", "longest_call_quiet"), CALLERS),
     },
     "overload": {
         **{
