@@ -38,7 +38,7 @@ cdef enum:
     NAME_BYTES_MAX = 255
     ALIGNMENT = 8
 
-PIECE_BYTES = 32 << 10
+PIECE_BYTES = 32 << 10  # a multiple of the eight that are summed at once
 cdef Py_ssize_t _PIECE_BYTES = PIECE_BYTES
 
 cdef packed struct Head:
@@ -77,10 +77,6 @@ cdef class RecordWriter:
         self._file = -1
         self._turn_offset = turn_offset
         self.bytes_since_snapshot = bytes_since_snapshot
-
-    def is_busy(self):
-        """Whether ``append`` would wait: somebody else writes, a long record most likely."""
-        return self.lock.locked()
 
     def append(self, message, str project not None, str view not None, uint64_t definitions):
         """Writes a record of an ``Entry``'s parts; returns its sequence. It is to be reported by ``applied``.

@@ -38,6 +38,7 @@ cdef class JournaledWrites:
         """Whether the journal takes the message at once."""
         if self._journal is None or message is None:
             return True
+        # A journal that is locked is being written to, a long record most likely.
         return not (len(message[1]) > _INLINE_BYTES_MAX or self._journal.lock.locked())
 
     def apply(self, plan, message, apply, begin):
