@@ -38,7 +38,7 @@ cdef enum:
     NAME_BYTES_MAX = 255
     ALIGNMENT = 8
 
-PIECE_BYTES = 32 << 10  # a multiple of the eight that are summed at once
+PIECE_BYTES = 8 << 10  # a multiple of the eight that are summed at once
 cdef Py_ssize_t _PIECE_BYTES = PIECE_BYTES
 
 cdef packed struct Head:

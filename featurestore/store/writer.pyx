@@ -44,7 +44,7 @@ cdef extern from "pthread.h" nogil:
 cdef enum:
     DISTANCE = 12                 # rows between the stages of the pipeline, as in reader.pyx
     BLOCK = 128                   # rows whose images are made at once; they fit in the second-level cache
-    YIELD_ROWS = 48               # after so many the thread lets go of its core: some ten microseconds, where it would have it for milliseconds
+    YIELD_ROWS = 24               # after so many the thread lets go of its core: some ten microseconds, where it would have it for milliseconds
     COLUMNS_AHEAD = 4             # a column's part of a block is a few lines: too short for the processor to foresee
     UNMEASURED_BYTES = 256 << 10  # of rows that a batch may bring to a shard: committed without a look at which are new
     IMAGE_BYTES_MAX = 128 << 10   # of a block; wider rows make smaller blocks
