@@ -44,8 +44,9 @@ def burst(server: Any) -> int:
 
 def test_it_does_not_sleep_between_requests_that_follow_closely(start_server: Any) -> None:
     polling, sleeping = (start_server("--busy-poll-us", bound, "--unix-socket", "off") for bound in ("10000", "0"))
-    assert burst(sleeping) > CALLS / 2
-    # For a while it does not look where somebody else wanted its core, as other tests do: one burst without them is enough.
+    # Where both ends are on one core the next request may be there whenever it looks, and for a while it does not look where
+    # somebody else wanted its core, as other tests do: one burst without that is enough.
+    assert any(burst(sleeping) > CALLS / 2 for _ in range(10))
     assert any(burst(polling) < CALLS / 4 for _ in range(10))
 
 
