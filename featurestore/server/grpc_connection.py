@@ -231,8 +231,9 @@ class GrpcConnection(asyncio.Protocol):
 
     def look_at_others(self) -> None:
         """Lets the loop look at the other sockets before it goes on with this one, which it would read many times over."""
-        self._transport.pause_reading()
-        self._loop.call_soon(self._read_on)
+        if not self._transport.is_closing():  # by what it was just sent
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
         if not self._transport.is_closing():

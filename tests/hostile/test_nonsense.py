@@ -36,6 +36,17 @@ def test_what_does_not_begin_as_http2_is_closed(patient, text):
     assert others.is_served()
 
 
+def test_noise_behind_a_long_message_ends_the_connection(attack, capfd):
+    server = attack()  # a connection is read in pieces, once it is sent much
+    others, peer = server.caller(), server.peer()
+    peer.send(frames.call(1, "/t/Echo") + frames.data(1, frames.message(bytes(900_000)), end=True))
+    assert peer.until(frames.DATA, 1)
+    peer.send(b"\xff" * 200_000)
+    assert peer.until_closed() in (FRAME_SIZE_ERROR, None)  # None: reset, since nobody has read all of it
+    assert others.is_served()
+    assert not capfd.readouterr().err, "of the server, which has this process's standard error"
+
+
 @pytest.mark.parametrize(
     ("sent", "codes"),
     [
