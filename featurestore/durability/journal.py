@@ -4,10 +4,9 @@
 disk has it, where that is promised (``fsync always``): a thread syncs for all who wait meanwhile, so that many small writers
 share one sync (``group_sync.pyx``). Append, then apply, then ``applied``; then acknowledge.
 
-Owns the files of a directory from the last record on, and which records are not applied yet. Invariants: records stand in the
-order of their sequence, without a gap; a record that could not be written whole is not there; a file's head is on the disk
-before its first record is written (``next_file.py``), its name before a record of it counts as synced; and ``synced`` in a
-record is never more than what is.
+Owns the files of a directory from the last record on; what is written to them, and which records are applied, is
+``RecordWriter``'s (``record_writer.pyx``). Invariants: a file's head is on the disk before its first record is written
+(``next_file.py``), its name before a record of it counts as synced; and ``synced`` in a record is never more than what is.
 """
 
 import asyncio

@@ -24,6 +24,7 @@ from featurestore.server.write_decoding import (
     Decoded,
     DecodedFixedBatch,
     PreparedWrite,
+    decode_columns,
     decode_delete,
     decode_write,
     read_write,
@@ -152,7 +153,7 @@ class FeatureWrites:
         if batch is not None:
             counts = self._service.write_fixed(prepared.plan, batch, message=message, begin=context.check_deadline)
         else:
-            counts = self._write(decode_write(request, prepared, message), context)
+            counts = self._write(decode_columns(request, prepared, message), context)
         if isinstance(counts, WriteCounts):
             return _written(counts)
         return Unsynced(_written(counts.outcome), counts.synced) if isinstance(counts, Unsynced) else _then_written(counts)

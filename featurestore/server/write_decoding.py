@@ -76,12 +76,19 @@ def read_write(message: Message) -> AnyWrite:
 
 def decode_write(request: AnyWrite, prepared: PreparedWrite, message: Message, known: frozenset[str] | None = None) -> Decoded:
     """A batch to write. ``known``: features that are read, and others are passed over; without it others are refused."""
+    if isinstance(request, WriteRequest) and (known is None or known >= prepared.features.keys()):
+        fixed = request.fixed_batch(prepared.format, message.now_us)
+        if fixed is not None:
+            return DecodedFixedBatch(prepared.plan, fixed, message)
+    return decode_columns(request, prepared, message, known)
+
+
+def decode_columns(
+    request: AnyWrite, prepared: PreparedWrite, message: Message, known: frozenset[str] | None = None
+) -> DecodedBatch:
+    """As ``decode_write``, of a batch that does not lie in its message."""
     batch: wire.WriteBatch | Batch | None
     if isinstance(request, WriteRequest):
-        if known is None or known >= prepared.features.keys():
-            fixed = request.fixed_batch(prepared.format, message.now_us)
-            if fixed is not None:
-                return DecodedFixedBatch(prepared.plan, fixed, message)
         batch = request.batch()
         if batch is None:
             batch = parse(_WRITES[message.kind], message.data).batch

@@ -4,6 +4,8 @@ Compiled, because of a write of one row it is most of what is done before the ta
 journal, under the definitions by which it was taken, and what was not written is in neither.
 """
 
+from functools import partial
+
 from featurestore.durability.record_writer cimport RecordWriter
 
 from featurestore.durability.journal import Unsynced
@@ -29,7 +31,7 @@ cdef class JournaledWrites:
         self._store, self._registry, self._journal, self._gates = store, registry, journal, gates
         self._acknowledges_synced = journal is not None and journal.acknowledges_synced
 
-    def may_begin(self, table, message):
+    cpdef bint may_begin(self, table, message) except -1:
         """Whether a write of the event loop need not wait for others."""
         gate = self._gates.get(id(table))
         return (gate is None or not gate.locked()) and self.is_free(message)
@@ -41,7 +43,7 @@ cdef class JournaledWrites:
         # A journal that is locked is being written to, a long record most likely.
         return not (len(message[1]) > _INLINE_BYTES_MAX or self._journal.lock.locked())
 
-    def apply(self, plan, message, apply, begin):
+    cpdef tuple apply(self, plan, message, apply, begin):
         """Applies a write that the journal has taken. Returns its outcome, and its sequence there; 0: there was none."""
         cdef _Append append
         if begin is not None:
@@ -49,7 +51,8 @@ cdef class JournaledWrites:
         if self._journal is None or plan.is_staged:  # a version is written down as a whole, when it is there
             return apply(), 0
         assert message is not None, "a write that is to be kept comes in a message"
-        append = self._append(plan, message)
+        append = _Append.__new__(_Append)
+        append.writes, append.plan, append.message = self, plan, message
         result = apply(before=append)
         if append.sequence:
             self._journal.note_applied(append.sequence)
@@ -58,20 +61,9 @@ cdef class JournaledWrites:
     def write_quickly(self, plan, batch, message, begin):
         """Writes a batch that lies in its message, where that is quick and nobody is to be waited for; else None, and nothing is
         done."""
-        cdef _Append append
-        table = plan.table
-        if not self.may_begin(table, message):
+        if not self.may_begin(plan.table, message):
             return None
-        begin()
-        if self._journal is None or plan.is_staged:
-            return table.write_quickly(batch, message[2])
-        append = self._append(plan, message)
-        counts = table.write_quickly(batch, message[2], append)
-        if append.sequence:
-            self._journal.note_applied(append.sequence)
-            if self._acknowledges_synced:
-                return self.acknowledged(counts, append.sequence)
-        return counts
+        return self.acknowledged(*self.apply(plan, message, partial(plan.table.write_quickly, batch, message[2]), begin))
 
     def acknowledged(self, result, sequence):
         """A write's outcome, as it may be told: at once, or when the disk has the record."""
@@ -79,21 +71,16 @@ cdef class JournaledWrites:
             return Unsynced(result, self._journal.synced(sequence))
         return result
 
-    cdef _Append _append(self, plan, message):
-        cdef _Append append = _Append.__new__(_Append)
-        append.journal, append.store, append.registry, append.plan, append.message = self._journal, self._store, self._registry, plan, message
-        return append
-
 
 cdef class _Append:
     """What a table calls when a write can no longer fail."""
 
-    cdef RecordWriter journal
-    cdef object store, registry, plan, message
+    cdef JournaledWrites writes
+    cdef object plan, message
     cdef unsigned long long sequence
 
     def __call__(self):
-        plan = self.plan
-        if self.store.table(plan.project, plan.view) is not plan.table:
+        plan, writes = self.plan, self.writes
+        if writes._store.table(plan.project, plan.view) is not plan.table:
             raise FailedPreconditionError(f"view {plan.view!r} was dropped and made again meanwhile: write again")
-        self.sequence = self.journal.append_record(self.message, plan.project, plan.view, self.registry.version)
+        self.sequence = writes._journal.append_record(self.message, plan.project, plan.view, writes._registry.version)
