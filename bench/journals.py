@@ -151,7 +151,7 @@ class Own(Candidate):
     """``featurestore.durability.Journal``, waited for as the server does: on an event loop."""
 
     def __init__(self, directory: Path, fsync: Fsync) -> None:
-        self._journal = Journal(directory, 1, 0, fsync=fsync, fsync_interval_s=1.0, mark=lambda _: None)
+        self._journal = Journal(directory, 1, 0, fsync=fsync, fsync_interval_s=1.0)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()

@@ -14,7 +14,7 @@ import errno
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
@@ -61,7 +61,8 @@ class Unsynced(Generic[_Outcome]):
 class Journal(RecordWriter):
     """Appends to a journal that ends with record ``last``, in files of its own. Safe to use from several threads.
 
-    The first file is made with the first record: on a full disk, or one that is read-only, reads go on.
+    ``mark`` is as ``Mark.word`` has it; None: nobody is told. The first file is made with the first record: on a full disk, or
+    one that is read-only, reads go on.
     """
 
     def __init__(
@@ -72,11 +73,11 @@ class Journal(RecordWriter):
         *,
         fsync: Fsync,
         fsync_interval_s: float,
-        mark: Callable[[int], None],
+        mark: memoryview | None = None,
         file_bytes: int = FILE_BYTES,
         bytes_since_snapshot: int = 0,
     ) -> None:
-        super().__init__(journal, last, mark, file_bytes, bytes_since_snapshot)
+        super().__init__(journal, last, mark or memoryview(bytearray(8)).cast("Q"), file_bytes, bytes_since_snapshot)
         self._directory = directory
         self._fsync = fsync
         self._file_bytes = file_bytes

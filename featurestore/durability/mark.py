@@ -52,9 +52,10 @@ class Mark:
         """Says nothing any more: the segments are being filled."""
         self._words[0] = 0
 
-    def move(self, sequence: int) -> None:
-        """Everything up to ``sequence`` is in the segments now."""
-        self._words[_MARK] = sequence
+    @property
+    def word(self) -> memoryview:
+        """A uint64, for the sequence up to which everything is in the segments."""
+        return self._words[_MARK:]
 
     def close(self) -> None:
         """Gives the file up; what it says stays."""

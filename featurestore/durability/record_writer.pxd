@@ -7,7 +7,7 @@ cdef class RecordWriter:
     cdef readonly uint64_t last        # the sequence of the last record
     cdef uint64_t _applied             # all up to this are applied
     cdef set _applied_ahead            # and of those behind it, these
-    cdef object _mark
+    cdef uint64_t[::1] _mark
     cdef public uint64_t _synced       # all up to this are on the disk
     cdef public int _file              # that is written to; -1: none yet
     cdef public int64_t _offset        # its end

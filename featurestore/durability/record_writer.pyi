@@ -1,5 +1,4 @@
 import threading
-from collections.abc import Callable
 
 from featurestore.durability.record import Message
 from featurestore.errors import FeatureStoreError
@@ -17,9 +16,7 @@ class RecordWriter:
     _offset: int
     _notes: bool
     _failure: FeatureStoreError | None
-    def __init__(
-        self, number: int, last: int, mark: Callable[[int], None], turn_offset: int, bytes_since_snapshot: int
-    ) -> None: ...
+    def __init__(self, number: int, last: int, mark: memoryview, turn_offset: int, bytes_since_snapshot: int) -> None: ...
     def append(self, message: Message, project: str, view: str, definitions: int) -> int: ...
     def applied(self, sequence: int) -> None: ...
     @property

@@ -69,7 +69,8 @@ cdef class RecordWriter:
     """
 
     def __init__(self, uint64_t number, uint64_t last, mark, int64_t turn_offset, uint64_t bytes_since_snapshot):
-        """``mark`` is told up to which record all are applied; from ``turn_offset`` on ``_turn_file`` is asked for each record."""
+        """``mark``: a uint64 that says up to which record all are applied; from ``turn_offset`` on ``_turn_file`` is asked for each
+        record."""
         self.lock = threading.Lock()
         self.number, self.last, self._applied, self._synced = number, last, last, last
         self._applied_ahead = set()
@@ -124,7 +125,7 @@ cdef class RecordWriter:
             while self._applied_ahead and self._applied + 1 in self._applied_ahead:
                 self._applied += 1
                 self._applied_ahead.remove(self._applied)
-            self._mark(self._applied)
+            self._mark[0] = self._applied
         finally:
             self.lock.release()
         return 0

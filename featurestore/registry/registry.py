@@ -36,7 +36,8 @@ class Registry:
     def __init__(self, path: Path, current: Definitions, version: int, births: Births, versions: Versions) -> None:
         self._path = path
         self._current = current
-        self._version = version
+        self.version = version
+        """Rises with each commit; 0 before the first."""
         self._births = births
         self._versions = versions
 
@@ -62,28 +63,23 @@ class Registry:
         """The definitions that hold now."""
         return self._current
 
-    @property
-    def version(self) -> int:
-        """Rises with each commit; 0 before the first."""
-        return self._version
-
     def plan(self, desired: Definitions, *, prune: bool) -> Plan:
         """What applying ``desired`` would change. Raises as ``plan_changes`` does."""
-        return replace(plan_changes(self._current, desired, prune=prune), base_version=self._version)
+        return replace(plan_changes(self._current, desired, prune=prune), base_version=self.version)
 
     def commit(self, plan: Plan) -> None:
         """Makes the result of a plan the current definitions, durably. A plan without changes writes nothing.
 
         FailedPreconditionError when something else was committed since the plan was made.
         """
-        if plan.base_version != self._version:
+        if plan.base_version != self.version:
             raise FailedPreconditionError(
-                f"plan: got one made for version {plan.base_version} of the definitions, expected version {self._version}: "
+                f"plan: got one made for version {plan.base_version} of the definitions, expected version {self.version}: "
                 "something else was applied meanwhile; apply again"
             )
         if not plan.changes:
             return
-        births = births_after(self._births, self._current, plan.result, self._version + 1)
+        births = births_after(self._births, self._current, plan.result, self.version + 1)
         self._write(plan.result, births, versions_after(self._versions, self._births, births))
 
     def commit_versions(self, project: str, view: str, versions: ViewVersions) -> None:
@@ -91,7 +87,7 @@ class Registry:
         self._write(self._current, self._births, {**self._versions, f"{project}.{view}": versions})
 
     def _write(self, definitions: Definitions, births: Births, versions: Versions) -> None:
-        version = self._version + 1
+        version = self.version + 1
         document = {
             "magic": MAGIC,
             "format": FORMAT,
@@ -101,7 +97,7 @@ class Registry:
             "versions": {name: each.model_dump(mode="json") for name, each in versions.items()},
         }
         _replace(self._path, sealed(document))
-        self._current, self._births, self._versions, self._version = definitions, births, versions, version
+        self._current, self._births, self._versions, self.version = definitions, births, versions, version
 
     def versions(self, project: str, view: str) -> ViewVersions:
         """The versions of a view's rows."""
@@ -114,7 +110,7 @@ class Registry:
 
     def content(self) -> dict[str, bytes]:
         """What lies on disk, by the name of the file; nothing before the first commit. Raises OSError."""
-        return {FILE_NAME: self._path.read_bytes()} if self._version else {}
+        return {FILE_NAME: self._path.read_bytes()} if self.version else {}
 
     def features_known(self, project: str, view: str, version: int) -> frozenset[str] | None:
         """The features of a view that were there already under an earlier version of the definitions, so that what was written

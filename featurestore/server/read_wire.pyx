@@ -8,26 +8,23 @@ generated descriptor, and no byte is read that is not within the request.
 """
 
 from cpython.buffer cimport PyBuffer_FillInfo
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_XDECREF
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy, memset
 from numpy cimport NPY_INT32, NPY_INT64, NPY_UINT8, PyArray_BYTES, PyArray_SimpleNew, import_array, ndarray, npy_intp
 
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore_client.tables.columns import VarColumn
 
-from featurestore.server.spans cimport FIXED64, VARINT, Span, is_ascii, tag_of, take_span
+from featurestore.server.spans cimport FIXED64, VARINT, Span, bytes_of, is_ascii, is_text, tag_of, take_span
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
     PyObject *_new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
-
-cdef enum:
-    COLUMNS_MAX = 8     # key columns of an ordinary request
 
 import_array()
 
@@ -52,13 +49,6 @@ cdef uint8_t ANSWER_EVENT_TIMESTAMPS = tag_of(wire.GetFeaturesResponse, "event_t
 
 
 # --------------------------------------------------------------------------------------------------------------- requests
-
-
-cdef struct KeyColumn:
-    Span name
-    Span int64s
-    Span data
-    Span offsets
 
 
 cdef bint take_column(Span *whole, KeyColumn *column) noexcept nogil:
@@ -117,17 +107,16 @@ cdef class ReadRequest:
     cdef readonly Py_ssize_t rows
     """After ``keys``: the values of each key column; 0 where their numbers differ."""
     cdef bytes _data
-    cdef KeyColumn _columns[COLUMNS_MAX]
-    cdef Py_ssize_t _count
+    cdef ReadSpans _spans
 
     def keys(self, KeyFormat wanted not None):
         """The key columns in the plan's order, checked as ``columns.read_keys`` checks them; None when it is to judge them."""
         cdef Py_ssize_t index, place, rows
         cdef KeyColumn *column
         cdef list values = []
-        if PyTuple_GET_SIZE(wanted.names) != self._count:
+        if PyTuple_GET_SIZE(wanted.names) != self._spans.count:
             return None
-        for index in range(self._count):
+        for index in range(self._spans.count):
             column = self._named(<bytes>wanted.names[index])
             if column == NULL:
                 return None
@@ -148,10 +137,9 @@ cdef class ReadRequest:
     cdef KeyColumn *_named(self, bytes name) noexcept:
         # As many columns as names, and each name found: so none stands twice.
         cdef Py_ssize_t index
-        for index in range(self._count):
-            if self._columns[index].name.length == PyBytes_GET_SIZE(name):
-                if memcmp(self._columns[index].name.at, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)) == 0:
-                    return &self._columns[index]
+        for index in range(self._spans.count):
+            if is_text(&self._spans.columns[index].name, name):
+                return &self._spans.columns[index]
         return NULL
 
 
@@ -165,34 +153,46 @@ cdef ndarray array_of(Span *span, int dtype, npy_intp count):
 def read_request(bytes data not None):
     """The request, or None when it is for protobuf to read."""
     cdef ReadRequest request = ReadRequest.__new__(ReadRequest)
+    cdef ReadSpans *spans = &request._spans
+    if not take_read(data, spans):
+        return None
+    request.known_schema_id = spans.known_schema_id
+    request.selection = bytes_of(&spans.selection)
+    request._data = data
+    return request
+
+
+cdef bint take_read(bytes data, ReadSpans *request) noexcept:
+    """Finds the fields of a GetFeaturesRequest; False where it is for protobuf to read."""
     cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(data)
     cdef const uint8_t *end = at + PyBytes_GET_SIZE(data)
-    cdef Span selection = Span(NULL, 0)
     cdef Span column
     cdef bint known = False
     cdef uint8_t tag
+    request.selection = Span(NULL, 0)
+    request.known_schema_id = 0
+    request.count = 0
     while at < end:
         tag = at[0]
         at += 1
         if tag == REQUEST_SELECTION:
-            if not take_span(&at, end, &selection):
-                return None
+            if not take_span(&at, end, &request.selection):
+                return False
         elif tag == REQUEST_KEYS:
             column = Span(NULL, 0)
-            if request._count == COLUMNS_MAX or not take_span(&at, end, &column):
-                return None
-            if not take_column(&column, &request._columns[request._count]):
-                return None
-            request._count += 1
+            if request.count == COLUMNS_MAX or not take_span(&at, end, &column):
+                return False
+            memset(&request.columns[request.count], 0, sizeof(KeyColumn))
+            if not take_column(&column, &request.columns[request.count]):
+                return False
+            request.count += 1
         elif tag == REQUEST_KNOWN_SCHEMA and not known and end - at >= 8:
             memcpy(&request.known_schema_id, at, 8)
             known = True
             at += 8
         else:
-            return None
-    request.selection = PyBytes_FromStringAndSize(<const char *>selection.at, selection.length)
-    request._data = data
-    return request
+            return False
+    return True
 
 
 # ---------------------------------------------------------------------------------------------------------------- answers
@@ -230,26 +230,12 @@ cdef char *put_field(char *at, uint8_t tag, bytes value) noexcept:
     return at + PyBytes_GET_SIZE(value)
 
 
-cdef struct Source:            # of one column, as plans have it (service/read_plan.py, ColumnSource)
-    uint8_t tag
-    bint is_variable
-    Py_ssize_t lookup
-    Py_ssize_t place
-    Py_ssize_t width_bytes
-
-
 cdef class AnswerFormat:
     """What all answers of a plan have in common.
 
     ``schema``: an AnswerSchema message. ``arrays``: of each feature, the field of Column that holds its values. ``row_bytes``:
     of a row of the matrix; 0 where the answer is a column a feature, from the plan's ``sources``.
     """
-
-    cdef readonly uint64_t schema_id
-    cdef bytes schema
-    cdef Py_ssize_t row_bytes
-    cdef Source *sources
-    cdef Py_ssize_t count
 
     def __cinit__(self, uint64_t schema_id, bytes schema not None, arrays, Py_ssize_t row_bytes, sources):
         self.schema_id = schema_id
@@ -267,7 +253,7 @@ cdef class AnswerFormat:
     def __dealloc__(self):
         free(self.sources)
 
-    def begin(self, Py_ssize_t rows, uint64_t known_schema_id):
+    cpdef AnswerWriter begin(self, Py_ssize_t rows, uint64_t known_schema_id):
         """An answer of so many rows, up to its values; without the schema where that is known."""
         cdef AnswerWriter answer = AnswerWriter.__new__(AnswerWriter)
         cdef bint schema = known_schema_id != self.schema_id
@@ -300,13 +286,6 @@ cdef class AnswerFormat:
 cdef class AnswerWriter:
     """An answer on its way. The place of its matrix is its buffer, which the store fills; ``finish`` adds the rest."""
 
-    cdef AnswerFormat _format
-    cdef Py_ssize_t _rows
-    cdef PyObject *_answer       # bytes that nobody else has seen yet, and which may therefore still be written and grow
-    cdef char *_matrix
-    cdef Py_ssize_t _matrix_bytes
-    cdef int _exports
-
     def __dealloc__(self):
         Py_XDECREF(self._answer)
 
@@ -318,7 +297,7 @@ cdef class AnswerWriter:
     def __releasebuffer__(self, Py_buffer *buffer):
         self._exports -= 1
 
-    def finish(self, blocks, bytes row_statuses, bytes nulls, bytes event_timestamps_us):
+    cpdef bytes finish(self, blocks, bytes row_statuses, bytes nulls, bytes event_timestamps_us):
         """The answer's bytes. ``blocks``: what each lookup found, where there is no matrix."""
         cdef Py_ssize_t size, more = 0
         cdef char *at

@@ -21,7 +21,7 @@ from featurestore.service.online_store import now_us
 
 def write_snapshot(segments: Path, target: Path, journal_number: int, definitions: int) -> int:
     """Writes all tables into an empty directory; returns how many records that took."""
-    journal = Journal(target, journal_number, 0, fsync="interval", fsync_interval_s=1.0, mark=lambda _: None)
+    journal = Journal(target, journal_number, 0, fsync="interval", fsync_interval_s=1.0)
     for control in sorted(segments.glob("*.*/control")):
         try:
             table = TableReader.attach(control.parent)

@@ -1,6 +1,8 @@
-"""Length-delimited fields of a message, within its bytes: what the walks of read_wire.pyx and write_wire.pyx have in common."""
+"""Length-delimited fields of a message, within its bytes: what all that walks over requests has in common."""
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcmp
 
 cdef enum:
     VARINT = 0          # wire types
@@ -45,3 +47,17 @@ cdef inline bint is_ascii(Span *text) noexcept nogil:
     for i in range(text.length):
         seen |= text.at[i]
     return seen < 0x80
+
+
+cdef inline bint is_text(Span *text, bytes expected) noexcept:
+    if text.length != PyBytes_GET_SIZE(expected):
+        return False
+    return text.length == 0 or memcmp(text.at, PyBytes_AS_STRING(expected), text.length) == 0
+
+
+cdef inline bytes bytes_of(Span *span):
+    return PyBytes_FromStringAndSize(<const char *>span.at, span.length) if span.length else b""
+
+
+cdef inline str text_of(Span *span):
+    return (<const char *>span.at)[: span.length].decode("ascii") if span.length else ""

@@ -14,8 +14,8 @@ from libc.string cimport memcmp, memset
 
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 
-from featurestore.server.spans cimport VARINT, Span, is_ascii, tag_of, take_span
-from featurestore.store.fixed_batch cimport FeatureValues, FixedBatch, FixedLayout
+from featurestore.server.spans cimport VARINT, Span, bytes_of, is_ascii, tag_of, take_span, text_of
+from featurestore.store.fixed_batch cimport FeatureValues, FixedBatch, FixedLayout, new_batch
 
 cdef enum:
     VARINT_BYTES_MAX = 9   # of 63 bits; a longer one is for protobuf to read
@@ -72,27 +72,11 @@ cdef class Batch:
     cdef readonly bytes event_timestamps_us
 
 
-cdef struct FeatureFormat:
-    const char *name
-    Py_ssize_t name_bytes
-    int field                  # that its values are in
-    bint is_bool
-    uint32_t slot              # of the layout
-    uint32_t width
-
-
 cdef class WriteFormat:
     """The batches of one view that ``WriteRequest.fixed_batch`` reads.
 
     ``join_keys`` and ``features``: by name, the field of Column that holds the values. Each feature has a slot in ``layout``.
     """
-
-    cdef FixedLayout layout
-    cdef bytes key             # None: no batch is read so
-    cdef FeatureFormat *features
-    cdef Py_ssize_t count
-    cdef dict places           # name -> where it stands in `features`
-    cdef tuple _held
 
     def __cinit__(self, join_keys, features, layout):
         cdef FeatureFormat *feature
@@ -146,36 +130,41 @@ cdef class WriteRequest:
 
         ``clock_us``: the event time of rows that come without one.
         """
-        cdef FixedBatch batch
-        cdef const uint8_t *at = self._batch.at
-        cdef const uint8_t *end = at + self._batch.length
-        cdef Span column, times = Span(NULL, 0)
-        cdef Py_ssize_t likely = 0
-        cdef uint8_t tag
-        if wanted.key is None:
-            return None
-        batch = FixedBatch(wanted.layout, self._data)
-        while at < end:
-            tag = at[0]
-            at += 1
-            column = Span(NULL, 0)
-            if tag == BATCH_EVENT_TIMESTAMPS:
-                if not take_span(&at, end, &times):
-                    return None
-            elif tag == BATCH_KEYS:
-                if batch.rows or not take_span(&at, end, &column) or not take_key(batch, wanted, &column):
-                    return None
-            elif tag == BATCH_FEATURES:  # which come after the keys, else they are not read so
-                if not take_span(&at, end, &column) or not take_feature(batch, wanted, &column, &likely):
-                    return None
-            else:
+        return fixed_batch_of(&self._batch, self._data, wanted, clock_us)
+
+
+cdef FixedBatch fixed_batch_of(Span *whole, bytes data, WriteFormat wanted, int64_t clock_us):
+    """As ``WriteRequest.fixed_batch``, of the batch in those bytes of a request."""
+    cdef FixedBatch batch
+    cdef const uint8_t *at = whole.at
+    cdef const uint8_t *end = at + whole.length
+    cdef Span column, times = Span(NULL, 0)
+    cdef Py_ssize_t likely = 0
+    cdef uint8_t tag
+    if wanted.key is None:
+        return None
+    batch = new_batch(wanted.layout, data)
+    while at < end:
+        tag = at[0]
+        at += 1
+        column = Span(NULL, 0)
+        if tag == BATCH_EVENT_TIMESTAMPS:
+            if not take_span(&at, end, &times):
                 return None
-        if batch.rows == 0 or times.length not in (0, 8, 8 * batch.rows):
+        elif tag == BATCH_KEYS:
+            if batch.rows or not take_span(&at, end, &column) or not take_key(batch, wanted, &column):
+                return None
+        elif tag == BATCH_FEATURES:  # which come after the keys, else they are not read so
+            if not take_span(&at, end, &column) or not take_feature(batch, wanted, &column, &likely):
+                return None
+        else:
             return None
-        batch.clock_us = clock_us
-        batch.events = <const char *>times.at if times.length else <const char *>&batch.clock_us
-        batch.event_count = times.length // 8 if times.length else 1
-        return batch
+    if batch.rows == 0 or times.length not in (0, 8, 8 * batch.rows):
+        return None
+    batch.clock_us = clock_us
+    batch.events = <const char *>times.at if times.length else <const char *>&batch.clock_us
+    batch.event_count = times.length // 8 if times.length else 1
+    return batch
 
 
 cdef bint take_key(FixedBatch batch, WriteFormat wanted, Span *whole) except -1:
@@ -247,40 +236,52 @@ def read_ingest_request(bytes data not None):
 
 
 cdef WriteRequest request_of(bytes data, RequestTags *tags):
-    cdef WriteRequest request = WriteRequest.__new__(WriteRequest)
+    cdef WriteRequest request
+    cdef WriteSpans spans
+    if not take_request(data, tags, &spans):
+        return None
+    if not (is_ascii(&spans.project) and is_ascii(&spans.view) and is_ascii(&spans.load)):
+        return None
+    request = WriteRequest.__new__(WriteRequest)
+    request.project, request.view, request.load = text_of(&spans.project), text_of(&spans.view), text_of(&spans.load)
+    request.sequence = spans.sequence
+    request._data, request._batch = data, spans.batch
+    return request
+
+
+cdef bint take_write(bytes data, WriteSpans *request) noexcept:
+    """Finds the fields of a WriteFeaturesRequest; False where it is for protobuf to read. Names may be of any bytes."""
+    return take_request(data, &WRITE, request)
+
+
+cdef bint take_request(bytes data, RequestTags *tags, WriteSpans *request) noexcept:
     cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(data)
     cdef const uint8_t *end = at + PyBytes_GET_SIZE(data)
-    cdef Span project = Span(NULL, 0)
-    cdef Span view = Span(NULL, 0)
-    cdef Span load = Span(NULL, 0)
     cdef bint has_sequence = False
     cdef uint8_t tag
-    request._data = data
+    memset(request, 0, sizeof(WriteSpans))
     while at < end:
         tag = at[0]
         at += 1
         if tag == tags.project:
-            if not take_span(&at, end, &project):
-                return None
+            if not take_span(&at, end, &request.project):
+                return False
         elif tag == tags.view:
-            if not take_span(&at, end, &view):
-                return None
+            if not take_span(&at, end, &request.view):
+                return False
         elif tag == tags.batch:
-            if not take_span(&at, end, &request._batch):
-                return None
+            if not take_span(&at, end, &request.batch):
+                return False
         elif tag == tags.load and tag:
-            if not take_span(&at, end, &load):
-                return None
+            if not take_span(&at, end, &request.load):
+                return False
         elif tag == tags.sequence and tag and not has_sequence:
             has_sequence = True
             if not take_varint(&at, end, &request.sequence):
-                return None
+                return False
         else:
-            return None
-    if not (is_ascii(&project) and is_ascii(&view) and is_ascii(&load)):
-        return None
-    request.project, request.view, request.load = text_of(&project), text_of(&view), text_of(&load)
-    return request
+            return False
+    return True
 
 
 cdef Batch batch_of(Span *whole, bytes data):
@@ -339,14 +340,6 @@ cdef object numbers_of(Span *span, bytes data, view):
         return bytes_of(span)
     start = span.at - <const uint8_t *>PyBytes_AS_STRING(data)
     return view[start : start + span.length]
-
-
-cdef bytes bytes_of(Span *span):
-    return PyBytes_FromStringAndSize(<const char *>span.at, span.length) if span.length else b""
-
-
-cdef str text_of(Span *span):
-    return (<const char *>span.at)[: span.length].decode("ascii") if span.length else ""
 
 
 cdef bint take_varint(const uint8_t **at, const uint8_t *end, uint64_t *value) noexcept nogil:

@@ -1,12 +1,13 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
-from featurestore.durability import Journal, Message
+from featurestore.durability import Journal, Message, Unsynced
 from featurestore.registry import Registry
 from featurestore.service.write_plan import WritePlan
-from featurestore.store import FixedBatch, Store, Table, WriteCounts
+from featurestore.store import FixedBatch, Store, Table
 
 _Result = TypeVar("_Result")
+_Counts = tuple[int, int, int, int, int]
 
 INLINE_BYTES_MAX: int
 
@@ -20,7 +21,5 @@ class JournaledWrites:
     def apply(
         self, plan: WritePlan, message: Message | None, apply: Callable[..., _Result], begin: Callable[[], None] | None
     ) -> tuple[_Result, int]: ...
-    def write_quickly(
-        self, plan: WritePlan, batch: FixedBatch, message: Message, begin: Callable[[], None]
-    ) -> WriteCounts | Awaitable[WriteCounts] | None: ...
+    def write_quickly(self, plan: WritePlan, batch: FixedBatch, message: Message) -> _Counts | Unsynced[_Counts] | None: ...
     def acknowledged(self, result: _Result, sequence: int) -> _Result | Awaitable[_Result]: ...

@@ -4,9 +4,14 @@ Compiled, because of a write of one row it is most of what is done before the ta
 journal, under the definitions by which it was taken, and what was not written is in neither.
 """
 
-from functools import partial
+cimport cython
+from libc.stdint cimport uint64_t
 
 from featurestore.durability.record_writer cimport RecordWriter
+from featurestore.store.fixed_batch cimport FixedBatch
+from featurestore.store.quick_writer cimport QuickWriter
+from featurestore.store.writer cimport Beginning
+from featurestore_client.tables.reader cimport SnapshotReader
 
 from featurestore.durability.journal import Unsynced
 from featurestore.errors import FailedPreconditionError
@@ -21,11 +26,6 @@ cdef class JournaledWrites:
 
     ``journal`` is None where nothing is kept. ``apply``, here and there, takes ``before`` as ``Table.write`` does.
     """
-
-    cdef object _store, _registry
-    cdef RecordWriter _journal
-    cdef dict _gates
-    cdef bint _acknowledges_synced
 
     def __init__(self, store, registry, journal, dict gates not None):
         self._store, self._registry, self._journal, self._gates = store, registry, journal, gates
@@ -50,37 +50,58 @@ cdef class JournaledWrites:
             begin()
         if self._journal is None or plan.is_staged:  # a version is written down as a whole, when it is there
             return apply(), 0
-        assert message is not None, "a write that is to be kept comes in a message"
-        append = _Append.__new__(_Append)
-        append.writes, append.plan, append.message = self, plan, message
+        append = self._append(plan, message)
         result = apply(before=append)
-        if append.sequence:
-            self._journal.note_applied(append.sequence)
-        return result, append.sequence
+        return result, self._applied(append)
 
-    def write_quickly(self, plan, batch, message, begin):
-        """Writes a batch that lies in its message, where that is quick and nobody is to be waited for; else None, and nothing is
-        done."""
-        if not self.may_begin(plan.table, message):
+    cpdef write_quickly(self, plan, FixedBatch batch, message):
+        """Writes a batch that lies in its message, where that is quick and nobody is to be waited for. Returns the numbers of its
+        WriteCounts, as ``acknowledged`` does; else None, and nothing is done."""
+        cdef SnapshotReader table = plan.table
+        cdef QuickWriter writer
+        cdef _Append append
+        if not self.may_begin(table, message):
             return None
-        return self.acknowledged(*self.apply(plan, message, partial(plan.table.write_quickly, batch, message[2]), begin))
+        writer = (<object>table).quick_writer
+        if self._journal is None or plan.is_staged:
+            return writer.write(table, batch, message[2], NOTHING)
+        append = self._append(plan, message)
+        counts = writer.write(table, batch, message[2], append)
+        return self.acknowledged(counts, self._applied(append))
 
-    def acknowledged(self, result, sequence):
+    cpdef acknowledged(self, result, sequence):
         """A write's outcome, as it may be told: at once, or when the disk has the record."""
         if sequence and self._acknowledges_synced:
             return Unsynced(result, self._journal.synced(sequence))
         return result
 
+    cdef _Append _append(self, plan, message):
+        cdef _Append append = _Append.__new__(_Append)
+        assert message is not None, "a write that is to be kept comes in a message"
+        append.writes, append.plan, append.message = self, plan, message
+        return append
 
-cdef class _Append:
-    """What a table calls when a write can no longer fail."""
+    cdef uint64_t _applied(self, _Append append) except? 0:
+        if append.sequence:
+            self._journal.note_applied(append.sequence)
+        return append.sequence
 
-    cdef JournaledWrites writes
-    cdef object plan, message
-    cdef unsigned long long sequence
 
-    def __call__(self):
+cdef Beginning NOTHING = Beginning()
+
+
+@cython.no_gc
+@cython.freelist(8)
+cdef class _Append(Beginning):
+    """The record of a write, which is taken by the journal when the write can no longer fail."""
+
+    cpdef int begin(self) except -1:
         plan, writes = self.plan, self.writes
-        if writes._store.table(plan.project, plan.view) is not plan.table:
+        if plan.table.is_dropped:
+            writes._store.table(plan.project, plan.view)  # NotFoundError where there is none
             raise FailedPreconditionError(f"view {plan.view!r} was dropped and made again meanwhile: write again")
         self.sequence = writes._journal.append_record(self.message, plan.project, plan.view, writes._registry.version)
+        return 0
+
+    def __call__(self):
+        self.begin()

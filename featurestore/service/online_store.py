@@ -25,7 +25,7 @@ import numpy.typing as npt
 from featurestore_client.tables.catalog import Catalog
 from featurestore_client.tables.columns import Column, Values
 
-from featurestore.durability import Held, Journal, Message
+from featurestore.durability import Held, Journal, Message, Unsynced
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, ResourceExhaustedError, UnavailableError
 from featurestore.lock import hold
 from featurestore.registry import Definitions, Plan, Registry, ViewVersions
@@ -109,7 +109,7 @@ class OnlineStore(OnlineReader):
         )
         """Tells other processes, which have the tables mapped, the same."""
         self._gates: dict[int, _Gate] = {}
-        self._writes = JournaledWrites(store, registry, self._journal, self._gates)
+        self.writes = JournaledWrites(store, registry, self._journal, self._gates)
         self._apply_gate = asyncio.Lock()
         self._writers = ThreadPoolExecutor(4, "featurestore-write")
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -224,9 +224,12 @@ class OnlineStore(OnlineReader):
         self, plan: WritePlan, batch: FixedBatch, *, message: Message, begin: Callable[[], None]
     ) -> WriteCounts | Awaitable[WriteCounts]:
         """As ``write``, a batch that lies in its message."""
-        counts = self._writes.write_quickly(plan, batch, message, begin)
+        begin()
+        counts = self.writes.write_quickly(plan, batch, message)
+        if isinstance(counts, Unsynced):
+            return Unsynced(WriteCounts(*counts.outcome), counts.synced)
         if counts is not None:
-            return counts
+            return WriteCounts(*counts)
         apply = partial(plan.table.write_fixed, batch, now_us=message.now_us)
         return self._write_in_turn(plan, batch.rows, message, apply, begin)
 
@@ -254,15 +257,15 @@ class OnlineStore(OnlineReader):
         begin: Callable[[], None] | None,
     ) -> _Result | Awaitable[_Result]:
         """``apply``: takes ``before``, as ``Table.write`` does."""
-        if not self._writes.may_begin(plan.table, message) or not plan.table.writes_inline(rows):
+        if not self.writes.may_begin(plan.table, message) or not plan.table.writes_inline(rows):
             gate = self._gate(plan.table)
             if gate.waiting >= WRITES_WAITING_MAX:
                 raise ResourceExhaustedError(
                     f"writes_waiting_max: {gate.waiting} writes to view {plan.view!r} wait for their turn; this one was not "
                     "begun. Try again in a second, and write more rows a request"
                 )
-            return self.finish(self._write_later(plan, rows, message, partial(self._writes.apply, plan, message, apply, begin)))
-        return self._writes.acknowledged(*self._writes.apply(plan, message, apply, begin))
+            return self.finish(self._write_later(plan, rows, message, partial(self.writes.apply, plan, message, apply, begin)))
+        return self.writes.acknowledged(*self.writes.apply(plan, message, apply, begin))
 
     async def _write_later(
         self, plan: WritePlan, rows: int, message: Message | None, write: Callable[[], tuple[_Result, int]]
@@ -274,7 +277,7 @@ class OnlineStore(OnlineReader):
 
         async with self._gate(plan.table).turn():
             # What had to wait is quick by now, most likely: in a thread it would make the next one wait, and that one the next.
-            quick = self._writes.is_free(message) and plan.table.writes_inline(rows)
+            quick = self.writes.is_free(message) and plan.table.writes_inline(rows)
             result, sequence = write() if quick else await self._in_thread(write_then_make_room)
         if sequence and self._journal is not None and self._journal.acknowledges_synced:
             await self._journal.synced(sequence)

@@ -71,10 +71,11 @@ class ReadPlan:
             event_timestamps=selection.event_timestamps,
             expired_values=selection.expired_values,
         )
-        self.is_matrix, self.row_bytes, self.sources, self.read = (
+        self.is_matrix, self.row_bytes, self.sources, self.single, self.read = (
             lookups.is_matrix,
             lookups.row_bytes,
             lookups.sources,
+            lookups.single,
             lookups.read,
         )
         variable = sum(feature.type.is_variable for feature in self.features)

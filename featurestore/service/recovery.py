@@ -248,7 +248,7 @@ class Recovery:
             max(self._end.sequence, self._base),  # a loss of power may take records that the snapshot stands for
             fsync=self._durability.fsync,
             fsync_interval_s=self._durability.fsync_interval_s,
-            mark=self._mark.move,
+            mark=self._mark.word,
             bytes_since_snapshot=EVERYTHING if self._adopted else journal_bytes(self._directory, self._base),
         )
         anew = len(self._anew) if self._end.sequence else 0

@@ -25,3 +25,5 @@ cdef class FixedBatch:
     cdef Py_ssize_t event_count
     cdef int64_t clock_us          # where `events` points to when the message had no time
     cdef FeatureValues *features   # in the order of `places`
+
+cdef FixedBatch new_batch(FixedLayout layout, bytes message)

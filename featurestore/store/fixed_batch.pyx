@@ -4,6 +4,7 @@ The most common write takes no Python object a column this way. Who makes a batc
 and values by one layout, which it names; ``Table.write_fixed`` takes it while that is the table's.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdlib cimport calloc, free
 
@@ -33,15 +34,10 @@ cdef class FixedLayout:
         free(self.places)
 
 
+@cython.no_gc
+@cython.freelist(8)
 cdef class FixedBatch:
-    """The rows. Made by ``WriteRequest.fixed_batch``."""
-
-    def __cinit__(self, FixedLayout layout not None, bytes message not None):
-        self.layout = layout
-        self.message = message
-        self.features = <FeatureValues *>calloc(max(layout.count, 1), sizeof(FeatureValues))
-        if self.features == NULL:
-            raise MemoryError
+    """The rows. Made by ``new_batch``, and filled by who calls it."""
 
     def __dealloc__(self):
         free(self.features)
@@ -63,6 +59,16 @@ cdef class FixedBatch:
         clock = self.events == <const char *>&self.clock_us
         events = np.array([self.clock_us]) if clock else array_of(self.message, self.events, np.int64, self.event_count)
         return [array_of(self.message, self.keys, np.int64, self.rows)], events, columns
+
+
+cdef FixedBatch new_batch(FixedLayout layout, bytes message):
+    """A batch without rows, of what is to be found in that message."""
+    cdef FixedBatch batch = FixedBatch.__new__(FixedBatch)
+    batch.layout, batch.message = layout, message
+    batch.features = <FeatureValues *>calloc(max(layout.count, 1), sizeof(FeatureValues))
+    if batch.features == NULL:
+        raise MemoryError
+    return batch
 
 
 cdef object array_of(bytes message, const char *at, dtype, Py_ssize_t count):

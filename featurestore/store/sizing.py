@@ -13,7 +13,8 @@ from featurestore_client.tables.layout import RowLayout
 from featurestore_client.types import ViewSchema
 
 from featurestore.store.memory import committed_bytes, heap_bytes, index_bytes, index_capacity, index_rows
-from featurestore.store.table import FIRST_ROWS, INLINE_HEAP_BYTES, INLINE_ROWS_MAX, grown_rows
+from featurestore.store.quick_writer import INLINE_ROWS_MAX
+from featurestore.store.table import FIRST_ROWS, INLINE_HEAP_BYTES, grown_rows
 from featurestore.store.writer import ahead_bytes
 
 HEADER_BYTES = 4_096

@@ -141,6 +141,7 @@ class Store:
         """Removes a table and its rows. Readers that are in the middle of a read finish it."""
         table = self.table(project, view)
         del self._tables[project, view]
+        table.is_dropped = True
         directory = self.segments / f"{project}.{view}"
         dropped = self.segments / f"{_DROPPED}{directory.name}"
         directory.rename(dropped)  # at one instant: half of a table is no table

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +35,7 @@ from featurestore.errors import FailedPreconditionError, InvalidArgumentError, N
 from featurestore.model import Entity, FeatureView
 from featurestore.store.fixed_batch import FixedBatch
 from featurestore.store.memory import Memory, advise_huge
+from featurestore.store.quick_writer import INLINE_ROWS_MAX, QuickWriter
 from featurestore.store.rebuild import convert, reindex, size_of_live
 from featurestore.store.remover import delete_rows, reclaim_rows
 from featurestore.store.scan import count_nulls
@@ -47,7 +47,6 @@ from featurestore.store.writer import (
     has_room,
     keys_of,
     shards_without_room,
-    write_fitting,
     write_rows,
 )
 
@@ -55,7 +54,6 @@ NEVER_US = -(1 << 63)
 FIRST_VERSION = 1
 FIRST_ROWS = 1_024
 HEAP_HOLES_MIN_UNITS = 4_096
-INLINE_ROWS_MAX = 256
 INLINE_HEAP_BYTES = 1 << 16
 HUGE_PAGE_BYTES = 2 << 20
 INDEX_BYTES, UNIT_BYTES = 12, 16
@@ -143,6 +141,8 @@ class Table(TableReader):
     entity: Entity
     version: int
     """Of its rows, which changes where they are all replaced; 1 for those that were never."""
+    is_dropped = False
+    """Whether its view is gone, and another one may be there by that name."""
 
     def __init__(self, directory: Path, control: Control, limits: Limits, delete_window_us: int, memory: Memory) -> None:
         super().__init__(directory, control, limits.of_reads, follows=False)
@@ -154,7 +154,7 @@ class Table(TableReader):
         self._delete_window_us = delete_window_us
         self._cursor = _Cursor()
         self._gathered: dict[int, int] = {}
-        self._rows_at_most: float = inf  # what was written since they were counted is taken for new
+        self.quick_writer = QuickWriter(self._write_lock, limits.rows_max)
         self._has_loaded = True  # memory may be committed far beyond what small writes need; also by the owner before
 
     @classmethod
@@ -283,25 +283,6 @@ class Table(TableReader):
                     return self._write_checked(keys, Source.of(batch), now_us, before)
         return self.write(*batch.as_columns(), now_us=now_us, before=before)  # the schema changed, or it is too large
 
-    def write_quickly(self, batch: FixedBatch, now_us: int, before: Callable[[], None] = _nothing) -> WriteCounts | None:
-        """As ``write_fixed``, where that returns quickly: few rows, for which there is room, and nobody else writes. Else None,
-        and ``before`` was not called."""
-        rows = batch.rows
-        if rows > INLINE_ROWS_MAX or not self._write_lock.acquire(False):
-            return None
-        try:
-            counts = write_fitting(self._snapshot, batch, now_us, before) if self._may_hold(rows) else None
-        finally:
-            self._write_lock.release()
-        return None if counts is None else tuple.__new__(WriteCounts, counts)  # half of what the constructor takes
-
-    def _may_hold(self, rows: int) -> bool:
-        """Whether so many rows more are allowed for sure."""
-        if self._rows_at_most + rows > self._limits.rows_max:
-            self._rows_at_most = count_rows(self._snapshot)
-        self._rows_at_most += rows
-        return self._rows_at_most <= self._limits.rows_max
-
     def _write_checked(self, keys: KeyBatch, source: Source, now_us: int, before: Callable[[], None]) -> WriteCounts:
         self._has_loaded |= keys.rows > INLINE_ROWS_MAX
         room = self._make_room(keys, source)
@@ -380,7 +361,7 @@ class Table(TableReader):
                 )
 
     def _make_room(self, batch: KeyBatch, source: Source, *, deleting: bool = False) -> Room:
-        if not self._may_hold(batch.rows):
+        if not self.quick_writer.may_hold(self._snapshot, batch.rows):
             total = count_rows(self._snapshot) + count_new(self._snapshot, batch, source)
             if total > self._limits.rows_max:
                 raise ResourceExhaustedError.of(
@@ -549,7 +530,8 @@ class Table(TableReader):
             incoming, outgoing = self._linked(other), other._linked(self)
             self._has_loaded |= other._has_loaded  # what was committed ahead for the load comes along
             other.version, self.version = self.version, version
-            other._rows_at_most = self._rows_at_most = inf
+            other.quick_writer.forget()
+            self.quick_writer.forget()
             self._publish(incoming, schema=(self.definition, self.entity))
             other._publish(outgoing, schema=(other.definition, other.entity))
 

@@ -10,6 +10,7 @@ end_change.
 
 import os
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -62,6 +63,8 @@ cdef struct SourceColumn:
     uint32_t part
 
 
+@cython.no_gc
+@cython.freelist(8)
 cdef class Source:
     """The columns and event times of a write, resolved against a layout: made once a batch."""
 
@@ -482,7 +485,7 @@ def shards_without_room(Snapshot snapshot, uint64_t rows):
     return [shard for shard in range(1 << snapshot.shard_bits) if rows_room(&snapshot.shards[shard]) < rows]
 
 
-def count_rows(Snapshot snapshot):
+cpdef uint64_t count_rows(Snapshot snapshot) except? 0:
     """Rows of all shards, deleted ones in their window among them."""
     cdef int shard
     cdef SegmentHeader *header
@@ -672,8 +675,16 @@ cdef inline void prefetch_row(Snapshot snapshot, KeyBatch keys, Py_ssize_t i, ui
             prefetch_write(row + row_bytes - 1)
 
 
-def write_fitting(Snapshot snapshot not None, FixedBatch batch not None, int64_t now, before):
-    """Calls ``before`` and writes the batch where the shards of its keys have room; returns as ``write_rows``. Else None."""
+cdef class Beginning:
+    """What is to be done when a write can no longer fail, and no other can come between. What it raises ends the write."""
+
+    cpdef int begin(self) except -1:
+        """Does it; called once, before the first row is written."""
+        return 0
+
+
+cdef tuple write_fitting(Snapshot snapshot, FixedBatch batch, int64_t now, Beginning beginning):
+    """Writes the batch where the shards of its keys have room; returns as ``write_rows``. Else None, and nothing was begun."""
     cdef KeyBatch keys
     cdef Source source
     if batch.layout.layout is not snapshot.layout:
@@ -682,7 +693,7 @@ def write_fitting(Snapshot snapshot not None, FixedBatch batch not None, int64_t
     if not takes_fixed(snapshot, keys):
         return None
     source = Source.of(batch)
-    before()
+    beginning.begin()
     return write_rows(snapshot, keys, source, None, now)
 
 

@@ -53,7 +53,7 @@ def store(made: Path, server: Servers) -> Path:
 
 
 def new_journal(directory: Path, **options: int) -> Journal:
-    return Journal(directory, NUMBER, 0, fsync="never", fsync_interval_s=1, mark=lambda _: None, **options)
+    return Journal(directory, NUMBER, 0, fsync="never", fsync_interval_s=1, **options)
 
 
 def journal_of(directory: Path) -> Path:

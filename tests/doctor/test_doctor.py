@@ -123,7 +123,7 @@ def test_a_clock_that_was_set_back_is_told_by_the_newest_record(directory: Path)
     journal_directory = directory / "journal"
     shutil.rmtree(journal_directory)
     journal_directory.mkdir(mode=0o700)
-    journal = Journal(journal_directory, 7, 0, fsync="never", fsync_interval_s=1, mark=lambda _: None)
+    journal = Journal(journal_directory, 7, 0, fsync="never", fsync_interval_s=1)
     tomorrow_us = time.time_ns() // 1_000 + 86_400_000_000
     for at_us in (tomorrow_us, tomorrow_us - 5):
         journal.applied(journal.append(Message(Kind.WRITE, b"", at_us), "default", "users", 1))

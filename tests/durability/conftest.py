@@ -28,7 +28,7 @@ def make_journal(tmp_path: Path) -> Callable[..., Journal]:
     """A journal in the test's directory; going on behind record ``last``."""
 
     def make(last: int = 0, fsync: str = "never", number: int = NUMBER, **options: object) -> Journal:
-        options = {"fsync_interval_s": 1.0, "mark": lambda _: None, **options}
+        options = {"fsync_interval_s": 1.0, **options}
         return Journal(tmp_path, number, last, fsync=fsync, **options)  # type: ignore[arg-type]
 
     return make

@@ -300,16 +300,15 @@ async def test_a_disk_that_fails_to_sync_ends_writing_and_says_so(make_journal, 
 
 @given(order=st.permutations(range(1, 9)))
 def test_the_mark_stands_before_the_first_record_that_is_not_applied(tmp_path_factory, order: list[int]):
-    marks: list[int] = []
+    mark = memoryview(bytearray(8)).cast("Q")
     directory = tmp_path_factory.mktemp("journal")
-    journal = Journal(directory, NUMBER, 0, fsync="never", fsync_interval_s=1.0, mark=marks.append)
+    journal = Journal(directory, NUMBER, 0, fsync="never", fsync_interval_s=1.0, mark=mark)
     try:
         assert [journal.append(*entry(number)) for number in range(1, 9)] == [*range(1, 9)]
         for done, sequence in enumerate(order, 1):
             journal.applied(sequence)
             expected = next(number for number in range(9) if number + 1 not in order[:done])
-            assert journal.applied_to == expected
-            assert (marks[-1] if marks else 0) == expected
+            assert journal.applied_to == mark[0] == expected
     finally:
         journal.close()
 
@@ -318,7 +317,7 @@ def test_a_mark_is_of_its_journal_its_directory_and_its_boot(tmp_path: Path, mon
     mark, said = Mark.attach(tmp_path, tmp_path, NUMBER)
     assert said is None
     mark.begin(NUMBER, 7)
-    mark.move(9)
+    mark.word[0] = 9
     mark.close()
     assert Mark.attach(tmp_path, tmp_path, NUMBER)[1] == 9
     assert Mark.attach(tmp_path, tmp_path, NUMBER + 1)[1] is None

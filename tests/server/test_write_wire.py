@@ -18,6 +18,7 @@ from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore.server.write_wire import WriteFormat, WriteRequest, read_ingest_request, read_write_request
 from featurestore.store import Limits, Store
 from featurestore.store.table import schema_of
+from featurestore.store.writer import Beginning
 
 ARRAYS = ("bools", "int32s", "int64s", "float32s", "float64s", "data", "offsets", "validity")
 names = st.sampled_from(["", "user", "f0", "x" * 200])
@@ -222,6 +223,21 @@ def counts_to_write(keys: np.ndarray, at_us: int, clock: WriteFormat):
     return read_write_request(data).fixed_batch(clock, CLOCK_US)
 
 
+class Noted(Beginning):
+    """Counts how often a write began."""
+
+    times = 0
+
+    def begin(self) -> int:
+        self.times += 1
+        return 0
+
+
+class Failing(Beginning):
+    def begin(self) -> int:
+        raise ZeroDivisionError
+
+
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.lists(st.integers(0, 60), min_size=1, max_size=40), st.integers(1, 9)), max_size=12))
 def test_what_is_written_quickly_is_what_is_written(tmp_path, writes):
@@ -231,11 +247,11 @@ def test_what_is_written_quickly_is_what_is_written(tmp_path, writes):
         for keys, at_us in writes:
             outcomes = []
             for table, clock in (quick, slow):
-                rows, began = counts_to_write(np.array(keys), at_us, clock), []
+                rows, beginning = counts_to_write(np.array(keys), at_us, clock), Noted()
                 try:
                     if table is quick[0]:
-                        found = table.write_quickly(rows, CLOCK_US, lambda began=began: began.append(1))
-                        assert bool(began) == (found is not None)
+                        found = table.quick_writer.write(table, rows, CLOCK_US, beginning)
+                        assert beginning.times == (found is not None)
                     else:
                         found = None
                     outcomes.append(found or table.write_fixed(rows, now_us=CLOCK_US))
@@ -252,13 +268,14 @@ def test_what_would_wait_is_not_written_quickly(tmp_path):
         clock = WriteFormat({"user": "int64s"}, {"count": "int32s"}, table.layout)
         few, many = counts_to_write(np.arange(10), 1, clock), counts_to_write(np.arange(10_000), 1, clock)
         table.write_fixed(few, now_us=CLOCK_US)  # which commits memory
-        assert table.write_quickly(few, CLOCK_US).equal == 10
-        assert table.write_quickly(many, CLOCK_US) is None
+        all_equal, write = (10, 0, 0, 10, 0), table.quick_writer.write
+        assert write(table, few, CLOCK_US, Beginning()) == all_equal
+        assert write(table, many, CLOCK_US, Beginning()) is None
         with table._write_lock:
-            assert table.write_quickly(few, CLOCK_US) is None
+            assert write(table, few, CLOCK_US, Beginning()) is None
         with pytest.raises(ZeroDivisionError):
-            table.write_quickly(counts_to_write(np.arange(10), 2, clock), CLOCK_US, lambda: 1 // 0)
-        assert table.write_quickly(few, CLOCK_US).equal == 10  # nothing was written, and the table is free
+            write(table, counts_to_write(np.arange(10), 2, clock), CLOCK_US, Failing())
+        assert write(table, few, CLOCK_US, Beginning()) == all_equal  # nothing was written, and the table is free
 
 
 def test_rows_read_before_the_schema_changed_go_by_the_new_one(tmp_path):

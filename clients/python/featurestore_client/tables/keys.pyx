@@ -22,6 +22,7 @@ cdef object INT32 = np.dtype("<i4")
 cdef object UINT8 = np.dtype("u1")
 
 
+@cython.no_gc
 @cython.freelist(8)
 cdef class KeyBatch:
     """n keys with their hashes. Made by ``key_batch``; holds the arrays it was made from."""

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from featurestore_client.tables.columns import Values
-from featurestore_client.tables.reader import RowBatch
+from featurestore_client.tables.reader import Projection, RowBatch
 from featurestore_client.tables.table import TableReader
 from featurestore_client.types import DataType
 
@@ -107,6 +107,14 @@ class Lookups:
             lookup.positions.append(position)
         self.sources = self._compile()
         """Where each column comes from, in the answer's order."""
+
+    @property
+    def single(self) -> tuple[TableReader, Projection] | None:
+        """Where an answer is what one table has of rows, as a matrix and nothing else: the table, and what of it is read."""
+        lookup = self._lookups[0]
+        if len(self._lookups) > 1 or not self.is_matrix or self._event_timestamps or self._expired_values:
+            return None
+        return lookup.table, lookup.projection
 
     def _compile(self) -> list[ColumnSource]:
         sources: dict[int, ColumnSource] = {}

@@ -12,19 +12,12 @@ from cpython.list cimport PyList_CheckExact, PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
-from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from featurestore_client.errors import FeatureStoreError
 from featurestore_client.tables.catalog cimport Catalog, is_served
 from featurestore_client.tables.keys cimport KeyBatch, int64_keys
-from featurestore_client.tables.reader cimport Projection, RowBatch, Snapshot, SnapshotReader, expired_before, read_keys
+from featurestore_client.tables.reader cimport Projection, RowBatch, SnapshotReader
 from featurestore_client.tables.segment cimport atomic_load_acquire_u64
-
-cdef int64_t now_us() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_REALTIME, &now)
-    return <int64_t>now.tv_sec * 1_000_000 + now.tv_nsec // 1_000
-
 
 cdef KeyBatch keys_of(str name, object values):
     # None for keys that are not ordinary.
@@ -85,8 +78,6 @@ cdef class MatrixRead:
         """What ``make`` makes of the rows of these keys, a mapping with one join key's values; None: ask who knows the rules."""
         cdef KeyBatch batch
         cdef RowBatch rows
-        cdef Snapshot snapshot
-        cdef Projection projection = self.projection
         cdef PyObject *values
         if not PyDict_CheckExact(keys) or PyDict_Size(keys) != 1:
             return None
@@ -99,12 +90,7 @@ cdef class MatrixRead:
             batch = keys_of(self.key_name, <object>values)
             if batch is None or not 0 < batch.rows <= self.rows_max:
                 return None
-            snapshot = self.table.current()
-            if projection.layout is not snapshot.layout:
-                projection = self.table._recompile(projection, snapshot.layout)
-            rows = read_keys(
-                snapshot, batch, projection, expired_before(snapshot, now_us() if snapshot.ttl_us else 0), False, False, None, 0, 0, None
-            )
+            rows = self.table.read_now(batch, self.projection, None)
         except FeatureStoreError:
             return None
         if rows.statuses is None and rows.nulls is None:

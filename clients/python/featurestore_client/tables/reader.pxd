@@ -5,9 +5,6 @@ from featurestore_client.tables.segment cimport (
     ENTRY_FIRST_ROW, ENTRY_NEVER_USED, Control, RowShape, Shard, atomic_load_acquire_u64, index_step,
 )
 
-cdef extern from *:
-    int64_t NEVER_US "INT64_MIN"
-
 cdef class Snapshot:
     cdef readonly tuple segments
     cdef readonly object layout
@@ -52,11 +49,6 @@ cdef class Projection:
     cdef uint32_t touched_to
 
 
-cdef inline int64_t expired_before(Snapshot snapshot, int64_t now_us) noexcept:
-    # Rows of an earlier event time (us) are EXPIRED.
-    return now_us - snapshot.ttl_us if snapshot.ttl_us else NEVER_US
-
-
 cdef class RowBatch:
     cdef readonly Py_ssize_t rows
     cdef readonly bytes values
@@ -73,12 +65,7 @@ cdef class SnapshotReader:
     cdef bint follows              # takes up what the control file publishes; the owner is who publishes it
 
     cdef Snapshot current(self)
-
-
-cdef RowBatch read_keys(
-    Snapshot snapshot, KeyBatch keys, Projection projection, int64_t expired_before, bint expired_values, bint event_timestamps,
-    out, uint64_t out_offset, uint64_t out_stride, nulls_out,
-)
+    cdef RowBatch read_now(self, KeyBatch keys, Projection projection, out)
 
 
 cdef inline uint32_t next_candidate(Shard *shard, uint32_t tag, uint64_t *slot) noexcept nogil:

@@ -11,6 +11,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from featurestore_client.errors import NotFoundError, ResourceExhaustedError, UnavailableError
 from featurestore_client.tables.keys cimport ROWS_UNDER_GIL, KeyBatch, int64_keys, key_at, key_batch, shard_of
@@ -21,6 +22,9 @@ from featurestore_client.tables.segment cimport (
 
 cdef extern from "sched.h" nogil:
     int sched_yield()
+
+cdef extern from *:
+    int64_t NEVER_US "INT64_MIN"
 
 cdef enum:
     DISTANCE = 12         # rows between the stages of the pipeline; measured, see docs/decisions/read-pipeline.md
@@ -455,6 +459,17 @@ cdef bint any_set(const uint8_t *bits, Py_ssize_t length) noexcept nogil:
     return False
 
 
+cdef int64_t now_us() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME, &now)
+    return <int64_t>now.tv_sec * 1_000_000 + now.tv_nsec // 1_000
+
+
+cdef inline int64_t expired_before(Snapshot snapshot, int64_t now_us) noexcept:
+    # Rows of an earlier event time (us) are EXPIRED.
+    return now_us - snapshot.ttl_us if snapshot.ttl_us else NEVER_US
+
+
 cdef class SnapshotReader:
     """The reading half of a table: the snapshot that reads take now, and the read itself. See ``table.TableReader``."""
 
@@ -469,6 +484,15 @@ cdef class SnapshotReader:
 
     def _current(self):
         return self.current()
+
+    cdef RowBatch read_now(self, KeyBatch keys, Projection projection, out):
+        """As ``read``, of keys that are in the form in which rows hold them, by the clock of this machine."""
+        cdef Snapshot snapshot = self.current()
+        if projection.layout is not snapshot.layout:
+            projection = self._recompile(projection, snapshot.layout)
+        return read_keys(
+            snapshot, keys, projection, expired_before(snapshot, now_us() if snapshot.ttl_us else 0), False, False, out, 0, 0, None
+        )
 
     def read(
         self, keys, Projection projection not None, *, int64_t now_us, bint expired_values=False, bint event_timestamps=False,

@@ -1,0 +1,11 @@
+from libc.stdint cimport int64_t, uint64_t
+
+from featurestore.store.fixed_batch cimport FixedBatch
+from featurestore_client.tables.reader cimport Snapshot
+
+
+cdef class Beginning:
+    cpdef int begin(self) except -1
+
+cpdef uint64_t count_rows(Snapshot snapshot) except? 0
+cdef tuple write_fitting(Snapshot snapshot, FixedBatch batch, int64_t now, Beginning beginning)
