@@ -4,6 +4,7 @@ from featurestore.durability.record import Message
 from featurestore.errors import FeatureStoreError
 
 PIECE_BYTES: int
+WHOLE_BYTES: int
 
 class RecordWriter:
     lock: threading.Lock

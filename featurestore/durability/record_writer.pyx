@@ -39,7 +39,9 @@ cdef enum:
     ALIGNMENT = 8
 
 PIECE_BYTES = 8 << 10  # a multiple of the eight that are summed at once
-cdef Py_ssize_t _PIECE_BYTES = PIECE_BYTES
+WHOLE_BYTES = 32 << 10
+"""A record up to this is not long: a batch of a hundred rows is summed and written in less time than it takes to pause twice."""
+cdef Py_ssize_t _PIECE_BYTES = PIECE_BYTES, _WHOLE_BYTES = WHOLE_BYTES
 
 cdef packed struct Head:
     uint64_t checksum          # of the rest and the names, mixed with the journal's number
@@ -175,7 +177,7 @@ cdef class RecordWriter:
 cdef uint64_t hash_in_pieces(const char *data, Py_ssize_t size) noexcept nogil:
     # As hash_bytes.
     cdef uint64_t state = hash_begin(size)
-    while size > _PIECE_BYTES:
+    while size > _WHOLE_BYTES:
         state = hash_words(state, data, _PIECE_BYTES // 8)
         data += _PIECE_BYTES
         size -= _PIECE_BYTES
@@ -193,7 +195,7 @@ cdef int write_parts(int file, iovec *parts, int64_t offset) noexcept nogil:
     cdef Py_ssize_t size = parts[0].iov_len + parts[1].iov_len + parts[2].iov_len
     cdef Py_ssize_t written = 0, start, piece
     cdef int k
-    if size <= _PIECE_BYTES:
+    if size <= _WHOLE_BYTES:
         written = pwritev(file, parts, 3, offset)
         if written == size:
             return 0

@@ -7,6 +7,8 @@ from featurestore.store.fixed_batch cimport FixedBatch, FixedLayout
 cdef struct FeatureFormat:
     const char *name
     Py_ssize_t name_bytes
+    const char *head           # what comes before the length of its values in a Column that has but these, and the name
+    Py_ssize_t head_bytes
     int field                  # that its values are in
     bint is_bool
     uint32_t slot              # of the layout

@@ -25,8 +25,12 @@ cdef enum:                 # the fields of a column
 
 cdef int8_t[256] field_of_tag
 memset(field_of_tag, -1, sizeof(field_of_tag))
-for number, field in enumerate(("name", "bools", "int32s", "int64s", "float32s", "float64s", "data", "offsets", "validity")):
-    field_of_tag[tag_of(wire.Column, field)] = number
+TAGS = [
+    tag_of(wire.Column, field)
+    for field in ("name", "bools", "int32s", "int64s", "float32s", "float64s", "data", "offsets", "validity")
+]
+for field, tag in enumerate(TAGS):
+    field_of_tag[tag] = field
 
 cdef uint8_t BATCH_KEYS = tag_of(wire.WriteBatch, "keys")
 cdef uint8_t BATCH_FEATURES = tag_of(wire.WriteBatch, "features")
@@ -88,12 +92,15 @@ cdef class WriteFormat:
         self.features = <FeatureFormat *>malloc(max(len(fixed), 1) * sizeof(FeatureFormat))
         if self.features == NULL:
             raise MemoryError
-        self._held = tuple([name.encode() for name, _ in fixed])
-        self.places = {name: place for place, name in enumerate(self._held)}
+        names = [name.encode() for name, _ in fixed]
+        heads = [head_of(name, field) for name, (_, field) in zip(names, fixed)]
+        self._held = (names, heads)
+        self.places = {name: place for place, name in enumerate(names)}
         slots = {slot.name: index for index, slot in enumerate(layout.slots)}
         for name, field in fixed:
             feature = &self.features[self.count]
-            feature.name, feature.name_bytes = PyBytes_AS_STRING(self._held[self.count]), len(self._held[self.count])
+            feature.name, feature.name_bytes = PyBytes_AS_STRING(names[self.count]), len(names[self.count])
+            feature.head, feature.head_bytes = PyBytes_AS_STRING(heads[self.count]), len(heads[self.count])
             feature.field, feature.is_bool = field, field == BOOLS
             feature.slot = slots[name]
             feature.width = self.layout.places[feature.slot].width
@@ -182,12 +189,36 @@ cdef bint take_key(FixedBatch batch, WriteFormat wanted, Span *whole) except -1:
     return True
 
 
+cdef bytes head_of(bytes name, int field):
+    # Nothing where the values are to be looked at, or the name's length takes more than a byte.
+    if field == BOOLS or len(name) > 0x7F:
+        return b""
+    return bytes([TAGS[NAME], len(name)]) + name + bytes([TAGS[field]])
+
+
+cdef bint take_likely(FixedBatch batch, FeatureFormat *feature, Span *whole) noexcept nogil:
+    # Takes a column that is this feature's name and values, in this order; what is not gets judged by `take_feature`.
+    cdef const uint8_t *at = whole.at + feature.head_bytes
+    cdef Span values = Span(NULL, 0)
+    if (
+        feature.head_bytes == 0 or whole.length <= feature.head_bytes or batch.features[feature.slot].data != NULL
+        or memcmp(whole.at, feature.head, feature.head_bytes) or not take_span(&at, whole.at + whole.length, &values)
+        or at != whole.at + whole.length or values.length != batch.rows * feature.width
+    ):
+        return False
+    batch.features[feature.slot].data = <const char *>values.at
+    return True
+
+
 cdef bint take_feature(FixedBatch batch, WriteFormat wanted, Span *whole, Py_ssize_t *likely) except -1:
     cdef Span[FIELDS] fields
     cdef FeatureFormat *feature
     cdef FeatureValues *values
     cdef int field
     cdef Py_ssize_t i
+    if likely[0] < wanted.count and batch.rows and take_likely(batch, &wanted.features[likely[0]], whole):
+        likely[0] += 1
+        return True
     if batch.rows == 0 or not take_fields(whole, fields):
         return False
     feature = wanted.named(&fields[NAME], likely[0])
