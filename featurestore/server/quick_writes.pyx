@@ -7,13 +7,13 @@ nothing was written.
 
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
-from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from featurestore.server.context cimport CallContext
 from featurestore.server.spans cimport bytes_of, is_ascii, is_text, text_of
 from featurestore.server.write_wire cimport WriteFormat, WriteSpans, fixed_batch_of, take_write
 from featurestore.service.journaled_writes cimport JournaledWrites
 from featurestore.store.fixed_batch cimport FixedBatch
+from featurestore_client.tables.clock cimport now_us
 
 from featurestore.durability import Kind
 from featurestore.model import DEFAULT_PROJECT
@@ -59,9 +59,8 @@ cdef class QuickWrites:
         batch = fixed_batch_of(&request.batch, data, self._format, clock_us)
         if batch is None:
             return self._write_any(data, context)
-        if context.deadline is not None:
-            context.check_deadline()
-        counts = self._writes.write_quickly(self._plan, batch, (WRITE, data, clock_us))
+        begin = None if context.deadline is None else context.check_deadline
+        counts = self._writes.write_quickly(self._plan, batch, (WRITE, data, clock_us), begin)
         if counts is None:
             return self._write_any(data, context)
         if type(counts) is tuple:
@@ -82,9 +81,3 @@ cdef class QuickWrites:
             self._answer = self._answer_of(counts)
             self._counts = counts
         return self._answer
-
-
-cdef int64_t now_us() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_REALTIME, &now)
-    return <int64_t>now.tv_sec * 1_000_000 + now.tv_nsec // 1_000

@@ -14,7 +14,7 @@ cdef class JournaledWrites:
     cpdef bint may_begin(self, table, message) except -1
     cpdef bint is_free(self, message) except -1
     cpdef tuple apply(self, plan, message, apply, begin)
-    cpdef write_quickly(self, plan, FixedBatch batch, message)
+    cpdef write_quickly(self, plan, FixedBatch batch, message, begin)
     cpdef acknowledged(self, result, sequence)
     cdef _Append _append(self, plan, message)
     cdef uint64_t _applied(self, _Append append) except? 0

@@ -54,7 +54,7 @@ cdef class JournaledWrites:
         result = apply(before=append)
         return result, self._applied(append)
 
-    cpdef write_quickly(self, plan, FixedBatch batch, message):
+    cpdef write_quickly(self, plan, FixedBatch batch, message, begin):
         """Writes a batch that lies in its message, where that is quick and nobody is to be waited for. Returns the numbers of its
         WriteCounts, as ``acknowledged`` does; else None, and nothing is done."""
         cdef SnapshotReader table = plan.table
@@ -62,6 +62,8 @@ cdef class JournaledWrites:
         cdef _Append append
         if not self.may_begin(table, message):
             return None
+        if begin is not None:
+            begin()
         writer = (<object>table).quick_writer
         if self._journal is None or plan.is_staged:
             return writer.write(table, batch, message[2], NOTHING)
@@ -97,7 +99,7 @@ cdef class _Append(Beginning):
 
     cpdef int begin(self) except -1:
         plan, writes = self.plan, self.writes
-        if plan.table.is_dropped:
+        if plan.table.is_gone:
             writes._store.table(plan.project, plan.view)  # NotFoundError where there is none
             raise FailedPreconditionError(f"view {plan.view!r} was dropped and made again meanwhile: write again")
         self.sequence = writes._journal.append_record(self.message, plan.project, plan.view, writes._registry.version)

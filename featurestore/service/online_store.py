@@ -224,8 +224,7 @@ class OnlineStore(OnlineReader):
         self, plan: WritePlan, batch: FixedBatch, *, message: Message, begin: Callable[[], None]
     ) -> WriteCounts | Awaitable[WriteCounts]:
         """As ``write``, a batch that lies in its message."""
-        begin()
-        counts = self.writes.write_quickly(plan, batch, message)
+        counts = self.writes.write_quickly(plan, batch, message, begin)
         if isinstance(counts, Unsynced):
             return Unsynced(WriteCounts(*counts.outcome), counts.synced)
         if counts is not None:

@@ -141,7 +141,7 @@ class Store:
         """Removes a table and its rows. Readers that are in the middle of a read finish it."""
         table = self.table(project, view)
         del self._tables[project, view]
-        table.is_dropped = True
+        table.is_gone = True
         directory = self.segments / f"{project}.{view}"
         dropped = self.segments / f"{_DROPPED}{directory.name}"
         directory.rename(dropped)  # at one instant: half of a table is no table
@@ -193,6 +193,7 @@ class Store:
         if self._lock < 0:
             return
         for table in self._tables.values():
+            table.is_gone = True
             table.close()
         self._tables.clear()
         self._staged.clear()

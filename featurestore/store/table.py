@@ -141,8 +141,8 @@ class Table(TableReader):
     entity: Entity
     version: int
     """Of its rows, which changes where they are all replaced; 1 for those that were never."""
-    is_dropped = False
-    """Whether its view is gone, and another one may be there by that name."""
+    is_gone = False
+    """Whether the store has it no more: its view was dropped, and may have been made again, or the store is closed."""
 
     def __init__(self, directory: Path, control: Control, limits: Limits, delete_window_us: int, memory: Memory) -> None:
         super().__init__(directory, control, limits.of_reads, follows=False)

@@ -419,6 +419,17 @@ def test_create_twice_and_drop(store: Store) -> None:
     assert store.create_table(view("int64"), USER).stats().rows == 0
 
 
+def test_a_table_knows_when_the_store_has_it_no_more(directory: Path) -> None:
+    with Store.open(directory, shards=1) as store:
+        dropped = store.create_table(view("float32"), USER)
+        assert not dropped.is_gone
+        store.drop_table("default", "v")
+        assert dropped.is_gone
+        kept = store.create_table(view("float32"), USER)
+        assert not kept.is_gone
+    assert kept.is_gone
+
+
 @pytest.mark.parametrize("damage", ["magic", "format", "short"])
 def test_a_damaged_segment_is_refused_with_its_name(directory: Path, damage: str) -> None:
     with Store.open(directory, shards=1) as store:

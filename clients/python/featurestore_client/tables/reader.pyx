@@ -11,9 +11,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
-from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from featurestore_client.errors import NotFoundError, ResourceExhaustedError, UnavailableError
+from featurestore_client.tables.clock cimport now_us
 from featurestore_client.tables.keys cimport ROWS_UNDER_GIL, KeyBatch, int64_keys, key_at, key_batch, shard_of
 from featurestore_client.tables.segment cimport (
     ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, UNIT_BYTES, Control, Segment, SegmentHeader, atomic_fence_acquire,
@@ -457,12 +457,6 @@ cdef bint any_set(const uint8_t *bits, Py_ssize_t length) noexcept nogil:
         if bits[i]:
             return True
     return False
-
-
-cdef int64_t now_us() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_REALTIME, &now)
-    return <int64_t>now.tv_sec * 1_000_000 + now.tv_nsec // 1_000
 
 
 cdef inline int64_t expired_before(Snapshot snapshot, int64_t now_us) noexcept:
