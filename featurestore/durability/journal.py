@@ -11,11 +11,13 @@ Owns the files of a directory from the last record on; what is written to them, 
 
 import asyncio
 import errno
+import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -26,10 +28,15 @@ from featurestore.durability.record import FILE_HEAD_BYTES
 from featurestore.durability.record_writer import RecordWriter
 from featurestore.errors import FeatureStoreError, InternalError, ResourceExhaustedError
 
+_log = logging.getLogger(__name__)
+
 Fsync = Literal["always", "interval", "never"]
 FILE_BYTES = 64 << 20
 """A file that has reached this is followed by another one as soon as that is there, and at twice as much at any rate."""
 _Outcome = TypeVar("_Outcome")
+_Other = TypeVar("_Other")
+Synced = Callable[[FeatureStoreError | None], None]
+"""Is told that the disk has a record, or why that cannot be known."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -45,16 +52,25 @@ class Position(NamedTuple):
 
 
 class Unsynced(Generic[_Outcome]):
-    """What a write came to, not to be told before the disk has it. Awaited it gives just that, then."""
+    """What a write came to, not to be told before the disk has it. Awaited it gives just that, then; ``then`` costs less."""
 
-    __slots__ = ("outcome", "synced")
+    __slots__ = ("_journal", "_sequence", "outcome")
 
-    def __init__(self, outcome: _Outcome, synced: asyncio.Future[None]) -> None:
+    def __init__(self, outcome: _Outcome, journal: "Journal", sequence: int) -> None:
         self.outcome = outcome
-        self.synced = synced
+        self._journal = journal
+        self._sequence = sequence
+
+    def then(self, call: Synced) -> None:
+        """As ``Journal.when_synced``, of the write's record."""
+        self._journal.when_synced(self._sequence, call)
+
+    def told_as(self, outcome: _Other) -> "Unsynced[_Other]":
+        """The same write, with what its outcome is called elsewhere."""
+        return Unsynced(outcome, self._journal, self._sequence)
 
     def __await__(self) -> Generator[Any, None, _Outcome]:
-        yield from self.synced.__await__()
+        yield from self._journal.synced(self._sequence).__await__()
         return self.outcome
 
 
@@ -81,7 +97,7 @@ class Journal(RecordWriter):
         self._directory = directory
         self._fsync = fsync
         self._file_bytes = file_bytes
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[int, Synced]] = deque()
         self._files: list[int] = []  # those that are not synced; the last one is written to
         self._first = 0
         self._next = NextFile(directory, self)
@@ -107,22 +123,23 @@ class Journal(RecordWriter):
 
     def synced(self, sequence: int) -> asyncio.Future[None]:
         """Is done once the disk has that record; InternalError when it cannot be known that it has. On one event loop."""
-        assert self._group is not None, "only where writes are acknowledged when they are synced"
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
-            loop.add_reader(self._group.done_fd, self._group_is_synced, self._group)
-        future: asyncio.Future[None] = loop.create_future()
-        with self.lock:
-            if self._synced >= sequence:
-                future.set_result(None)
-                return future
-            if self._failure is not None:
-                future.set_exception(self._failure)
-                return future
-            self._waiting.append((sequence, future))
-        self._group.want()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.when_synced(sequence, partial(_settle, future))
         return future
+
+    def when_synced(self, sequence: int, call: Synced) -> None:
+        """Has it called by the event loop, the same for all, once the disk has that record or it cannot be known that it has."""
+        assert self._group is not None, "only where writes are acknowledged when they are synced"
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._group.done_fd, self._group_is_synced, self._group)
+        with self.lock:
+            if self._synced < sequence and self._failure is None:
+                self._waiting.append((sequence, call))
+                self._group.want()
+                return
+            failure = None if self._synced >= sequence else self._failure
+        self._loop.call_soon(call, failure)
 
     def _group_is_synced(self, group: GroupSync) -> None:
         with suppress(BlockingIOError):
@@ -130,9 +147,9 @@ class Journal(RecordWriter):
         with self.lock:
             self._synced = max(self._synced, group.synced)
             done = self._take_waiting(self._synced)
-        _set_all(done, None)
+        self._tell(done, None)
 
-    def _take_waiting(self, target: int) -> list[asyncio.Future[None]]:
+    def _take_waiting(self, target: int) -> list[Synced]:
         done = []
         while self._waiting and self._waiting[0][0] <= target:
             done.append(self._waiting.popleft()[1])
@@ -252,7 +269,7 @@ class Journal(RecordWriter):
             if self._group is not None and len(self._files) == 1:
                 self._group.note(self._files[0], self.last)
             done = self._take_waiting(target)
-        self._resolve(done, None)
+        self._tell_soon(done, None)
 
     def _fail(self, error: OSError) -> None:
         # What the system could not write it may have forgotten: to try again would prove nothing.
@@ -262,14 +279,21 @@ class Journal(RecordWriter):
         )
         with self.lock:
             self._failure = failure
-            waiting = [future for _, future in self._waiting]
+            waiting = [call for _, call in self._waiting]
             self._waiting.clear()
-        self._resolve(waiting, failure)
+        self._tell_soon(waiting, failure)
 
-    def _resolve(self, futures: list[asyncio.Future[None]], failure: FeatureStoreError | None) -> None:
-        if futures:
+    def _tell_soon(self, calls: list[Synced], failure: FeatureStoreError | None) -> None:
+        if calls:
             assert self._loop is not None, "it is where they wait"
-            self._loop.call_soon_threadsafe(_set_all, futures, failure)
+            self._loop.call_soon_threadsafe(self._tell, calls, failure)
+
+    def _tell(self, calls: list[Synced], failure: FeatureStoreError | None) -> None:
+        for call in calls:
+            try:
+                call(failure)
+            except Exception:
+                _log.exception("an answer that waited for the disk could not be given")
 
 
 def _let_go_of_memory(handle: int) -> None:
@@ -281,11 +305,10 @@ def _let_go_of_memory(handle: int) -> None:
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _set_all(futures: list[asyncio.Future[None]], failure: FeatureStoreError | None) -> None:
-    for future in futures:
-        if future.done():  # its caller went away
-            continue
-        if failure is None:
-            future.set_result(None)
-        else:
-            future.set_exception(failure)
+def _settle(future: asyncio.Future[None], failure: FeatureStoreError | None) -> None:
+    if future.done():  # its caller went away
+        return
+    if failure is None:
+        future.set_result(None)
+    else:
+        future.set_exception(failure)

@@ -160,7 +160,7 @@ class FeatureWrites:
         counts = self._write(self._decode_write(data), context)
         if isinstance(counts, WriteCounts):
             return _written(counts)
-        return Unsynced(_written(counts.outcome), counts.synced) if isinstance(counts, Unsynced) else _then_written(counts)
+        return counts.told_as(_written(counts.outcome)) if isinstance(counts, Unsynced) else _then_written(counts)
 
     async def _write_long(self, data: bytes, context: CallContext) -> bytes:
         batch = await self._service.beside_the_loop(partial(self._decode_write, data))
@@ -193,7 +193,7 @@ class FeatureWrites:
         counts = self._service.delete(plan, keys, times, rows=rows, message=message, begin=context.check_deadline)
         if isinstance(counts, DeleteCounts):
             return _deleted(counts)
-        return Unsynced(_deleted(counts.outcome), counts.synced) if isinstance(counts, Unsynced) else _then_deleted(counts)
+        return counts.told_as(_deleted(counts.outcome)) if isinstance(counts, Unsynced) else _then_deleted(counts)
 
     async def ingest(self, requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
         """IngestFeatures: acknowledges each batch once it is applied. The next one is decoded while one is being written."""

@@ -335,17 +335,12 @@ class UnaryCall(Call):
             except Exception as error:  # its metadata is nothing that HTTP/2 could carry
                 self.fail(error)
         elif isinstance(outcome, Unsynced):
-            outcome.synced.add_done_callback(partial(self._synced, outcome.outcome))  # which costs less than a task
+            outcome.then(partial(self._synced, outcome.outcome))
         else:
             self._start(outcome, self._finish)
 
-    def _synced(self, answer: bytes, synced: asyncio.Future[None]) -> None:
-        error = synced.exception()
-        if error is None:
-            self._finish(answer)
-        else:
-            assert isinstance(error, FeatureStoreError), "a journal's"
-            self.fail(error)
+    def _synced(self, answer: bytes, failure: FeatureStoreError | None) -> None:
+        self.settle(answer if failure is None else failure)
 
     def _answer(self) -> None:
         method = cast(UnaryMethod, self._head.method)

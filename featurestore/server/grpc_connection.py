@@ -198,6 +198,7 @@ class GrpcConnection(asyncio.Protocol):
             self.message_bytes_max,
             self._settle,
             self._wait,
+            self.flush_soon,
         )
         secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         self._is_plain = secured is None
@@ -255,6 +256,7 @@ class GrpcConnection(asyncio.Protocol):
             call.give_up()
         self._connections.owe(-self._owed_bytes)
         self._owed_bytes = 0
+        self._inline.is_over = True
         del self._inline  # which has us: a connection that is gone must not count until the next collection
         self._connections.ended(self)
         self._closed()

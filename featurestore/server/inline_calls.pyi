@@ -17,6 +17,7 @@ class Owed(Protocol):
 class InlineCalls:
     refuses: bool
     sends: bool
+    is_over: bool
     def __init__(
         self,
         session: Session,
@@ -31,6 +32,7 @@ class InlineCalls:
         message_bytes_max: int,
         settle: Settle,
         wait: Callable[[StreamEvent, float | None], None],
+        flush_soon: Callable[[], None],
     ) -> None: ...
     def answer(self, event: StreamEvent, deadline: float | None) -> bool: ...
     def receive(self, data: bytes) -> list[StreamEvent] | None: ...

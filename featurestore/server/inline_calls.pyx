@@ -6,6 +6,7 @@ is given back, for ``grpc_connection.py`` and ``grpc_calls.py``, where the rules
 or given back, and of what is given back nothing was changed.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcpy
 
@@ -16,6 +17,7 @@ from featurestore_client.http2.session cimport StreamEvent
 
 from featurestore_client.http2 import NEVER
 
+from featurestore.durability import Unsynced
 from featurestore.server.grpc_calls import OK_HEAD, OK_TRAILERS, OVERLOADED
 from featurestore.server.write_turns import LONG_BYTES, LONG_BYTES_MAX
 
@@ -30,13 +32,15 @@ cdef class InlineCalls:
     """Of one connection. ``settle`` is told what a handler came to where that is not bytes alone: event, head, context, outcome.
 
     ``turns`` says whether a long write is done now; else ``wait`` is called, with what is to come to ``answer``: the event, and its deadline.
-    ``calls`` are those that are not answered at once. While ``refuses`` nothing is answered here, and unless ``sends`` nothing is sent.
+    ``calls`` are those that are not answered at once. While ``refuses`` nothing is answered here, and unless ``sends`` nothing is sent:
+    ``flush_soon`` sees to it. What a write came to waits here where it waits for the disk, until the connection ``is_over``.
     """
 
-    cdef object _session, _connections, _receive, _respond, _take, _settle, _turns, _wait
+    cdef object _session, _connections, _receive, _respond, _take, _settle, _turns, _wait, _flush_soon
     cdef BusyPolling _polling
     cdef DirectWriter _writer
-    cdef public bint refuses, sends
+    cdef public bint refuses, sends, is_over
+    cdef Py_ssize_t _unsynced
     cdef Admission _admission
     cdef dict _calls, _known, _timeouts_s
     cdef str _peer
@@ -44,7 +48,7 @@ cdef class InlineCalls:
 
     def __init__(
         self, session, heads, dict calls, connections, Admission admission, turns, BusyPolling polling, DirectWriter writer, str peer,
-        Py_ssize_t message_bytes_max, settle, wait
+        Py_ssize_t message_bytes_max, settle, wait, flush_soon
     ):
         self._session = session
         self._admission = admission
@@ -63,6 +67,7 @@ cdef class InlineCalls:
         self._settle = settle
         self._turns = turns
         self._wait = wait
+        self._flush_soon = flush_soon
 
     def receive(self, data):
         """Takes in what the peer sent, and answers it. Returns the events that are not answered; None where all is done and sent.
@@ -70,7 +75,6 @@ cdef class InlineCalls:
         Raises ProtocolError where the connection cannot go on.
         """
         cdef StreamEvent event
-        cdef bytes taken
         cdef list events, others = []
         self._polling.heard()
         self._admission.begin_read()
@@ -80,15 +84,20 @@ cdef class InlineCalls:
         for event in events:
             if not self._answer(event, False, None):
                 others.append(event)
-        if others or self._calls or not self.sends:
-            return others
-        taken = self._take()
-        if taken:
-            self._writer.write(taken)
-        if self._session.unsent_bytes or self._session.is_over:
+        if others or not self._send():
             return others
         self._polling.wait()
         return None
+
+    cdef bint _send(self) except -1:
+        """Sends what is queued. Whether that is all there was to do."""
+        cdef bytes taken
+        if self._calls or not self.sends:
+            return False
+        taken = self._take()
+        if taken:
+            self._writer.write(taken)
+        return not (self._session.unsent_bytes or self._session.is_over)
 
     def answer(self, StreamEvent event, deadline):
         """Answers an event whose turn has come. Whether that could be done here."""
@@ -136,11 +145,48 @@ cdef class InlineCalls:
             outcome = head.inline(message, context)
         except Exception as error:
             outcome = error
+        if type(outcome) is Unsynced:
+            self._unsynced += 1
+            outcome.then(_UnsyncedAnswer(self, event, head, context, outcome.outcome))
+        else:
+            self._tell(event, head, context, outcome)
+        return True
+
+    cdef int _tell(self, StreamEvent event, head, CallContext context, outcome) except -1:
         if type(outcome) is bytes and not (context.compress or context.initial_metadata or context.trailing_metadata):
             self._respond(event.stream_id, _HEAD, _framed(<bytes>outcome), _TRAILERS)
         else:
             self._settle(event, head, context, outcome)
-        return True
+        return 0
+
+    cdef int _synced(self, _UnsyncedAnswer waited, failure) except -1:
+        outcome = waited.answer if failure is None else failure
+        self._unsynced -= 1
+        if self.is_over:
+            return 0
+        self._tell(waited.event, waited.head, waited.context, outcome)
+        if self._unsynced or not self._send():  # most of those that wait are told together
+            self._flush_soon()
+        return 0
+
+
+@cython.no_gc
+@cython.freelist(64)
+cdef class _UnsyncedAnswer:
+    """The answer of a write that waits for the disk. No task and no timer: a caller whose deadline passes meanwhile has one, and that
+    the write is kept is true however late it is told."""
+
+    cdef InlineCalls calls
+    cdef StreamEvent event
+    cdef CallContext context
+    cdef object head, answer
+
+    def __init__(self, calls, event, head, context, answer):
+        self.calls, self.event, self.head, self.context, self.answer = calls, event, head, context, answer
+        self.event.data = b""  # what was asked need not be kept
+
+    def __call__(self, failure):
+        self.calls._synced(self, failure)
 
 
 cdef bint _is_one_message(bytes data, Py_ssize_t message_bytes_max):

@@ -65,8 +65,7 @@ cdef class QuickWrites:
             return self._write_any(data, context)
         if type(counts) is tuple:
             return self._answered(counts)
-        counts.outcome = self._answered(counts.outcome)
-        return counts
+        return counts.told_as(self._answered(counts.outcome))
 
     cdef int _look_up(self, WriteSpans *request) except -1:
         self._version = None  # nothing is known until it has been looked up

@@ -74,7 +74,7 @@ cdef class JournaledWrites:
     cpdef acknowledged(self, result, sequence):
         """A write's outcome, as it may be told: at once, or when the disk has the record."""
         if sequence and self._acknowledges_synced:
-            return Unsynced(result, self._journal.synced(sequence))
+            return Unsynced(result, self._journal, sequence)
         return result
 
     cdef _Append _append(self, plan, message):

@@ -226,7 +226,7 @@ class OnlineStore(OnlineReader):
         """As ``write``, a batch that lies in its message."""
         counts = self.writes.write_quickly(plan, batch, message, begin)
         if isinstance(counts, Unsynced):
-            return Unsynced(WriteCounts(*counts.outcome), counts.synced)
+            return counts.told_as(WriteCounts(*counts.outcome))
         if counts is not None:
             return WriteCounts(*counts)
         apply = partial(plan.table.write_fixed, batch, now_us=message.now_us)

@@ -9,6 +9,8 @@ how fast, and what the process holds at the end.
 
 import argparse
 import asyncio
+import ctypes
+import gc
 import logging
 import random
 import resource
@@ -565,6 +567,9 @@ class Fuzz:
 
 
 def _resident_bytes() -> int:
+    """Of what is in use: in a process with many objects garbage waits for long, and a heap is not given back where it is sparse."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
