@@ -567,7 +567,7 @@ class Fuzz:
 
 
 def _resident_bytes() -> int:
-    """Of what is in use: in a process with many objects garbage waits for long, and a heap is not given back where it is sparse."""
+    """Of what is in use: garbage may wait for long in a process with many objects, and a sparse heap is not given back."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
