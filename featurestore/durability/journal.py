@@ -128,7 +128,7 @@ class Journal(RecordWriter):
         return future
 
     def when_synced(self, sequence: int, call: Synced) -> None:
-        """Has it called by the event loop, once the disk has that record or it cannot be known that it has. On one event loop."""
+        """Has it called by the running event loop, once the disk has that record or it cannot be known that it has."""
         assert self._group is not None, "only where writes are acknowledged when they are synced"
         if self._loop is None:
             self._loop = asyncio.get_running_loop()

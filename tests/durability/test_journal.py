@@ -298,6 +298,21 @@ async def test_a_disk_that_fails_to_sync_ends_writing_and_says_so(make_journal, 
         os.close(each)
 
 
+async def test_one_who_cannot_be_told_keeps_nobody_else_from_it(make_journal, caplog):
+    journal, told = make_journal(fsync="always"), asyncio.get_running_loop().create_future()
+
+    def defect(_: FeatureStoreError | None) -> None:
+        raise ValueError("a defect")
+
+    sequence = journal.append(*entry(1))
+    journal.when_synced(sequence, defect)
+    journal.when_synced(sequence, told.set_result)
+    async with asyncio.timeout(30):
+        assert await told is None
+    assert "a defect" in caplog.text
+    journal.close()
+
+
 @given(order=st.permutations(range(1, 9)))
 def test_the_mark_stands_before_the_first_record_that_is_not_applied(tmp_path_factory, order: list[int]):
     mark = memoryview(bytearray(8)).cast("Q")

@@ -18,8 +18,8 @@ DEFINITIONS = public.Definitions(
 )
 
 
-def opened(directory):
-    settings, _ = load_settings({"directory": directory})
+def opened(directory, **settings):
+    settings, _ = load_settings({"directory": directory, **settings})
     service, board = open_service(settings), StatusBoard.of_this_process()
     return InProcessTransport(own_methods(service, board, board.slots[0]), service.close)
 
@@ -92,3 +92,14 @@ def test_a_closed_transport_says_so(transport):
     transport.close()
     with pytest.raises(errors.UnavailableError, match="closed"):
         transport.unary(PREFIX + "ListTables", b"", timeout_s=10)
+
+
+def test_a_write_waits_for_the_disk_where_that_is_promised(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATURESTORE_SEGMENTS", str(tmp_path / "segments"))
+    transport = opened(tmp_path / "store", fsync="always")
+    transport.unary(PREFIX + "Apply", public.ApplyRequest(definitions=DEFINITIONS).SerializeToString(), timeout_s=10)
+    batch = public.WriteBatch(keys=[{"name": "user_id", "int64s": [1]}], features=[{"name": "a", "float32s": [1.0]}])
+    request = public.WriteFeaturesRequest(view="users", batch=batch).SerializeToString()
+    answer = public.WriteFeaturesResponse.FromString(transport.unary(PREFIX + "WriteFeatures", request, timeout_s=10))
+    assert answer.counts.inserted == 1
+    transport.close()
