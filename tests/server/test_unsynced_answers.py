@@ -1,4 +1,4 @@
-"""Answers of writes that wait for the disk (``--fsync always``), over real sockets; the disk is held, or fails, as the test wants."""
+"""Answers of writes that wait for the disk (``--fsync always``), over real sockets; the disk is held, or fails, as is wanted."""
 
 import asyncio
 import logging
