@@ -1,4 +1,4 @@
-"""Answers of writes that wait for the disk (``--fsync always``), over real sockets; the disk is held, or fails, as is wanted."""
+"""Answers of writes that wait for the disk (``--fsync always``), over real sockets; the disk is held, or fails, as wanted."""
 
 import asyncio
 import logging
