@@ -11,6 +11,8 @@ import os
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EAGAIN, EINTR, errno
 
+from featurestore_client.busy_polling import CROWDED_S
+
 from featurestore_client.http2.clock cimport monotonic_s
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -22,7 +24,8 @@ cdef extern from "<sched.h>" nogil:
 
 
 cdef int _looking = 0  # threads; changed with the GIL alone
-cdef double _rests_until_s = 0.0  # changed with the GIL alone
+cdef double _rests_until_s = 0.0, _kept_until_s = 0.0  # changed with the GIL alone
+cdef double _CROWDED_S = CROWDED_S
 cdef int _looking_max = max(1, len(os.sched_getaffinity(0)) - 1)
 
 
@@ -37,10 +40,10 @@ os.register_at_fork(after_in_child=_forget)
 def busy_receive(int fd, buffer, double bound_s, double rest_s):
     """Receives into ``buffer``: how many bytes, 0 where the peer has ended; -1 where nothing came within ``bound_s``.
 
-    -1 also where too many threads are looking already; for ``rest_s`` after somebody else had the core for longer than the bound;
-    and where receiving failed: a receive that blocks says why.
+    -1 also where too many threads are looking already; for ``rest_s`` after somebody else had the core for longer than the bound
+    twice in a short while; and where receiving failed: a receive that blocks says why.
     """
-    global _looking, _rests_until_s
+    global _looking, _rests_until_s, _kept_until_s
     cdef Py_buffer view
     cdef ssize_t count
     cdef double now_s = monotonic_s(), looked_s = now_s, ends_s = now_s + bound_s
@@ -60,6 +63,8 @@ def busy_receive(int fd, buffer, double bound_s, double rest_s):
     finally:
         _looking -= 1
         if now_s - looked_s > bound_s:
-            _rests_until_s = now_s + rest_s
+            if looked_s - _kept_until_s < _CROWDED_S:
+                _rests_until_s = now_s + rest_s
+            _kept_until_s = now_s
         PyBuffer_Release(&view)
     return count

@@ -56,7 +56,9 @@ cdef class BusyPolling:
             back_s = monotonic_s()
             if back_s - at_s > self._bound_s:
                 self._is_prompt = False
-                self._rests_until_s = back_s + busy_polling.REST_S
+                if at_s - self._kept_until_s < busy_polling.CROWDED_S:
+                    self._rests_until_s = back_s + busy_polling.REST_S
+                self._kept_until_s = back_s
         else:
             self._is_polling = False
 
