@@ -3,7 +3,7 @@
 One process reads, one call in flight; another streams batches of random rows, made before, to the server as fast as they are
 acknowledged, and gives way to all else as ``featurestore ingest`` does. Nothing is pinned: with two cores, server, its writing
 thread, reader and loader share them. What that alone costs is measured beside it: reads while two processes keep two cores
-busy, and nothing is loaded.
+busy, and while two wake up now and then, and nothing is loaded.
 """
 
 import threading
@@ -26,11 +26,13 @@ from bench.settings import Settings
 from featurestore.priority import give_way
 
 READ_ROWS = (1, 100)
-IDLE, LOADING, BUSY = "idle", "while loading", "busy cores"
+IDLE, LOADING, BUSY, WAKING = "idle", "while loading", "busy cores", "waking programs"
+WAKES_APART_S, WAKE_S = 0.1, 0.0004
 BATCHES = 16
 BATCH_ROWS_MAX = 12_000  # as `featurestore ingest` cuts them
 UNDER_WAY_S = 0.2
 SLOWER_MAX = 3.0
+WAKING_SLOWER_MAX = 1.5
 
 
 class Loader:
@@ -93,6 +95,17 @@ class Burner:
         self._thread.join()
 
 
+class Waker(Burner):
+    """A process that wakes up ten times a second and has a little to do, as most that a machine runs."""
+
+    def _burn(self) -> None:
+        while not self._over:
+            ends = time.perf_counter() + WAKE_S
+            while time.perf_counter() < ends:
+                pass
+            time.sleep(WAKES_APART_S)
+
+
 def reader_of(dataset: Dataset, url: str) -> Reader:
     """A reader through our client."""
     return Reader(dataset, featurestore_client.connect(url))
@@ -108,6 +121,8 @@ def run(settings: Settings, report: Report) -> None:
             Remote("loader", Loader, dataset, url, batch_rows) as loader,
             Remote("first burner", Burner) as first,
             Remote("second burner", Burner) as second,
+            Remote("first waker", Waker) as first_waker,
+            Remote("second waker", Waker) as second_waker,
             Remote("network reader", reader_of, dataset, url) as network,
             Remote("shared memory reader", reader_of, dataset, f"shm://{address}") as shared,
         ):
@@ -118,6 +133,7 @@ def run(settings: Settings, report: Report) -> None:
                         IDLE: _idle(reader, rows, settings),
                         LOADING: _loading(reader, loader, rows, settings, report),
                         BUSY: _busy(reader, (first, second), rows, settings),
+                        WAKING: _busy(reader, (first_waker, second_waker), rows, settings),
                     }
                     rounds.run(report, case, takes, rounds=settings.rounds, seed=settings.seed)
                     print(f"  {case} measured", flush=True)
@@ -134,6 +150,9 @@ def judge(report: Report) -> None:
         if case.startswith("network"):
             text = f"{case}: p99 while rows are loaded at most that beside busy cores"
             report.goal(text, busy and loading and loading / busy, 1, unit="x")
+            idle, waking = (report.value(case, subject, "p50_us") for subject in (IDLE, WAKING))
+            text = f"{case}: p50 beside programs that wake up now and then at most {WAKING_SLOWER_MAX:g}x of it idle"
+            report.goal(text, idle and waking and waking / idle, WAKING_SLOWER_MAX, unit="x")
 
 
 def _idle(reader: Remote, rows: int, settings: Settings) -> Take:

@@ -4,9 +4,9 @@ Who sleeps lets a core halt, and is woken by an interrupt, with cold caches: bet
 takes longer than a request does. All follow one rule: they look for up to the bound, where what they waited for the last time
 came within it, and then sleep until they are woken. So a wait in vain costs the bound once, and rare requests cost nothing.
 Each look but the first is followed by a ``sched_yield``. Where that takes longer than the bound, and another one within
-``CROWDED_S`` of it too, somebody else wants the core: who used it up by looking would wait for milliseconds when there is something
-to do, who has slept does not. So nobody looks for ``REST_S``. (One such yield alone is something that woke up for once, as all
-programs do.)
+``CROWDED_S`` of it too, somebody else wants the core: who used it up by looking would wait for milliseconds when there is
+something to do, who has slept does not. So nobody looks for ``REST_S``. (One such yield alone is something that woke up for
+once, as all programs do.)
 
 Here is the bound; an event loop looks in ``http2/event_loop.pyx``, a blocking client in ``http2/busy_receive.pyx``.
 What is gained, and at what cost: docs/decisions/busy-polling.md.
