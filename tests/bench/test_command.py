@@ -75,7 +75,9 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
         "crowd": {"alone", "in the crowd"},
     },
     "interference": {
-        f"{way}_{rows}x50": {"idle", "while loading", "busy cores"} for way in ("network", "shm") for rows in (1, 100)
+        f"{way}_{rows}x50": {"idle", "while loading", "busy cores", "waking programs"}
+        for way in ("network", "shm")
+        for rows in (1, 100)
     },
     "load": {f"{kind}_1x50_{loop}": {OURS} for kind in ("read", "write") for loop in LOOPS},
 }
