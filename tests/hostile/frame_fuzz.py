@@ -213,6 +213,10 @@ def _hand_made() -> list[list[bytes]]:
 # ---------------------------------------------------------------------------------------------------------------- mutations
 
 
+REPEATED_BYTES_MAX = 1 << 20
+"""What is repeated may be repeated again: a conversation of gigabytes would only take their time."""
+
+
 def mutated(chance: random.Random, picked: list[bytes], others: list[list[bytes]]) -> list[bytes]:
     """A conversation with one to six things wrong with it."""
     sequence = list(picked)
@@ -261,7 +265,8 @@ def mutated(chance: random.Random, picked: list[bytes], others: list[list[bytes]
             )
             sequence.insert(place, chance.choice(special))
         else:
-            sequence[place] = sequence[place] * chance.randrange(2, 80)
+            times = chance.randrange(2, 80)
+            sequence[place] *= min(times, max(1, REPEATED_BYTES_MAX // max(1, len(sequence[place]))))
     return sequence
 
 
