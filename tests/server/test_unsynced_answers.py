@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from featurestore.server.listener import Listener
 from featurestore.server.methods import Methods, own_methods
 from featurestore.server.opening import open_service
 from featurestore.server.status import StatusBoard
-from featurestore.service import OnlineStore
 from featurestore.settings import load_settings
 
 DEFINITIONS = {
@@ -29,25 +27,31 @@ DEFINITIONS = {
 }
 
 
-@dataclass
 class Served:
     address: str
-    service: OnlineStore
     release: Callable[[], None]
     """Lets the disk have what is written."""
 
-    async def wrote(self, records: int) -> None:
-        """Until so many writes have been applied, since whose answers nothing but the disk is waited for."""
-        journal = self.service._journal
-        assert journal is not None
+    def __init__(self) -> None:
+        self._waiting = 0
+        self._one_more = asyncio.Event()
+
+    def wanted(self) -> None:
+        """One more write has been applied, and waits for the disk."""
+        self._waiting += 1
+        self._one_more.set()
+
+    async def wrote(self, count: int) -> None:
+        """Until there were so many."""
         async with asyncio.timeout(30):
-            while journal.applied_to < records:  # noqa: ASYNC110  nobody is told of it
-                await asyncio.sleep(0.001)
+            while self._waiting < count:
+                self._one_more.clear()
+                await self._one_more.wait()
 
 
 @asynccontextmanager
 async def serving(directory: Path, monkeypatch, *, breaks: bool = False) -> AsyncIterator[Served]:
-    may_sync, pipe = threading.Event(), os.pipe()
+    served, may_sync, pipe = Served(), threading.Event(), os.pipe()
 
     class Held(GroupSync):
         """Syncs when it may; where it ``breaks`` it has a pipe to sync, which cannot be."""
@@ -59,17 +63,22 @@ async def serving(directory: Path, monkeypatch, *, breaks: bool = False) -> Asyn
         def note(self, file: int, sequence: int) -> None:
             super().note(pipe[1] if breaks else file, sequence)
 
+        def want(self) -> None:
+            super().want()
+            served.wanted()
+
     monkeypatch.setattr(journal_module, "GroupSync", Held)
     monkeypatch.setenv("FEATURESTORE_SEGMENTS", str(directory / "segments"))
     settings, _ = load_settings({"directory": directory / "store", "fsync": "always"})
     service, board = open_service(settings), StatusBoard.of_this_process()
     methods = Methods(own_methods(service, board, board.slots[0]))
     server = GrpcNativeServer(methods.by_path, [Listener(UnixAddress(directory / "socket"))])
-    (address,) = await server.start()
+    (served.address,) = await server.start()
+    served.release = may_sync.set
     try:
-        async with connect_async(address) as client:
+        async with connect_async(served.address) as client:
             await client.apply(DEFINITIONS)
-        yield Served(address, service, may_sync.set)
+        yield served
     finally:
         may_sync.set()
         await server.stop(10)

@@ -14,6 +14,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from featurestore_client.busy_polling import CROWDED_S
 
 from featurestore_client.http2.clock cimport monotonic_s
+from featurestore_client.http2.rests cimport Rests, note_yield
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void *buffer, size_t length, int flags)
@@ -24,7 +25,7 @@ cdef extern from "<sched.h>" nogil:
 
 
 cdef int _looking = 0  # threads; changed with the GIL alone
-cdef double _rests_until_s = 0.0, _kept_until_s = 0.0  # changed with the GIL alone
+cdef Rests _rests  # changed with the GIL alone
 cdef double _CROWDED_S = CROWDED_S
 cdef int _looking_max = max(1, len(os.sched_getaffinity(0)) - 1)
 
@@ -43,11 +44,11 @@ def busy_receive(int fd, buffer, double bound_s, double rest_s):
     -1 also where too many threads are looking already; for ``rest_s`` after somebody else had the core for longer than the bound
     twice in a short while; and where receiving failed: a receive that blocks says why.
     """
-    global _looking, _rests_until_s, _kept_until_s
+    global _looking
     cdef Py_buffer view
     cdef ssize_t count
     cdef double now_s = monotonic_s(), looked_s = now_s, ends_s = now_s + bound_s
-    if _looking >= _looking_max or now_s < _rests_until_s:
+    if _looking >= _looking_max or now_s < _rests.until_s:
         return -1
     PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
     _looking += 1
@@ -62,9 +63,6 @@ def busy_receive(int fd, buffer, double bound_s, double rest_s):
                 now_s = monotonic_s()
     finally:
         _looking -= 1
-        if now_s - looked_s > bound_s:
-            if looked_s - _kept_until_s < _CROWDED_S:
-                _rests_until_s = now_s + rest_s
-            _kept_until_s = now_s
+        note_yield(&_rests, looked_s, now_s, bound_s, rest_s, _CROWDED_S)
         PyBuffer_Release(&view)
     return count

@@ -1,7 +1,10 @@
+from featurestore_client.http2.rests cimport Rests
+
+
 cdef class BusyPolling:
     cdef object _call_soon
-    cdef double _bound_s, _since_s, _rests_until_s
-    cdef double _kept_until_s  # by somebody else, who had the core for longer than the bound
+    cdef double _bound_s, _since_s
+    cdef Rests _rests
     cdef bint _is_prompt       # whether the last wait was within the bound
     cdef bint _is_waiting, _is_polling
     cdef bint _is_fresh        # a wait that began since the loop looked last

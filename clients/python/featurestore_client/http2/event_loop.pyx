@@ -13,6 +13,7 @@ from posix.unistd cimport write
 from featurestore_client import busy_polling
 
 from featurestore_client.http2.clock cimport monotonic_s
+from featurestore_client.http2.rests cimport note_yield
 
 
 cdef class BusyPolling:
@@ -37,11 +38,11 @@ cdef class BusyPolling:
         self._is_waiting = False
         if not self._is_polling and self._bound_s:
             at_s = monotonic_s()
-            self._is_prompt = at_s - self._since_s <= self._bound_s and at_s >= self._rests_until_s
+            self._is_prompt = at_s - self._since_s <= self._bound_s and at_s >= self._rests.until_s
 
     def _poll(self):
         # A loop that has something to run looks at its sockets without waiting: this is what it has to run.
-        cdef double at_s = monotonic_s(), back_s
+        cdef double at_s = monotonic_s()
         if self._is_fresh:
             self._is_fresh = False
             self._since_s = at_s
@@ -53,12 +54,8 @@ cdef class BusyPolling:
         if self._is_prompt and self._is_waiting:
             os.sched_yield()  # to the other end, where it waits for this very core
             self._call_soon(self._poll)
-            back_s = monotonic_s()
-            if back_s - at_s > self._bound_s:
+            if note_yield(&self._rests, at_s, monotonic_s(), self._bound_s, busy_polling.REST_S, busy_polling.CROWDED_S):
                 self._is_prompt = False
-                if at_s - self._kept_until_s < busy_polling.CROWDED_S:
-                    self._rests_until_s = back_s + busy_polling.REST_S
-                self._kept_until_s = back_s
         else:
             self._is_polling = False
 
