@@ -15,6 +15,7 @@ from featurestore_client.wire import featurestore_raw_pb2 as raw
 from bench import wire
 from bench.dataset import Dataset
 from bench.load import keys, target
+from bench.load.bare_grpc import BareGrpc, framed
 from bench.load.callers import Grpcio
 from bench.load.client import Client, Stage
 from bench.settings import Settings, SettingsError
@@ -116,9 +117,23 @@ def test_any_running_server_is_driven_by_its_public_api(tmp_path: Path) -> None:
             counts = raw.WriteFeaturesResponse.FromString(written).counts
             assert (counts.rows, counts.inserted, counts.older) == (50, 0, 0)
 
+        _expect_as_over_a_channel(server.target.address, dataset)
         with pytest.raises(SettingsError, match="either --service NAME or --features"):
             target.find(Settings(server=url))
         with pytest.raises(SettingsError, match=r"NOT_FOUND.*'bench_v1'"):
             target.find(Settings(server=url, service="bench_v2"))
         with pytest.raises(SettingsError, match="--write-share needs --view"):
             target.find(Settings(server=url, service=target.SERVICE, write_share=0.1))
+
+
+def _expect_as_over_a_channel(address: str, dataset: Dataset) -> None:
+    """Reads over a bare connection: answers alike, longer, of several frames, and of an error."""
+    selected = wire.selection("default", "", [f"{dataset.view.name}:{name}" for name in dataset.feature_names])
+    drawn = [np.arange(start, start + count) for count in (1, 2, 100, 1) for start in range(3)]
+    requests = [wire.read_request(selected, {"user": dataset.integer_keys(each)}) for each in drawn]
+    with wire.Channel(address) as channel, BareGrpc(address).blocking(10.0) as bind:
+        call = bind(wire.GET_FEATURES)
+        for request in (*requests, *reversed(requests)):
+            assert call(framed(wire.GET_FEATURES, request)) == channel.send(wire.GET_FEATURES, request)
+        with pytest.raises(ConnectionError, match="answers with an error"):
+            call(framed(wire.GET_FEATURES, wire.read_request(b"", {})))
