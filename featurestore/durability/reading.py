@@ -204,7 +204,7 @@ def journal_in(data: memoryview, path: Path, first_sequence: int) -> int:
         raise FailedPreconditionError(
             f"{path}: got format {format_version}, expected at most {FORMAT}: a newer featurestore wrote it; start that one"
         )
-    if data[:FILE_HEAD_BYTES] != file_head(journal, first_sequence):
+    if not 1 <= format_version <= FORMAT or data[:FILE_HEAD_BYTES] != file_head(journal, first_sequence, format_version):
         raise _damage(path, 0, f"the head of a journal's file that begins with record {first_sequence}")
     return int(journal)
 

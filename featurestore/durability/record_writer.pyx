@@ -14,13 +14,19 @@ from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from featurestore.durability.record import HEAD_BYTES
+from featurestore.durability.record import HEAD_BYTES, Sum
 
 cdef extern from "hash.h" nogil:
     uint64_t hash_bytes(const void *data, uint64_t length)
-    uint64_t hash_begin(uint64_t length)
-    uint64_t hash_words(uint64_t state, const void *data, uint64_t words)
-    uint64_t hash_end(uint64_t state, const void *rest, uint64_t bytes)
+
+cdef extern from "sum.h" nogil:
+    enum:
+        SUM_BLOCK_BYTES
+    ctypedef struct sum_state:
+        pass
+    sum_state sum_begin(uint64_t length)
+    sum_state sum_blocks(sum_state state, const void *data, uint64_t blocks)
+    uint64_t sum_end(sum_state state, const void *rest, uint64_t bytes)
 
 cdef extern from "sched.h" nogil:
     int sched_yield()
@@ -38,10 +44,11 @@ cdef enum:
     NAME_BYTES_MAX = 255
     ALIGNMENT = 8
 
-PIECE_BYTES = 8 << 10  # a multiple of the eight that are summed at once
+PIECE_BYTES = 8 << 10  # a multiple of SUM_BLOCK_BYTES
 WHOLE_BYTES = 32 << 10
 """A record up to this is not long: a batch of a hundred rows is summed and written in less time than it takes to pause twice."""
 cdef Py_ssize_t _PIECE_BYTES = PIECE_BYTES, _WHOLE_BYTES = WHOLE_BYTES
+cdef uint8_t _SUM = Sum.LANES
 
 cdef packed struct Head:
     uint64_t checksum          # of the rest and the names, mixed with the journal's number
@@ -50,7 +57,7 @@ cdef packed struct Head:
     uint8_t kind
     uint8_t project_bytes
     uint8_t view_bytes
-    uint8_t zero
+    uint8_t sum
     uint64_t sequence
     uint64_t synced
     uint64_t definitions
@@ -157,7 +164,7 @@ cdef class RecordWriter:
             raise ValueError(f"names of {project_bytes} and {view_bytes} bytes: expected at most {NAME_BYTES_MAX}")
         named.head.kind, named.head.clock_us = message[0], message[2]
         named.head.message_bytes = PyBytes_GET_SIZE(data)
-        named.head.project_bytes, named.head.view_bytes, named.head.zero = project_bytes, view_bytes, 0
+        named.head.project_bytes, named.head.view_bytes, named.head.sum = project_bytes, view_bytes, _SUM
         named.head.sequence, named.head.synced, named.head.definitions = sequence, self._synced, definitions
         memcpy(named.names, project_text, project_bytes)
         memcpy(named.names + project_bytes, view_text, view_bytes)
@@ -166,7 +173,7 @@ cdef class RecordWriter:
         padding = -<Py_ssize_t>(parts[0].iov_len + parts[1].iov_len) & (ALIGNMENT - 1)
         parts[2].iov_base, parts[2].iov_len = ZEROS, padding
         with nogil:
-            named.head.message_checksum = hash_in_pieces(<char *>parts[1].iov_base, parts[1].iov_len)
+            named.head.message_checksum = sum_in_pieces(<char *>parts[1].iov_base, parts[1].iov_len)
             named.head.checksum = self.number ^ hash_bytes(<char *>&named + sizeof(uint64_t), parts[0].iov_len - sizeof(uint64_t))
             failure = write_parts(self._file, parts, self._offset)
         if failure:
@@ -174,16 +181,18 @@ cdef class RecordWriter:
         return parts[0].iov_len + parts[1].iov_len + padding
 
 
-cdef uint64_t hash_in_pieces(const char *data, Py_ssize_t size) noexcept nogil:
-    # As hash_bytes.
-    cdef uint64_t state = hash_begin(size)
+cdef uint64_t sum_in_pieces(const char *data, Py_ssize_t size) noexcept nogil:
+    # As sum_bytes.
+    cdef sum_state state = sum_begin(size)
+    cdef Py_ssize_t blocks
     while size > _WHOLE_BYTES:
-        state = hash_words(state, data, _PIECE_BYTES // 8)
+        state = sum_blocks(state, data, _PIECE_BYTES // SUM_BLOCK_BYTES)
         data += _PIECE_BYTES
         size -= _PIECE_BYTES
         sched_yield()
-    state = hash_words(state, data, size // 8)
-    return hash_end(state, data + size // 8 * 8, size % 8)
+    blocks = size // SUM_BLOCK_BYTES
+    state = sum_blocks(state, data, blocks)
+    return sum_end(state, data + blocks * SUM_BLOCK_BYTES, size % SUM_BLOCK_BYTES)
 
 
 cdef char[ALIGNMENT] ZEROS

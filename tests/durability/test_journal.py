@@ -167,7 +167,7 @@ def test_a_newer_format_is_refused_with_the_way_out(make_journal, tmp_path: Path
     path = journal_files(tmp_path)[0].path
     head = FILE_HEAD.pack(MAGIC, FORMAT + 1, 0, NUMBER, 1)
     path.write_bytes(head + seal(head) + b"of a layout that is not known yet")
-    with pytest.raises(FailedPreconditionError, match=f"{path}: got format 2, expected at most 1: a newer featurestore"):
+    with pytest.raises(FailedPreconditionError, match=f"{path}: got format {FORMAT + 1}, expected at most {FORMAT}: a newer"):
         read(tmp_path)
 
 
