@@ -6,7 +6,6 @@ thread, reader and loader share them. What that alone costs is measured beside i
 busy, and while two wake up now and then, and nothing is loaded.
 """
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import featurestore_client
 import numpy as np
 
 from bench import peers, rounds
+from bench.background import Background, Burner, Waker
 from bench.cases.shared_memory import Reader
 from bench.dataset import Dataset
 from bench.histogram import Histogram
@@ -27,7 +27,6 @@ from featurestore.priority import give_way
 
 READ_ROWS = (1, 100)
 IDLE, LOADING, BUSY, WAKING = "idle", "while loading", "busy cores", "waking programs"
-WAKES_APART_S, WAKE_S = 0.1, 0.0004
 BATCHES = 16
 BATCH_ROWS_MAX = 12_000  # as `featurestore ingest` cuts them
 UNDER_WAY_S = 0.2
@@ -35,8 +34,8 @@ SLOWER_MAX = 3.0
 WAKING_SLOWER_MAX = 1.5
 
 
-class Loader:
-    """A process that streams batches over and over until it is told to end."""
+class Loader(Background):
+    """Streams batches over and over."""
 
     def __init__(self, dataset: Dataset, url: str, batch_rows: int) -> None:
         give_way()
@@ -50,60 +49,25 @@ class Loader:
             self._batches.append({"user": chunk.keys, **columns})
 
     def begin(self) -> None:
-        """Loads from now on."""
-        self._over = threading.Event()
         self._began, self._sent = time.monotonic(), 0
-        self._loading = threading.Thread(target=lambda: self._client.ingest(self._view, self._source()))
-        self._loading.start()
+        super().begin()
+
+    def work(self) -> None:
+        self._client.ingest(self._view, self._source())
 
     def _source(self) -> Iterator[dict[str, Any]]:
-        while not self._over.is_set():
+        while not self.is_over:
             yield self._batches[self._sent % BATCHES]
             self._sent += 1
 
     def end(self) -> float:
         """Rows a second since ``begin``."""
-        self._over.set()
-        self._loading.join()
+        super().end()
         return self._sent * self._batch_rows / (time.monotonic() - self._began)
 
     def close(self) -> None:
         """Closes the client."""
         self._client.close()
-
-
-class Burner:
-    """A process that keeps a core busy; or, where it ``gives_way``, what nobody else wants of it."""
-
-    def __init__(self, gives_way: bool = False) -> None:
-        if gives_way:
-            give_way()
-
-    def begin(self) -> None:
-        """From now on."""
-        self._over = False
-        self._thread = threading.Thread(target=self._burn)
-        self._thread.start()
-
-    def _burn(self) -> None:
-        while not self._over:
-            pass
-
-    def end(self) -> None:
-        """No longer."""
-        self._over = True
-        self._thread.join()
-
-
-class Waker(Burner):
-    """A process that wakes up ten times a second and has a little to do, as most that a machine runs."""
-
-    def _burn(self) -> None:
-        while not self._over:
-            ends = time.perf_counter() + WAKE_S
-            while time.perf_counter() < ends:
-                pass
-            time.sleep(WAKES_APART_S)
 
 
 def reader_of(dataset: Dataset, url: str) -> Reader:

@@ -29,7 +29,7 @@ import numpy as np
 from featurestore_client import Client, connect
 
 from bench import peers
-from bench.cases.interference import Burner
+from bench.background import Background, Burner
 from bench.dataset import Dataset
 from bench.remote import Remote
 from bench.report import Detail, Report, Result
@@ -144,8 +144,8 @@ def _add(report: Report, case: str, subject: str, values_us: list[float]) -> Non
     )
 
 
-class _Repeater:
-    """A process that writes one row, or reads it, again and again, and notes its longest call."""
+class _Repeater(Background):
+    """Writes one row, or reads it, again and again, and notes its longest call."""
 
     def __init__(self, dataset: Dataset, url: str, kind: str) -> None:
         client = self._client = connect(url)
@@ -159,21 +159,18 @@ class _Repeater:
         self._call = calls[kind]
 
     def begin(self) -> None:
-        """From now on."""
-        self._over, self._longest_ns = False, 0
-        self._thread = threading.Thread(target=self._repeat)
-        self._thread.start()
+        self._longest_ns = 0
+        super().begin()
 
-    def _repeat(self) -> None:
-        while not self._over:
+    def work(self) -> None:
+        while not self.is_over:
             began_ns = time.perf_counter_ns()
             self._call()
             self._longest_ns = max(self._longest_ns, time.perf_counter_ns() - began_ns)
 
     def end(self) -> float:
         """The longest call since ``begin``, in microseconds."""
-        self._over = True
-        self._thread.join()
+        super().end()
         return self._longest_ns / 1e3
 
     def close(self) -> None:

@@ -169,7 +169,6 @@ class GrpcConnection(asyncio.Protocol):
         self._is_paused = False
         self._flush_is_due = False
         self._drain_pongs: int | None = None
-        self._is_refusing = False
         self._frames = 0
         now = time.monotonic()
         self._opened = self._heard = self._moved = now
@@ -267,7 +266,7 @@ class GrpcConnection(asyncio.Protocol):
         if head.refusal is not None:
             self.session.respond(event.stream_id, head.refusal, b"", None)
             return
-        if self._is_refusing or self.session.unsent_bytes > self._connections.unsent_bytes_max:
+        if self._inline.refuses or self.session.unsent_bytes > self._connections.unsent_bytes_max:
             self.session.reset(event.stream_id, REFUSED_STREAM)
             return
         if head.sheds and not self._admission.takes_up():
@@ -417,15 +416,15 @@ class GrpcConnection(asyncio.Protocol):
             self._flush()
 
     def _refuse(self) -> None:
-        if not self._is_refusing and not self._transport.is_closing():
-            self._is_refusing = self._inline.refuses = True
+        if not self._transport.is_closing() and not self._inline.refuses:
+            self._inline.refuses = True
             self.session.goaway(NO_ERROR)
             self.flush_soon()
 
     def _drain_further(self) -> None:
         if self._drain_pongs is not None and self.session.pongs > self._drain_pongs:
             self._refuse()
-        if self._is_refusing and self.session.open_streams == 0 and not self._calls:
+        if self._inline.refuses and self.session.open_streams == 0 and not self._calls:
             self.session.terminate(NO_ERROR)
             self.flush_soon()
 
