@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 TAKE_BYTES = 256 << 10
 LONG_READ_BYTES = 128 << 10
-"""A connection that so much was read of at once is read in pieces from then on."""
+"""Of one message, a connection that so much was read of at once is read in pieces while it goes on."""
 PIECE_BYTES = 8 << 10
 """Taken in within some 5 us; the loop's own buffer holds thirty times as much, for which a short request would wait."""
 NOTICE_S = 0.5
@@ -167,6 +167,8 @@ class GrpcConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._is_paused = False
+        self.is_sent_long = False
+        """Whether most of what was read last was of one message, and it goes on."""
         self._flush_is_due = False
         self._drain_pongs: int | None = None
         self._frames = 0
@@ -216,8 +218,9 @@ class GrpcConnection(asyncio.Protocol):
             return
         if events is None:
             return
+        self.is_sent_long = 2 * max((len(event.data) for event in events), default=0) >= len(data)
         if len(data) >= LONG_READ_BYTES:
-            if self._is_plain:
+            if self.is_sent_long and self._is_plain:
                 self._transport.set_protocol(_InPieces(self))
             self.look_at_others()
         for event in events:
@@ -234,6 +237,11 @@ class GrpcConnection(asyncio.Protocol):
         if not self._transport.is_closing():  # by what it was just sent
             self._transport.pause_reading()
             self._loop.call_soon(self._read_on)
+
+    def read_whole(self) -> None:
+        """Has as much read at a time again as there is."""
+        self._transport.set_protocol(self)
+        self.look_at_others()  # it reads by the protocol that it had when it began to read
 
     def _read_on(self) -> None:
         if not self._transport.is_closing():
@@ -436,7 +444,10 @@ class GrpcConnection(asyncio.Protocol):
 
 
 class _InPieces(asyncio.BufferedProtocol):
-    """In a connection's place, once it is sent much: has no more read of it at a time than ``PIECE_BYTES``."""
+    """In a connection's place while it is sent long messages: has no more read of it at a time than ``PIECE_BYTES``.
+
+    Of many calls, which come as much at a time, all are to be read in one turn: by how long that takes they are refused.
+    """
 
     def __init__(self, connection: GrpcConnection) -> None:
         self._connection = connection
@@ -448,9 +459,13 @@ class _InPieces(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """It came."""
-        self._connection.data_received(bytes(memoryview(self._buffer)[:nbytes]))
-        if nbytes == PIECE_BYTES:  # there is more
-            self._connection.look_at_others()
+        connection = self._connection
+        connection.is_sent_long = False
+        connection.data_received(bytes(memoryview(self._buffer)[:nbytes]))
+        if not connection.is_sent_long:
+            connection.read_whole()
+        elif nbytes == PIECE_BYTES:  # there is more
+            connection.look_at_others()
 
     def pause_writing(self) -> None:
         """As of the connection."""

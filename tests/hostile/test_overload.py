@@ -16,6 +16,7 @@ OVERLOADED = (
     "elsewhere",
 )
 CALL = frames.message(b"x")
+LOAD = frames.message(bytes(900_000))
 
 
 @pytest.fixture
@@ -28,9 +29,9 @@ def served(attack):
 class Pressing:
     """A caller that has so many calls under way all the time, in a thread of its own. ``answers`` are those that it got."""
 
-    def __init__(self, caller: Caller, calls: int) -> None:
+    def __init__(self, caller: Caller, calls: int, call: bytes = CALL) -> None:
         self.answers: list[Answer] = []
-        self._caller, self._calls = caller, calls
+        self._caller, self._calls, self._call = caller, calls, call
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._press)
         self._thread.start()
@@ -39,7 +40,7 @@ class Pressing:
         under_way = self._caller.answers
         while not self._over.is_set():
             while len(under_way) < self._calls:
-                self._caller.begin("/t/Work", CALL)
+                self._caller.begin("/t/Work", self._call)
             self._caller.pump()
             for stream in [stream for stream, answer in under_way.items() if answer.ended]:
                 self.answers.append(under_way.pop(stream))
@@ -57,9 +58,12 @@ class Pressing:
 
 
 @contextmanager
-def pressed(served, *calls: int) -> Iterator[list[Pressing]]:
-    """Callers with so many calls each, while the server refuses some."""
-    pressing = [Pressing(served.caller(), each) for each in calls]
+def pressed(served, *calls: int, call: bytes = CALL, before: bytes = CALL) -> Iterator[list[Pressing]]:
+    """Callers with so many calls each, while the server refuses some; and another call each ``before``."""
+    callers = [served.caller() for _ in calls]
+    for caller in callers:
+        assert caller.answer(caller.begin("/t/Echo", before)).status == 0
+    pressing = [Pressing(caller, count, call) for caller, count in zip(callers, calls, strict=True)]
     try:
         wait_until(lambda: any(8 in each.statuses() for each in pressing))
         yield pressing
@@ -84,6 +88,12 @@ def test_what_is_too_much_is_refused_and_when_it_is_over_nothing_is(served):
     caller = served.caller()
     begun = [caller.begin("/t/Work", CALL) for _ in range(30)]
     assert [caller.answer(stream).status for stream in begun] == [0] * 30
+
+
+@pytest.mark.parametrize("before", [CALL, LOAD], ids=["from the first on", "behind a load"])
+def test_calls_that_come_as_much_at_a_time_as_a_load_are_refused_too(served, before: bytes):
+    with pressed(served, 200, 200, 200, 200, call=frames.message(bytes(2_400)), before=before) as pressing:
+        wait_until(lambda: all(set(each.statuses()) == {0, 8} for each in pressing))
 
 
 def test_methods_that_do_not_come_by_the_thousand_are_answered_meanwhile(served):
