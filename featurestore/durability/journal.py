@@ -164,6 +164,10 @@ class Journal(RecordWriter):
             maker = self._next.want() if self._first and self.last >= self._first else None
         if waits and maker is not None:
             maker.join()
+            with self.lock:  # whatever is written next may come only when the snapshot is there
+                handle = self._next.take(self.last + 1)
+                if handle is not None:
+                    self._go_on_in(handle, self.last + 1)
 
     def close(self) -> None:
         """Syncs what is written, and gives the files up."""
@@ -191,6 +195,9 @@ class Journal(RecordWriter):
             if self._files and self._offset < 2 * self._file_bytes:
                 return
             handle = self._new_file(sequence)
+        self._go_on_in(handle, sequence)
+
+    def _go_on_in(self, handle: int, sequence: int) -> None:
         if self._files and self._fsync == "never":
             os.close(self._files.pop())
         self._files.append(handle)

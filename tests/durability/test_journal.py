@@ -383,10 +383,28 @@ def test_a_file_of_twice_the_size_is_followed_by_another_at_once(make_journal, t
 def test_a_file_that_was_made_ahead_and_not_used_is_gone_after_the_next_start(make_journal, tmp_path: Path):
     journal = make_journal()
     append(journal, range(1, 4))
-    journal.begin_file()
+    with journal.lock:
+        maker = journal._next.want()
+    maker.join()
     assert [path.name for path in tmp_path.glob("*.new")] == [f"{4:020d}.next.new"]
     assert entries(read(tmp_path)[0]) == [entry(number) for number in range(1, 4)]
     assert not [*tmp_path.glob("*.new")]
+
+
+@pytest.mark.parametrize("fsync", ["always", "interval", "never"])
+def test_a_file_is_begun_before_anything_is_written_to_it(make_journal, tmp_path: Path, fsync: str):
+    journal = make_journal(fsync=fsync)
+    append(journal, range(1, 4))
+    for _ in range(2):  # of one that is empty there is no other
+        journal.begin_file()
+        assert [file.first_sequence for file in journal_files(tmp_path)] == [1, 4]
+    journal.close()
+    assert entries(read(tmp_path)[0]) == [entry(number) for number in range(1, 4)]
+    following = make_journal(last=3)
+    append(following, range(4, 6))
+    following.close()
+    assert [file.first_sequence for file in journal_files(tmp_path)] == [1, 4]
+    assert entries(read(tmp_path)[0]) == [entry(number) for number in range(1, 6)]
 
 
 def test_files_are_begun_while_others_write(make_journal, tmp_path: Path):
