@@ -161,13 +161,17 @@ class Journal(RecordWriter):
         No writer waits for it.
         """
         with self.lock:
-            maker = self._next.want() if self._first and self.last >= self._first else None
-        if waits and maker is not None:
+            if not self._first or self.last < self._first:
+                return  # it is new
+            maker = self._next.want()
+        if not waits:
+            return
+        if maker is not None:
             maker.join()
-            with self.lock:  # whatever is written next may come only when the snapshot is there
-                handle = self._next.take(self.last + 1)
-                if handle is not None:
-                    self._go_on_in(handle, self.last + 1)
+        with self.lock:  # whatever is written next may come only when the snapshot is there
+            handle = self._next.take(self.last + 1)
+            if handle is not None:
+                self._go_on_in(handle, self.last + 1)
 
     def close(self) -> None:
         """Syncs what is written, and gives the files up."""

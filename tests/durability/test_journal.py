@@ -380,21 +380,29 @@ def test_a_file_of_twice_the_size_is_followed_by_another_at_once(make_journal, t
     assert entries(read(tmp_path)[0]) == [entry(number) for number in range(1, 31)]
 
 
+def make_ahead(journal: Journal) -> None:
+    with journal.lock:
+        maker = journal._next.want()
+    assert maker is not None
+    maker.join()
+
+
 def test_a_file_that_was_made_ahead_and_not_used_is_gone_after_the_next_start(make_journal, tmp_path: Path):
     journal = make_journal()
     append(journal, range(1, 4))
-    with journal.lock:
-        maker = journal._next.want()
-    maker.join()
+    make_ahead(journal)
     assert [path.name for path in tmp_path.glob("*.new")] == [f"{4:020d}.next.new"]
     assert entries(read(tmp_path)[0]) == [entry(number) for number in range(1, 4)]
     assert not [*tmp_path.glob("*.new")]
 
 
+@pytest.mark.parametrize("is_made", [False, True], ids=["made now", "made ahead"])
 @pytest.mark.parametrize("fsync", ["always", "interval", "never"])
-def test_a_file_is_begun_before_anything_is_written_to_it(make_journal, tmp_path: Path, fsync: str):
+def test_a_file_is_begun_before_anything_is_written_to_it(make_journal, tmp_path: Path, fsync: str, is_made: bool):
     journal = make_journal(fsync=fsync)
     append(journal, range(1, 4))
+    if is_made:
+        make_ahead(journal)
     for _ in range(2):  # of one that is empty there is no other
         journal.begin_file()
         assert [file.first_sequence for file in journal_files(tmp_path)] == [1, 4]
