@@ -75,9 +75,8 @@ class BareGrpc(BlockingOnly):
 
 def _caller(connection: socket.socket) -> Callable[[Framed], bytes]:
     send, receive = connection.sendall, connection.recv
-    put, head_at = _STREAM.pack_into, FRAME.unpack_from
+    put = _STREAM.pack_into
     stream, credit = -1, WINDOW_BYTES
-    head_bytes = FRAME.size
     usual: _Envelope | None = None
 
     def call(request: Framed) -> bytes:
@@ -96,22 +95,17 @@ def _caller(connection: socket.socket) -> Callable[[Framed], bytes]:
             received = receive(RECEIVED_BYTES_MAX)
             if usual is not None and (message := usual.message(received, stream)) is not None:
                 return message
-            usual = _Envelope.of(received)
+            usual = _Envelope.of(received) or usual
         answer = b""
         while True:
-            while len(received) - at >= head_bytes:
-                length_and_type, flags, of_stream = head_at(received, at)
-                end = at + head_bytes + (length_and_type >> 8)
-                if len(received) < end:
-                    break
-                kind = length_and_type & 0xFF
+            for kind, flags, of_stream, start, end in _frames(received, at):
                 if kind == HEADERS:
                     if flags & END_STREAM:
                         if not answer:
                             raise ConnectionError("the server answers with an error, expected a message")
                         return answer[PREFIX_BYTES:]
                 elif kind == DATA:
-                    answer += received[at + head_bytes : end]
+                    answer += received[start:end]
                 elif kind == WINDOW_UPDATE:
                     if of_stream == 0:
                         credit += int.from_bytes(received[end - 4 : end], "big")
@@ -124,6 +118,25 @@ def _caller(connection: socket.socket) -> Callable[[Framed], bytes]:
             received, at = received[at:] + more, 0
 
     return call
+
+
+class _Frame(NamedTuple):
+    kind: int
+    flags: int
+    stream: int
+    start: int
+    """Where what it carries begins."""
+    end: int
+
+
+def _frames(received: bytes, at: int) -> Iterator[_Frame]:
+    """Those that are whole, from there on."""
+    while len(received) - at >= FRAME.size:
+        length_and_type, flags, stream = FRAME.unpack_from(received, at)
+        start, at = at + FRAME.size, at + FRAME.size + (length_and_type >> 8)
+        if len(received) < at:
+            return
+        yield _Frame(length_and_type & 0xFF, flags, stream, start, at)
 
 
 class _Envelope:
@@ -139,15 +152,13 @@ class _Envelope:
     @classmethod
     def of(cls, received: bytes) -> "_Envelope | None":
         """Of one whole answer; None for anything else."""
-        ends, kinds, flags, at = [], [], 0, 0
-        while len(received) - at >= FRAME.size:
-            length_and_type, flags, _ = FRAME.unpack_from(received, at)
-            at += FRAME.size + (length_and_type >> 8)
-            ends.append(at)
-            kinds.append(length_and_type & 0xFF)
-        if kinds != [HEADERS, DATA, HEADERS] or at != len(received) or not flags & END_STREAM:
+        frames = [*_frames(received, 0)]
+        if [each.kind for each in frames] != [HEADERS, DATA, HEADERS]:
             return None
-        return cls(received[: ends[0] + FRAME.size + PREFIX_BYTES], received[ends[1] :], ends[0], at)
+        head, data, trailers = frames
+        if trailers.end != len(received) or not trailers.flags & END_STREAM:
+            return None
+        return cls(received[: data.start + PREFIX_BYTES], received[data.end :], head.end, len(received))
 
     def message(self, received: bytes, stream: int) -> bytes | None:
         """The message of an answer that is like it."""
@@ -162,13 +173,9 @@ class _Envelope:
 
 def _window(received: bytes, at: int, credit: int, connection: socket.socket) -> tuple[int, int]:
     """Reads frames that come between calls; returns the connection's window by them, and where they end."""
-    while len(received) - at >= FRAME.size:
-        length_and_type, flags, of_stream = FRAME.unpack_from(received, at)
-        end = at + FRAME.size + (length_and_type >> 8)
-        if len(received) < end:
-            break
-        if length_and_type & 0xFF != WINDOW_UPDATE:
-            _other(length_and_type & 0xFF, flags, connection)
+    for kind, flags, of_stream, _, end in _frames(received, at):
+        if kind != WINDOW_UPDATE:
+            _other(kind, flags, connection)
         elif of_stream == 0:
             credit += int.from_bytes(received[end - 4 : end], "big")
         at = end
