@@ -1,7 +1,7 @@
 """One process that serves, from listening to the end of its drain: the same whether it is the whole server or a part of one.
 
 SIGTERM and SIGINT drain: health turns NOT_SERVING, streams end after the batch they are at, calls in flight finish, what was
-served is closed. A second signal does not wait for them.
+served is closed. A second signal does not wait for them, and a third says nothing new.
 """
 
 import asyncio
@@ -61,11 +61,36 @@ def serve(open_served: Callable[[], Served], slot: ProcessSlot, drain_timeout_s:
 
 
 async def _serve(open_served: Callable[[], Served], slot: ProcessSlot, drain_timeout_s: float, ready: Ready) -> None:
-    signals: asyncio.Queue[int] = asyncio.Queue()
+    signals = _signals_queued()
+    try:
+        await _serve_until(signals, open_served, slot, drain_timeout_s, ready)
+    finally:
+        _ignore_signals()  # all is done, and one in the last moments must not make the exit code say otherwise
+    _log.info("stopped")
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def _signals_queued() -> asyncio.Queue[int]:
+    """The signals to end, as they come."""
+    queue: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, signals.put_nowait, number)
+            # Not as a handler of the loop's: those are taken away one by one, and leave the default behind.
+            signal.signal(number, lambda received, _: loop.call_soon_threadsafe(queue.put_nowait, received))
+    return queue
+
+
+def _ignore_signals() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+async def _serve_until(
+    signals: asyncio.Queue[int], open_served: Callable[[], Served], slot: ProcessSlot, drain_timeout_s: float, ready: Ready
+) -> None:
     served = open_served()
     engine = served.engine
     slot.counts = engine.counts
@@ -86,6 +111,7 @@ async def _serve(open_served: Callable[[], Served], slot: ProcessSlot, drain_tim
         await asyncio.wait((stopping, impatient), return_when=asyncio.FIRST_COMPLETED)
         impatient.cancel()
         if not stopping.done():
+            _ignore_signals()
             await engine.stop(0)
         await stopping
     finally:
@@ -94,11 +120,6 @@ async def _serve(open_served: Callable[[], Served], slot: ProcessSlot, drain_tim
             with suppress(asyncio.CancelledError):
                 await each
         await served.close()
-    # All is done and in good order: a signal in the last moments must not make the exit code say otherwise.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)  # else closing the loop would bring the default back
-        signal.signal(number, signal.SIG_IGN)
-    _log.info("stopped")
 
 
 def log_serving(urls: Sequence[str], engine: str, api_keys: ApiKeys | None, **more: object) -> None:

@@ -220,19 +220,21 @@ class Supervisor:
 
     @contextmanager
     def _signals_read(self) -> Iterator[socket.socket]:
-        """A socket that gets a byte for each signal to end."""
+        """A socket that gets a byte for each signal to end. In the end they are ignored, for good, as `serve` has it."""
         reading, writing = socket.socketpair()
         with reading, writing:
             for each in (reading, writing):
                 each.setblocking(False)
-            before = [signal.signal(number, lambda *_: None) for number in _SIGNALS]
-            signal.set_wakeup_fd(writing.fileno())
+            for number in _SIGNALS:
+                signal.signal(number, lambda *_: None)
+            # To warn of a full socket, a signal's handler would take a lock that it may have interrupted: a deadlock.
+            signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
             try:
                 yield reading
             finally:
+                for number in _SIGNALS:
+                    signal.signal(number, signal.SIG_IGN)
                 signal.set_wakeup_fd(-1)
-                for number, handler in zip(_SIGNALS, before, strict=True):
-                    signal.signal(number, handler)
 
     def _fork(self, seat: Seat) -> None:
         seat.due, seat.error = None, ""

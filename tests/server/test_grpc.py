@@ -1,5 +1,6 @@
 """The gRPC surface of a real server process on each engine, through grpcio's own client and the public descriptors."""
 
+import signal
 import threading
 import time
 from functools import partial
@@ -226,6 +227,14 @@ def test_sigterm_ends_streams_after_their_batch_and_exits_0(start):
         feed.end()
         assert server.stop() == 0
         assert time.monotonic() - began < 8  # well before the drain's time is over
+
+
+def test_signals_that_go_on_to_the_end_do_not_change_how_it_ends(start):
+    server = start()
+    while server.process.poll() is None:  # thousands, and some after all is closed
+        server.process.send_signal(signal.SIGTERM)
+    assert server.stop() == 0
+    assert server.events[-1]["event"] == "stopped"
 
 
 def test_rows_survive_a_restart_of_the_server(start_server):
