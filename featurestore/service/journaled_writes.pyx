@@ -93,7 +93,6 @@ cdef Beginning NOTHING = Beginning()
 
 
 @cython.no_gc
-@cython.freelist(8)
 cdef class _Append(Beginning):
     """The record of a write, which is taken by the journal when the write can no longer fail."""
 

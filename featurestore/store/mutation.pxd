@@ -1,14 +1,19 @@
 # What changing a segment is made of: finding a key's row, handing rows and heap blocks out and taking them back. Inline, so that
-# writer.pyx and remover.pyx share it at no cost. Only the table's one writer calls any of it; readers may look on at all times.
+# room.pyx, writer.pyx and remover.pyx share it at no cost. Only the table's one writer calls any of it; readers may look on at all
+# times.
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from featurestore_client.tables.reader cimport next_candidate
+from featurestore_client.tables.keys cimport KeyBatch, shard_of
+from featurestore_client.tables.reader cimport Snapshot, next_candidate
 from featurestore_client.tables.segment cimport (
     ENTRY_FIRST_ROW, ENTRY_NEVER_USED, ENTRY_REMOVED, ROW_EVENT, UNIT_BYTES, RowShape, SegmentHeader, Shard,
     atomic_load_acquire_u64, atomic_store_release_u64, class_of, class_units, first_slot, heap_at, index_header, index_step,
-    key_equals, load_i64, load_u32, row_at, store_u32,
+    key_equals, load_i64, load_u32, prefetch_read, prefetch_write, row_at, store_u32,
 )
+
+cdef enum:
+    DISTANCE = 12   # rows between the stages of a pipeline over a batch, as in reader.pyx
 
 
 cdef inline char *find_row(
@@ -72,7 +77,7 @@ cdef inline void remove_entry(Shard *shard, uint64_t slot) noexcept nogil:
 
 
 cdef inline uint64_t take_block(char *base, SegmentHeader *header, uint64_t used_bytes) noexcept nogil:
-    # The first unit of a block. There is room: writer.Room saw to it.
+    # The first unit of a block. There is room: room.Room saw to it.
     cdef uint32_t heap_class = class_of((used_bytes + UNIT_BYTES - 1) // UNIT_BYTES)
     cdef uint64_t unit = header.heap_free_first[heap_class]
     if unit:
@@ -94,3 +99,28 @@ cdef inline void give_block(char *base, SegmentHeader *header, uint64_t unit, ui
     store_u32(heap_at(base, header, unit), header.heap_free_first[heap_class])
     header.heap_free_first[heap_class] = <uint32_t>(unit + 1)
     header.heap_free += class_units(heap_class)
+
+
+cdef inline void prefetch_entry(Snapshot snapshot, KeyBatch keys, Py_ssize_t i) noexcept nogil:
+    cdef Shard *shard
+    if i < keys.rows:
+        shard = &snapshot.shards[shard_of(keys.hashes[i], snapshot.shard_bits)]
+        prefetch_read(shard.entries + first_slot(<uint32_t>keys.hashes[i], shard.capacity) * 8)
+
+
+cdef inline void prefetch_row(Snapshot snapshot, KeyBatch keys, Py_ssize_t i, uint32_t row_bytes) noexcept nogil:
+    # The first row_bytes of the row that the key's entry names.
+    cdef uint64_t slot
+    cdef uint32_t code, offset = 0
+    cdef Shard *shard
+    cdef char *row
+    if 0 <= i < keys.rows:
+        shard = &snapshot.shards[shard_of(keys.hashes[i], snapshot.shard_bits)]
+        slot = first_slot(<uint32_t>keys.hashes[i], shard.capacity)
+        code = next_candidate(shard, <uint32_t>keys.hashes[i], &slot)
+        if code:
+            row = row_at(shard.base, <SegmentHeader *>shard.base, code - ENTRY_FIRST_ROW)
+            while offset < row_bytes:
+                prefetch_write(row + offset)
+                offset += 64
+            prefetch_write(row + row_bytes - 1)

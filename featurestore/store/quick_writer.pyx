@@ -3,7 +3,8 @@
 Compiled, since a write of one row takes less time than a few calls of Python would.
 """
 
-from featurestore.store.writer cimport count_rows, write_fitting
+from featurestore.store.room cimport count_rows
+from featurestore.store.writer cimport write_fitting
 
 INLINE_ROWS_MAX = 256
 cdef Py_ssize_t _INLINE_ROWS_MAX = INLINE_ROWS_MAX

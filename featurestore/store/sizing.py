@@ -14,8 +14,8 @@ from featurestore_client.types import ViewSchema
 
 from featurestore.store.memory import committed_bytes, heap_bytes, index_bytes, index_capacity, index_rows
 from featurestore.store.quick_writer import INLINE_ROWS_MAX
+from featurestore.store.room import ahead_bytes
 from featurestore.store.table import FIRST_ROWS, INLINE_HEAP_BYTES, grown_rows
-from featurestore.store.writer import ahead_bytes
 
 HEADER_BYTES = 4_096
 """Of an arena (``tables/segment.pxd``)."""

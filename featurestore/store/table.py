@@ -38,17 +38,10 @@ from featurestore.store.memory import Memory, advise_huge
 from featurestore.store.quick_writer import INLINE_ROWS_MAX, QuickWriter
 from featurestore.store.rebuild import convert, reindex, size_of_live
 from featurestore.store.remover import delete_rows, reclaim_rows
+from featurestore.store.room import Room, count_new, count_rows, has_room, shards_without_room
 from featurestore.store.scan import count_nulls
-from featurestore.store.writer import (
-    Room,
-    Source,
-    count_new,
-    count_rows,
-    has_room,
-    keys_of,
-    shards_without_room,
-    write_rows,
-)
+from featurestore.store.source import Source, keys_of, source_of
+from featurestore.store.writer import write_rows
 
 NEVER_US = -(1 << 63)
 FIRST_VERSION = 1
@@ -280,7 +273,7 @@ class Table(TableReader):
             keys = keys_of(batch)
             with self._write_lock:
                 if batch.layout.layout is self._snapshot.layout:
-                    return self._write_checked(keys, Source.of(batch), now_us, before)
+                    return self._write_checked(keys, source_of(batch), now_us, before)
         return self.write(*batch.as_columns(), now_us=now_us, before=before)  # the schema changed, or it is too large
 
     def _write_checked(self, keys: KeyBatch, source: Source, now_us: int, before: Callable[[], None]) -> WriteCounts:

@@ -7,5 +7,4 @@ from featurestore_client.tables.reader cimport Snapshot
 cdef class Beginning:
     cpdef int begin(self) except -1
 
-cpdef uint64_t count_rows(Snapshot snapshot) except? 0
 cdef tuple write_fitting(Snapshot snapshot, FixedBatch batch, int64_t now, Beginning beginning)
