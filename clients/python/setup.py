@@ -53,14 +53,15 @@ def _http2() -> list[Extension]:
             sys.exit(message)
         print(message, file=sys.stderr)
         return []
+    libraries = _found("--libs") or ["-lnghttp2"]
     return [
         Extension(
             f"featurestore_client.http2.{name}",
             [f"featurestore_client/http2/{name}.pyx"],
             extra_compile_args=FLAGS + flags + SANITIZE,
-            extra_link_args=libraries + SANITIZE,
+            extra_link_args=(libraries if name == "session" else []) + SANITIZE,
         )
-        for name, libraries in (("session", _found("--libs") or ["-lnghttp2"]), ("busy_receive", []), ("event_loop", []))
+        for name in sorted(path.stem for path in Path("featurestore_client/http2").glob("*.pyx"))
     ]
 
 

@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 from featurestore.server.admission cimport Admission
 from featurestore.server.context cimport CallContext
 from featurestore_client.http2.event_loop cimport BusyPolling, DirectWriter
-from featurestore_client.http2.session cimport StreamEvent
+from featurestore_client.http2.session cimport TAKEN_BYTES_MAX, Answering, StreamEvent
 
 from featurestore_client.http2 import NEVER
 
@@ -36,7 +36,8 @@ cdef class InlineCalls:
     ``flush_soon`` sees to it. What a write came to waits here where it waits for the disk, until the connection ``is_over``.
     """
 
-    cdef object _session, _connections, _receive, _respond, _take, _settle, _turns, _wait, _flush_soon
+    cdef Answering _session
+    cdef object _connections, _settle, _turns, _wait, _flush_soon
     cdef BusyPolling _polling
     cdef DirectWriter _writer
     cdef public bint refuses, sends, is_over
@@ -47,16 +48,13 @@ cdef class InlineCalls:
     cdef Py_ssize_t _message_bytes_max
 
     def __init__(
-        self, session, heads, dict calls, connections, Admission admission, turns, BusyPolling polling, DirectWriter writer, str peer,
+        self, Answering session not None, heads, dict calls, connections, Admission admission, turns, BusyPolling polling, DirectWriter writer, str peer,
         Py_ssize_t message_bytes_max, settle, wait, flush_soon
     ):
         self._session = session
         self._admission = admission
         self._calls = calls
         self._connections = connections
-        self._receive = session.receive
-        self._respond = session.respond
-        self._take = session.take
         self._polling = polling
         self._writer = writer
         self.sends = True
@@ -78,7 +76,7 @@ cdef class InlineCalls:
         cdef list events, others = []
         self._polling.heard()
         self._admission.begin_read()
-        events = self._receive(data)
+        events = self._session.receive(data)
         if self.refuses:
             return events
         for event in events:
@@ -94,10 +92,10 @@ cdef class InlineCalls:
         cdef bytes taken
         if self._calls or not self.sends:
             return False
-        taken = self._take()
+        taken = self._session.take_up_to(TAKEN_BYTES_MAX)
         if taken:
             self._writer.write(taken)
-        return not (self._session.unsent_bytes or self._session.is_over)
+        return self._session.is_idle()
 
     def answer(self, StreamEvent event, deadline):
         """Answers an event whose turn has come. Whether that could be done here."""
@@ -130,7 +128,7 @@ cdef class InlineCalls:
                 return True
         if self._admission.credit < 1 and head.sheds:
             self._admission.refuse()
-            self._respond(event.stream_id, _OVERLOADED, b"", None)
+            self._session.respond(event.stream_id, _OVERLOADED, b"", None)
             return True
         self._admission.credit -= 1
         self._admission.answered += 1
@@ -154,7 +152,7 @@ cdef class InlineCalls:
 
     cdef int _tell(self, StreamEvent event, head, CallContext context, outcome) except -1:
         if type(outcome) is bytes and not (context.compress or context.initial_metadata or context.trailing_metadata):
-            self._respond(event.stream_id, _HEAD, _framed(<bytes>outcome), _TRAILERS)
+            self._session.respond(event.stream_id, _HEAD, _framed(<bytes>outcome), _TRAILERS)
         else:
             self._settle(event, head, context, outcome)
         return 0

@@ -10,6 +10,8 @@
 Calls on a stream that is gone are ignored: a peer may have reset it while its answer was made.
 """
 
+from featurestore_client.http2.headers import Headers
+from featurestore_client.http2.message_body import MessageBody
 from featurestore_client.http2.session import (
     CANCEL,
     ENHANCE_YOUR_CALM,
@@ -18,8 +20,6 @@ from featurestore_client.http2.session import (
     NO_ERROR,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
-    Headers,
-    MessageBody,
     ProtocolError,
     Session,
     StreamEvent,

@@ -1,5 +1,6 @@
-from collections.abc import Collection, Iterable
 from typing import Final, final
+
+from featurestore_client.http2.headers import Headers
 
 NO_ERROR: Final = 0
 PROTOCOL_ERROR: Final = 1
@@ -10,18 +11,6 @@ ENHANCE_YOUR_CALM: Final = 11
 NEVER: Final = -1
 
 class ProtocolError(Exception): ...
-
-@final
-class Headers:
-    def __init__(self, pairs: Iterable[tuple[bytes, bytes]], unindexed: Collection[bytes] = ()) -> None: ...
-
-@final
-class MessageBody:
-    def __init__(self, size: int) -> None: ...
-    @property
-    def missing(self) -> int: ...
-    def add(self, piece: bytes | bytearray | memoryview) -> None: ...
-    def take(self) -> bytes: ...
 
 @final
 class StreamEvent:

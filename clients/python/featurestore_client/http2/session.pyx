@@ -16,12 +16,12 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from collections import deque
 
 from featurestore_client.http2.clock cimport monotonic_s
+from featurestore_client.http2.headers cimport HeaderBlock, Headers
 from featurestore_client.http2.nghttp2 cimport *
 
 cdef extern from "Python.h":
@@ -57,94 +57,12 @@ cdef enum:
     DEFERRED = -508  # NGHTTP2_ERR_DEFERRED
     FRAME_SIZE_ERROR = -522  # NGHTTP2_ERR_FRAME_SIZE_ERROR
     PAUSE = -526  # NGHTTP2_ERR_PAUSE
-    HEADER_OVERHEAD_BYTES = 32  # of each header, as SETTINGS_MAX_HEADER_LIST_SIZE counts: RFC 9113, section 6.5.2
-    HARD_HEADER_FACTOR = 16  # a block so many times over the limit is no mistake
-    DATA_GROWTH = 4  # of what is there, for DATA in several frames of one receive, and for a message in several of them
+    DATA_GROWTH = 4  # of what is there, for DATA in several frames of one receive
     TAKE_BYTES = 512  # room for the frames around what is queued
 
 
 class ProtocolError(Exception):
     """The peer broke a rule or a limit: send what ``take`` gives, and close the connection."""
-
-
-@cython.final
-@cython.no_gc
-cdef class Headers:
-    """A header block that is made once and sent often: pairs of lower-case names and values, pseudo-headers first.
-
-    Values of the names in ``unindexed`` are kept out of the peer's compression table: those that differ each time, and secrets.
-    """
-
-    cdef nghttp2_nv *_pairs
-    cdef size_t _count
-    cdef tuple _texts  # what the pairs point into
-
-    def __cinit__(self, pairs, unindexed=()):
-        cdef list texts = []
-        cdef bytes name, value
-        cdef size_t index = 0
-        pairs = list(pairs)
-        self._pairs = <nghttp2_nv *>calloc(len(pairs) or 1, sizeof(nghttp2_nv))
-        if self._pairs is NULL:
-            raise MemoryError
-        for name, value in pairs:
-            texts += [name, value]
-            self._pairs[index].name = <uint8_t *>PyBytes_AS_STRING(name)
-            self._pairs[index].namelen = PyBytes_GET_SIZE(name)
-            self._pairs[index].value = <uint8_t *>PyBytes_AS_STRING(value)
-            self._pairs[index].valuelen = PyBytes_GET_SIZE(value)
-            self._pairs[index].flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
-            if name in unindexed:
-                self._pairs[index].flags |= NGHTTP2_NV_FLAG_NO_INDEX
-            index += 1
-        self._count = index
-        self._texts = tuple(texts)
-
-    def __dealloc__(self):
-        free(self._pairs)
-
-
-@cython.final
-@cython.no_gc
-cdef class MessageBody:
-    """``size`` bytes that come in pieces. No more room is made than four times what has come, and no piece waits for the last one
-    to be copied: of a long message that would be a while in which nothing else is read.
-    """
-
-    cdef PyObject *_bytes  # NULL where there was no memory for it, or it was taken
-    cdef Py_ssize_t _size, _filled
-
-    def __cinit__(self, Py_ssize_t size):
-        self._size = size
-        self._bytes = PyBytes_FromStringAndSize_(NULL, 0)
-
-    def __dealloc__(self):
-        Py_XDECREF(self._bytes)
-
-    @property
-    def missing(self):
-        """How many bytes have not come."""
-        return self._size - self._filled
-
-    def add(self, const unsigned char[::1] piece not None):
-        """The next bytes, not more of them than are missing."""
-        cdef Py_ssize_t needed = self._filled + piece.shape[0]
-        if self._bytes is NULL or needed > self._size:
-            raise ValueError(f"{piece.shape[0]} bytes: expected at most {self._size - self._filled}")
-        if needed > PyBytes_GET_SIZE(<bytes>self._bytes):
-            _PyBytes_Resize(&self._bytes, min(DATA_GROWTH * needed, self._size))
-        if piece.shape[0]:
-            memcpy(PyBytes_AS_STRING(<bytes>self._bytes) + self._filled, &piece[0], piece.shape[0])
-        self._filled = needed
-
-    def take(self):
-        """All of them, once none is missing."""
-        if self._bytes is NULL or self._filled < self._size:
-            raise ValueError(f"{self._size - self._filled} bytes are missing")
-        taken = <object>self._bytes
-        Py_XDECREF(self._bytes)
-        self._bytes = NULL
-        return taken
 
 
 @cython.final
@@ -172,9 +90,25 @@ cdef class _Stream:
     cdef Headers head, trailers  # kept while nghttp2 may look at them
 
 
+cdef class Answering:
+    """What the server's compiled part asks of a session without a call of Python's: see Session, which is all there is of it."""
+
+    cpdef list receive(self, data):
+        raise NotImplementedError
+
+    cdef bytes take_up_to(self, Py_ssize_t bytes_max):
+        raise NotImplementedError
+
+    cpdef respond(self, int stream_id, head, bytes data, trailers):
+        raise NotImplementedError
+
+    cdef bint is_idle(self) noexcept:
+        return False
+
+
 @cython.final
 @cython.no_gc
-cdef class Session:
+cdef class Session(Answering):
     """One connection's state. See ``http2/__init__.py`` for the way it is used.
 
     ``apart`` is a header whose value differs from request to request and is given apart from the others. ``window_bytes`` is
@@ -189,16 +123,11 @@ cdef class Session:
     cdef list _events
     cdef dict _drained  # by stream; a set in order
     cdef bint _is_client
-    cdef bytes _apart
-    cdef readonly Py_ssize_t unsent_bytes
     cdef readonly uint64_t sent_bytes
     cdef readonly uint64_t frames
     cdef readonly bint is_greeted
 
-    cdef char *_block  # the header block that is being received
-    cdef size_t _block_length, _block_capacity, _block_counted
-    cdef bytes _block_apart
-    cdef bytes _last_head
+    cdef HeaderBlock _block  # of the head, or the trailers, under way
     cdef size_t _header_bytes_max
     cdef Py_ssize_t _input_bytes  # of the receive under way
 
@@ -229,16 +158,11 @@ cdef class Session:
         self._events = []
         self._drained = {}
         self._is_client = client
-        self._apart = apart
+        self._block = HeaderBlock(apart, header_bytes_max)
         self._header_bytes_max = header_bytes_max
         self._control_frames_max = control_frames_max
         self._control_period_s = control_period_s
         self._counted_from_s = monotonic_s()
-        self._last_head = b""
-        self._block_capacity = 1024
-        self._block = <char *>malloc(self._block_capacity)
-        if self._block is NULL:
-            raise MemoryError
         self._open()
         cdef nghttp2_settings_entry[4] settings
         settings[0].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
@@ -284,12 +208,11 @@ cdef class Session:
 
     def __dealloc__(self):
         nghttp2_session_del(self._session)
-        free(self._block)
         Py_XDECREF(self._out)
 
     # ---------------------------------------------------------------------------------------------------------- receiving
 
-    def receive(self, data):
+    cpdef list receive(self, data):
         """What ``data``, the next bytes of the peer, made of the streams: a list of StreamEvent, in the order of their frames.
 
         Raises ProtocolError where the connection cannot go on.
@@ -328,11 +251,14 @@ cdef class Session:
 
     # ------------------------------------------------------------------------------------------------------------ sending
 
-    def take(self, Py_ssize_t bytes_max=256 << 10):
+    def take(self, Py_ssize_t bytes_max=TAKEN_BYTES_MAX):
         """What is to be sent now, about ``bytes_max`` at a time; b"" where nothing is, or the peer's windows are full."""
+        return self.take_up_to(bytes_max)
+
+    cdef bytes take_up_to(self, Py_ssize_t bytes_max):
         cdef const uint8_t *frame
         cdef ssize_t length
-        if self._is_mute or not nghttp2_session_want_write(self._session):
+        if not self._wants_write():
             return b""
         self._out = PyBytes_FromStringAndSize_(NULL, min(self.unsent_bytes, bytes_max) + TAKE_BYTES)
         self._out_length = 0
@@ -380,7 +306,7 @@ cdef class Session:
         provider.source.ptr = <void *>stream
         provider.read_callback = _read_data
         stream.stream_id = nghttp2_submit_request(
-            self._session, NULL, head._pairs, head._count, &provider if data or not end else NULL, <void *>stream
+            self._session, NULL, head.pairs, head.count, &provider if data or not end else NULL, <void *>stream
         )
         if stream.stream_id < 0:
             self.unsent_bytes -= stream.unsent
@@ -388,9 +314,11 @@ cdef class Session:
         self._streams[stream.stream_id] = stream
         return stream.stream_id
 
-    def respond(self, int stream_id, Headers head not None, bytes data, Headers trailers):
-        """The whole answer to a request. Without ``data`` and ``trailers`` it is the head alone."""
+    cpdef respond(self, int stream_id, head, bytes data, trailers):
+        """The whole answer to a request: Headers, bytes, and Headers or None. Without ``data`` and ``trailers`` it is the head alone."""
         cdef _Stream stream = self._stream(stream_id)
+        if head is None or data is None:
+            raise TypeError("head and data: got None, expected Headers and bytes")
         if stream is not None and stream.head is None:
             stream.finished = True
             stream.trailers = trailers
@@ -411,7 +339,7 @@ cdef class Session:
         provider.read_callback = _read_data
         _check(
             nghttp2_submit_response(
-                self._session, stream.stream_id, head._pairs, head._count, NULL if is_head_alone else &provider
+                self._session, stream.stream_id, head.pairs, head.count, NULL if is_head_alone else &provider
             )
         )
         return 0
@@ -516,17 +444,26 @@ cdef class Session:
     @property
     def is_over(self):
         """Whether there is nothing more to read or send."""
-        return not self.wants_read and not self.wants_write
+        return not self._wants_read() and not self._wants_write()
 
     @property
     def wants_read(self):
         """Whether anything may still be received."""
-        return self._broken is None and bool(nghttp2_session_want_read(self._session))
+        return self._wants_read()
 
     @property
     def wants_write(self):
         """Whether ``take`` would give something, now or when the peer opens its windows."""
-        return not self._is_mute and bool(nghttp2_session_want_write(self._session))
+        return self._wants_write()
+
+    cdef bint is_idle(self) noexcept:
+        return self.unsent_bytes == 0 and (self._wants_read() or self._wants_write())
+
+    cdef bint _wants_read(self) noexcept:
+        return self._broken is None and nghttp2_session_want_read(self._session)
+
+    cdef bint _wants_write(self) noexcept:
+        return not self._is_mute and nghttp2_session_want_write(self._session)
 
     cdef StreamEvent _event(self, _Stream stream):
         cdef StreamEvent event = stream.event
@@ -566,49 +503,6 @@ cdef class Session:
             self._control_frames = 1
         return 0
 
-    cdef int _add_header(self, const uint8_t *name, size_t name_length, const uint8_t *value, size_t value_length) except -1:
-        cdef size_t length = name_length + value_length
-        cdef char *grown
-        self._block_counted += length + HEADER_OVERHEAD_BYTES
-        if self._block_counted > self._header_bytes_max:
-            if self._block_counted > HARD_HEADER_FACTOR * self._header_bytes_max:
-                return self._break(f"a header block far above {self._header_bytes_max} bytes")
-            return 0
-        if name_length == <size_t>PyBytes_GET_SIZE(self._apart) and name_length and memcmp(
-            name, PyBytes_AS_STRING(self._apart), name_length
-        ) == 0:
-            self._block_apart = PyBytes_FromStringAndSize(<const char *>value, value_length)
-            return 0
-        if self._block_length + length + 2 > self._block_capacity:
-            grown = <char *>realloc(self._block, 2 * (self._block_length + length + 2))
-            if grown is NULL:
-                raise MemoryError
-            self._block = grown
-            self._block_capacity = 2 * (self._block_length + length + 2)
-        memcpy(self._block + self._block_length, name, name_length)
-        self._block_length += name_length
-        self._block[self._block_length] = 0
-        memcpy(self._block + self._block_length + 1, value, value_length)
-        self._block_length += value_length + 1
-        self._block[self._block_length] = 0
-        self._block_length += 1
-        return 0
-
-    cdef bytes _end_block(self):
-        """The block that was received; b"" for one above the limit. The same object as the last one where it is the same."""
-        cdef size_t length = self._block_length
-        if self._block_counted > self._header_bytes_max:
-            return b""
-        if <size_t>PyBytes_GET_SIZE(self._last_head) != length or memcmp(
-            self._block, PyBytes_AS_STRING(self._last_head), length
-        ) != 0:
-            self._last_head = PyBytes_FromStringAndSize(self._block, length)
-        return self._last_head
-
-    cdef bint _is_interim(self) noexcept:
-        """Whether the block is one of 1xx, which say nothing yet."""
-        return self._block_length > 8 and memcmp(self._block, <const char *>b":status\x001", 9) == 0
-
     cdef int _add_data(self, _Stream stream, const uint8_t *data, size_t length) except -1:
         cdef StreamEvent event = self._event(stream)
         cdef Py_ssize_t needed = event._length + length
@@ -638,15 +532,15 @@ cdef class Session:
             if stream.given_up:
                 return 0
             if kind == NGHTTP2_HEADERS:
-                if self._is_client and not stream.has_head and self._is_interim():
+                if self._is_client and not stream.has_head and self._block.is_interim():
                     return 0
                 event = self._event(stream)
                 if stream.has_head:
-                    event.trailers = self._end_block()
+                    event.trailers = self._block.end()
                 else:
                     stream.has_head = True
-                    event.head = self._end_block()
-                    event.apart = self._block_apart
+                    event.head = self._block.end()
+                    event.apart = self._block.apart
             if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
                 stream.remote_ended = True
                 self._event(stream).ended = True
@@ -762,8 +656,7 @@ cdef int _on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head,
 cdef int _on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) noexcept:
     cdef Session self = <Session>user_data
     cdef _Stream stream
-    self._block_length = self._block_counted = 0
-    self._block_apart = None
+    self._block.begin()
     if self._is_client or nghttp2_session_get_stream_user_data(session, frame.hd.stream_id) is not NULL:
         return 0
     try:
@@ -780,10 +673,13 @@ cdef int _on_header(
     nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_length, const uint8_t *value,
     size_t value_length, uint8_t flags, void *user_data
 ) noexcept:
+    cdef Session self = <Session>user_data
     try:
-        return (<Session>user_data)._add_header(name, name_length, value, value_length)
+        if self._block.add(name, name_length, value, value_length):
+            return self._break(f"a header block far above {self._header_bytes_max} bytes")
+        return 0
     except BaseException as error:
-        return _failed(<Session>user_data, error)
+        return _failed(self, error)
 
 
 cdef int _on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) noexcept:
@@ -844,7 +740,7 @@ cdef ssize_t _read_data(
         flags[0] |= NGHTTP2_DATA_FLAG_EOF
         if stream.trailers is not None:
             flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
-            if nghttp2_submit_trailer(session, stream_id, stream.trailers._pairs, stream.trailers._count) != 0:
+            if nghttp2_submit_trailer(session, stream_id, stream.trailers.pairs, stream.trailers.count) != 0:
                 return FAILED
     return ready
 
