@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from featurestore_client.tables.columns import Column, Values, VarColumn
-from featurestore_client.tables.keys import KeyBatch, check_strings, key_batch
-from featurestore_client.tables.layout import RowLayout, Slot
+from featurestore_client.tables.columns import Column, Values
+from featurestore_client.tables.keys import KeyBatch, key_batch
+from featurestore_client.tables.layout import RowLayout
 from featurestore_client.tables.segment import Arena, Control, Index, Segment
 from featurestore_client.tables.table import (
     ReadLimits,
@@ -31,8 +31,9 @@ from featurestore_client.tables.table import (
 )
 from featurestore_client.types import ViewSchema, parse_type
 
-from featurestore.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ResourceExhaustedError
+from featurestore.errors import FailedPreconditionError, InvalidArgumentError, ResourceExhaustedError
 from featurestore.model import Entity, FeatureView
+from featurestore.store.checking import check_columns, checked_events
 from featurestore.store.fixed_batch import FixedBatch
 from featurestore.store.memory import Memory, advise_huge
 from featurestore.store.quick_writer import INLINE_ROWS_MAX, QuickWriter
@@ -258,8 +259,8 @@ class Table(TableReader):
         while True:
             layout = self._snapshot.layout
             batch = self._checked_keys(layout, keys)
-            events = _checked_events(event_timestamps_us, batch.rows)
-            self._check_columns(layout, columns, batch.rows)
+            events = checked_events(event_timestamps_us, batch.rows)
+            check_columns(self.view.view, layout, columns, batch.rows, self._limits.value_bytes_max)
             with self._write_lock:
                 if self._snapshot.layout is not layout:
                     continue  # the schema changed before the lock was ours: check against the new one
@@ -295,7 +296,7 @@ class Table(TableReader):
         while True:
             layout = self._snapshot.layout
             batch = self._checked_keys(layout, keys)
-            events = _checked_events(event_timestamps_us, batch.rows)
+            events = checked_events(event_timestamps_us, batch.rows)
             with self._write_lock:
                 if self._snapshot.layout is not layout:
                     continue
@@ -333,25 +334,6 @@ class Table(TableReader):
                 "rows of a batch", batch.rows, self._limits.batch_rows_max, "write in smaller batches"
             )
         return batch
-
-    def _check_columns(self, layout: RowLayout, columns: Mapping[str, Column], rows: int) -> None:
-        for name, (values, validity) in columns.items():
-            slot = layout.slot_of.get(name)
-            if slot is None:
-                raise NotFoundError.of(f"feature of view {self.view.view!r}", name, layout.slot_of)
-            if slot.type.is_variable:
-                check_strings(name, values, self._limits.value_bytes_max)
-                assert isinstance(values, VarColumn)
-                found = len(values.offsets) - 1
-            else:
-                _check_fixed(slot, values)
-                found = len(values)
-            if found != rows:
-                raise InvalidArgumentError.of(name, f"{found} values", f"{rows}, one for each key")
-            if validity is not None and (validity.dtype != np.uint8 or len(validity) < (rows + 7) // 8):
-                raise InvalidArgumentError.of(
-                    f"{name}.validity", f"{len(validity)} bytes of {validity.dtype}", f"{(rows + 7) // 8} bytes of bits"
-                )
 
     def _make_room(self, batch: KeyBatch, source: Source, *, deleting: bool = False) -> Room:
         if not self.quick_writer.may_hold(self._snapshot, batch.rows):
@@ -609,24 +591,3 @@ class Table(TableReader):
         """Marks the table as left in good order."""
         with self._write_lock:
             self._control.clean = True
-
-
-def _checked_events(event_timestamps_us: npt.NDArray[np.int64], rows: int) -> npt.NDArray[np.int64]:
-    if event_timestamps_us.dtype != np.int64 or event_timestamps_us.ndim != 1:
-        raise InvalidArgumentError.of("event_timestamps_us", str(event_timestamps_us.dtype), "int64 microseconds")
-    if len(event_timestamps_us) not in (1, rows):
-        raise InvalidArgumentError.of(
-            "event_timestamps_us", f"{len(event_timestamps_us)} values", f"{rows}, one for each key, or 1 for all"
-        )
-    return np.ascontiguousarray(event_timestamps_us)
-
-
-def _check_fixed(slot: Slot, values: Values) -> None:
-    shape = () if slot.type.length is None else (slot.type.length,)
-    if not isinstance(values, np.ndarray):
-        raise InvalidArgumentError.of(slot.name, type(values).__name__, f"an array of {slot.type}")
-    bool_bytes = slot.type.scalar == "bool" and values.dtype == np.uint8
-    if (values.dtype != slot.type.stored and not bool_bytes) or values.shape[1:] != shape or not values.flags.c_contiguous:
-        raise InvalidArgumentError.of(
-            slot.name, f"{values.dtype} of shape {values.shape}", f"a contiguous array of {slot.type}, a row each"
-        )
