@@ -49,7 +49,8 @@ demo: .venv/demo ## real flights become features that a model reads, end to end
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/flights/demo.py
 
 test: .venv/bench lint ## everything that is promised: lint, types, generated code, tests
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	@# Processes start by the hundred there: their modules are compiled once, wherever Python may write.
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n auto --dist loadfile
 
 sanitize: .venv/bench ## the compiled parts under sanitizers, a million changed conversations, memory order on ARM64 too
 	$(BIN)/python -m tests.sanitize --fuzz-sequences $(or $(FUZZ_SEQUENCES),1000000)

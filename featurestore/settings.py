@@ -10,8 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from featurestore.address import Address
 from featurestore.errors import InvalidArgumentError, Violation, nearest, shorten
@@ -40,10 +39,10 @@ def _max_memory(value: Any) -> Any:
     return text
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The server's settings. The text of each is its meaning; `featurestore config` prints them all."""
 
-    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     directory: Path = Field(Path("featurestore-data"), description="where definitions and the journal are kept")
     segments: Path | None = Field(
@@ -101,9 +100,7 @@ class Settings(BaseSettings):
     tls_client_ca: Path | None = Field(
         None, description="PEM file of authorities; clients must show a certificate of theirs (mTLS)"
     )
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (), description="keys of which each call must carry one; with commas between them"
-    )
+    api_keys: tuple[SecretStr, ...] = Field((), description="keys of which each call must carry one; with commas between them")
     api_keys_file: Path | None = Field(
         None, description="file with an API key a line, beside those of api_keys; # begins a comment"
     )
@@ -167,12 +164,6 @@ class Settings(BaseSettings):
             return self.segments
         return default_segments(self.directory)
 
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)  # load_settings hands everything over, so that it knows where each came from
-
 
 def default_segments(directory: Path) -> Path:
     """The place in memory that belongs to a directory, the same each time it is opened by the same user."""
@@ -187,10 +178,7 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> tuple[S
     """
     layers: list[tuple[Source, dict[str, Any]]] = [
         ("file", _read_file(file) if file else {}),
-        (
-            "environment",
-            {name: value for name, value in EnvSettingsSource(Settings)().items() if name in Settings.model_fields},
-        ),
+        ("environment", {name: os.environ[key] for name in Settings.model_fields if (key := _variable(name)) in os.environ}),
         ("flag", {name: value for name, value in flags.items() if value is not None}),
     ]
     values: dict[str, Any] = {}
@@ -205,6 +193,10 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> tuple[S
         raise InvalidArgumentError("\n".join(str(violation) for violation in violations), violations) from None
 
 
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
 def _violation(details: Any, sources: Mapping[str, Source], file: Path | None) -> Violation:
     if not details["loc"]:  # a check across several settings, which names them itself
         name, value, expected = details["msg"].removeprefix("Value error, ").split("|")
@@ -215,7 +207,7 @@ def _violation(details: Any, sources: Mapping[str, Source], file: Path | None) -
         return Violation(name, "a setting that does not exist", nearest(name, Settings.model_fields), file=str(file or ""))
     place = {
         "file": name,
-        "environment": ENVIRONMENT_PREFIX + name.upper(),
+        "environment": _variable(name),
         "flag": "--" + name.replace("_", "-"),
         "default": name,
     }[sources[name]]
