@@ -34,7 +34,8 @@ from featurestore.model import FeatureView
 
 CLIENTS = 4
 SHAPES = ("vector", "floats")
-REQUESTS = {100: 200, 1: 2_000}
+REQUESTS = {False: {100: 200, 1: 2_000}, True: {100: 10, 1: 100}}
+"""Of each client, by rows, and whether the run is a quick one."""
 PAIRS = {"always": "always", "interval": "everysec", "never": "no"}
 WITHOUT = "no journal"
 
@@ -42,7 +43,7 @@ WITHOUT = "no journal"
 def run(settings: Settings, report: Report) -> None:
     """Starts them all, and lets them take turns."""
     dataset = Dataset(settings.disk_keys, seed=settings.seed)
-    cores = Cores.split()
+    cores, requests = Cores.split(), REQUESTS[settings.quick]
     with ExitStack() as stack:
         disk = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-durability-", dir=settings.disk or None)))
         ours = _servers(stack, dataset, disk, cores)
@@ -51,10 +52,10 @@ def run(settings: Settings, report: Report) -> None:
             stack.enter_context(Remote(f"client {number}", Client, cores=cores.clients)) for number in range(CLIENTS + 1)
         ]
         for shape in SHAPES:
-            for rows, count in REQUESTS.items():
+            for rows, count in requests.items():
                 _prepare(clients[:CLIENTS], dataset, ours, redis, shape, rows, count, settings.seed)
                 _measure_writes(clients[:CLIENTS], [*ours, *redis], f"write_{rows}_{shape}", rows, settings, report)
-        _prepare(clients[:CLIENTS], dataset, ours, {}, SHAPES[0], 100, REQUESTS[100], settings.seed)
+        _prepare(clients[:CLIENTS], dataset, ours, {}, SHAPES[0], 100, requests[100], settings.seed)
         _measure_reads(clients, dataset, ours, settings, report)
     _judge(report)
 

@@ -4,7 +4,7 @@ A server with 1 M rows of 50 float32 in a snapshot, and a tenth of them once mor
 with its tables gone, as after a reboot (``cold``); after it was stopped in order, so that they are in memory and clean
 (``warm``); and after it was killed, so that each row is looked at (``killed``). Taken is the time from the process's start
 until it serves, and the part in which the store was opened; an ``empty`` store tells what the interpreter and its imports cost.
-(Modules are compiled before, as they are where Python may write bytecode.)
+(Modules are compiled before: where Python may not keep their bytecode, in a place of this run's own.)
 Then one process writes a row at a time and another one reads one, in turns with a snapshot being taken, without, and beside a
 process that keeps a core busy and gives way as the snapshot's does: the longest of their calls is the pause. A virtual machine
 whose cores are all in use, or that writes much, may be stopped by its host for longer than that: ``stolen_ms`` says how long.
@@ -16,6 +16,7 @@ import shutil
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -58,7 +59,9 @@ class _Place:
 
     def __init__(self, disk: Path, memory: Path) -> None:
         self.data = disk / "data"
-        self._environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(memory / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
+        self._environment = dict(os.environ)
+        if sys.dont_write_bytecode:
+            self._environment |= {"PYTHONPYCACHEPREFIX": str(memory / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
         self.segments = memory / "segments"
 
     @contextmanager
