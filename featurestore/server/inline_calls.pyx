@@ -48,8 +48,8 @@ cdef class InlineCalls:
     cdef Py_ssize_t _message_bytes_max
 
     def __init__(
-        self, Answering session not None, heads, dict calls, connections, Admission admission, turns, BusyPolling polling, DirectWriter writer, str peer,
-        Py_ssize_t message_bytes_max, settle, wait, flush_soon
+        self, Answering session not None, heads, dict calls, connections, Admission admission, turns, BusyPolling polling,
+        DirectWriter writer, str peer, Py_ssize_t message_bytes_max, settle, wait, flush_soon
     ):
         self._session = session
         self._admission = admission

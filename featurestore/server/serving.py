@@ -19,6 +19,7 @@ from featurestore.server.api_keys import ApiKeys
 from featurestore.server.methods import Methods
 from featurestore.server.status import BEAT_S, ProcessSlot, State
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger(__name__)
 
 
@@ -67,9 +68,6 @@ async def _serve(open_served: Callable[[], Served], slot: ProcessSlot, drain_tim
     finally:
         _ignore_signals()  # all is done, and one in the last moments must not make the exit code say otherwise
     _log.info("stopped")
-
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def _signals_queued() -> asyncio.Queue[int]:
