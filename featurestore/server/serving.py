@@ -19,7 +19,8 @@ from featurestore.server.api_keys import ApiKeys
 from featurestore.server.methods import Methods
 from featurestore.server.status import BEAT_S, ProcessSlot, State
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""That a person, or who runs the server, ends it by."""
 _log = logging.getLogger(__name__)
 
 
@@ -66,7 +67,7 @@ async def _serve(open_served: Callable[[], Served], slot: ProcessSlot, drain_tim
     try:
         await _serve_until(signals, open_served, slot, drain_timeout_s, ready)
     finally:
-        _ignore_signals()  # all is done, and one in the last moments must not make the exit code say otherwise
+        ignore_signals()
     _log.info("stopped")
 
 
@@ -74,15 +75,16 @@ def _signals_queued() -> asyncio.Queue[int]:
     """The signals to end, as they come."""
     queue: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             # Not as a handler of the loop's: those are taken away one by one, and leave the default behind.
             signal.signal(number, lambda received, _: loop.call_soon_threadsafe(queue.put_nowait, received))
     return queue
 
 
-def _ignore_signals() -> None:
-    for number in _SIGNALS:
+def ignore_signals() -> None:
+    """Has them say nothing any more, for good: one in the last moments must not make the exit code say otherwise."""
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -109,7 +111,7 @@ async def _serve_until(
         await asyncio.wait((stopping, impatient), return_when=asyncio.FIRST_COMPLETED)
         impatient.cancel()
         if not stopping.done():
-            _ignore_signals()
+            ignore_signals()
             await engine.stop(0)
         await stopping
     finally:

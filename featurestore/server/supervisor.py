@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError
-from featurestore.server.serving import Ready
+from featurestore.server.serving import SIGNALS, Ready, ignore_signals
 from featurestore.server.status import BEAT_S, ProcessSlot, State
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ DEATHS_WINDOW_S = 10.0
 KILL_AFTER_S = 5.0
 """What a reader is given beyond the drain's timeout, before it is killed."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -220,32 +219,31 @@ class Supervisor:
 
     @contextmanager
     def _signals_read(self) -> Iterator[socket.socket]:
-        """A socket that gets a byte for each signal to end. In the end they are ignored, for good, as `serve` has it."""
+        """A socket that gets a byte for each signal to end. In the end they are ignored."""
         reading, writing = socket.socketpair()
         with reading, writing:
             for each in (reading, writing):
                 each.setblocking(False)
-            for number in _SIGNALS:
+            for number in SIGNALS:
                 signal.signal(number, lambda *_: None)
             # To warn of a full socket, a signal's handler would take a lock that it may have interrupted: a deadlock.
             signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
             try:
                 yield reading
             finally:
-                for number in _SIGNALS:
-                    signal.signal(number, signal.SIG_IGN)
+                ignore_signals()
                 signal.set_wakeup_fd(-1)
 
     def _fork(self, seat: Seat) -> None:
         seat.due, seat.error = None, ""
         reading, writing = os.pipe()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the child has handlers of its own
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the child has handlers of its own
         supervisor = os.getpid()
         pid = os.fork()
         if pid == 0:
             os.close(reading)
             self._become(seat, writing, supervisor)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         os.close(writing)
         seat.pid, seat.pipe = pid, reading
         seat.slot.started(pid)
@@ -262,7 +260,7 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the supervisor says what it means
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             self._wakeup.close()
             for other in self._seats:
                 if other.pipe >= 0:
