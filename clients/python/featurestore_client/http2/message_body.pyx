@@ -7,9 +7,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 from libc.string cimport memcpy
 
-cdef extern from "Python.h":
-    int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
-    PyObject *PyBytes_FromStringAndSize_ "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
+from featurestore_client.http2.growing_bytes cimport PyBytes_FromStringAndSize_, _PyBytes_Resize
 
 cdef enum:
     GROWTH = 4  # of what has come

@@ -21,12 +21,9 @@ from libc.string cimport memcpy
 from collections import deque
 
 from featurestore_client.http2.clock cimport monotonic_s
+from featurestore_client.http2.growing_bytes cimport PyBytes_FromStringAndSize_, _PyBytes_Resize
 from featurestore_client.http2.headers cimport HeaderBlock, Headers
 from featurestore_client.http2.nghttp2 cimport *
-
-cdef extern from "Python.h":
-    int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
-    PyObject *PyBytes_FromStringAndSize_ "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
 
 cdef extern from *:
     """
