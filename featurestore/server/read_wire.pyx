@@ -21,10 +21,7 @@ from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore_client.tables.columns import VarColumn
 
 from featurestore.server.spans cimport FIXED64, VARINT, Span, bytes_of, is_ascii, is_text, tag_of, take_span
-
-cdef extern from "Python.h":
-    int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
-    PyObject *_new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
+from featurestore_client.http2.growing_bytes cimport _PyBytes_Resize, new_bytes
 
 import_array()
 
@@ -268,7 +265,7 @@ cdef class AnswerFormat:
             size += field_bytes(column)
         answer._format = self
         answer._rows = rows
-        answer._answer = _new_bytes(NULL, size)
+        answer._answer = new_bytes(NULL, size)
         at = PyBytes_AS_STRING(<object>answer._answer)
         at = put_head(at, ANSWER_ROWS, rows)
         at[0] = <char>ANSWER_SCHEMA_ID

@@ -7,7 +7,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 from libc.string cimport memcpy
 
-from featurestore_client.http2.growing_bytes cimport PyBytes_FromStringAndSize_, _PyBytes_Resize
+from featurestore_client.http2.growing_bytes cimport _PyBytes_Resize, new_bytes
 
 cdef enum:
     GROWTH = 4  # of what has come
@@ -25,7 +25,7 @@ cdef class MessageBody:
 
     def __cinit__(self, Py_ssize_t size):
         self._size = size
-        self._bytes = PyBytes_FromStringAndSize_(NULL, 0)
+        self._bytes = new_bytes(NULL, 0)
 
     def __dealloc__(self):
         Py_XDECREF(self._bytes)

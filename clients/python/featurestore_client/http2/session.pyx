@@ -21,7 +21,7 @@ from libc.string cimport memcpy
 from collections import deque
 
 from featurestore_client.http2.clock cimport monotonic_s
-from featurestore_client.http2.growing_bytes cimport PyBytes_FromStringAndSize_, _PyBytes_Resize
+from featurestore_client.http2.growing_bytes cimport _PyBytes_Resize, new_bytes
 from featurestore_client.http2.headers cimport HeaderBlock, Headers
 from featurestore_client.http2.nghttp2 cimport *
 
@@ -257,7 +257,7 @@ cdef class Session(Answering):
         cdef ssize_t length
         if not self._wants_write():
             return b""
-        self._out = PyBytes_FromStringAndSize_(NULL, min(self.unsent_bytes, bytes_max) + TAKE_BYTES)
+        self._out = new_bytes(NULL, min(self.unsent_bytes, bytes_max) + TAKE_BYTES)
         self._out_length = 0
         self._out_max = bytes_max
         while self._out_length < bytes_max:
