@@ -105,12 +105,16 @@ class RunningServer:
         return self.exit_code
 
     def wait(self, timeout_s: float = 30) -> int:
-        """Waits for the process to end by itself; returns the exit code."""
-        code = self.process.wait(timeout_s)
-        self._reader.join(timeout_s)
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-        return code
+        """Waits for the process to end by itself; returns the exit code. TimeoutExpired, and it is killed, when it does not."""
+        try:
+            return self.process.wait(timeout_s)
+        finally:
+            if self.process.returncode is None:
+                self.process.kill()
+                self.process.wait()
+            self._reader.join(timeout_s)
+            assert self.process.stderr is not None
+            self.process.stderr.close()
 
 
 @contextmanager
@@ -129,27 +133,27 @@ _running: list[RunningServer] = []
 @pytest.fixture(scope="module")
 def start_server() -> Iterator[StartServer]:
     """Starts servers: ``start_server("--read-rows-max", "10")``; ``directory=`` to use one again, ``ready=False``: no wait."""
-    started: list[RunningServer] = []
-    directories = ExitStack()
+    ending = ExitStack()
 
     def start(
         *flags: str, directory: Path | None = None, ready: bool = True, environment: dict[str, str] | None = None
     ) -> RunningServer:
         if directory is None:
-            directory = directories.enter_context(new_directory())
+            directory = ending.enter_context(new_directory())
         server = RunningServer(directory, flags, environment or {})
-        started.append(server)
+        ending.callback(end, server)
         _running.append(server)
         if ready:
             server.wait_for("serving")
         return server
 
-    yield start
-    for server in started:
+    def end(server: RunningServer) -> None:
         _running.remove(server)
         if server.process.poll() is None:
             server.stop()
-    directories.close()
+
+    with ending:  # all of it, also when one of them will not end
+        yield start
 
 
 @pytest.fixture(scope="module")
