@@ -2,7 +2,7 @@
 
 What ``RedisRaw`` and ``RedisPipeline`` are to Redis: the least that a client in Python can do, so that two servers can be
 compared by it. One call at a time over one connection; a method is a path, a request ``framed``. An answer is taken apart only
-where it is not framed as the one before.
+where it is another one than the last, but for the number of its stream.
 """
 
 import socket
@@ -75,12 +75,12 @@ class BareGrpc(BlockingOnly):
 
 def _caller(connection: socket.socket) -> Callable[[Framed], bytes]:
     send, receive = connection.sendall, connection.recv
-    put = _STREAM.pack_into
+    put, number = _STREAM.pack_into, _STREAM.pack
     stream, credit = -1, WINDOW_BYTES
-    usual: _Envelope | None = None
+    last = _Answer((PREFACE,), b"")  # which no server answers
 
     def call(request: Framed) -> bytes:
-        nonlocal stream, credit, usual
+        nonlocal stream, credit, last
         stream += 2
         frames, places, needed = request
         for place in places:
@@ -93,9 +93,9 @@ def _caller(connection: socket.socket) -> Callable[[Framed], bytes]:
         credit -= needed
         if not received:
             received = receive(RECEIVED_BYTES_MAX)
-            if usual is not None and (message := usual.message(received, stream)) is not None:
-                return message
-            usual = _Envelope.of(received) or usual
+            if received == number(stream).join(last.around):
+                return last.message
+            last = _Answer.of(received) or last
         answer = b""
         while True:
             for kind, flags, of_stream, start, end in _frames(received, at):
@@ -139,36 +139,23 @@ def _frames(received: bytes, at: int) -> Iterator[_Frame]:
         yield _Frame(length_and_type & 0xFF, flags, stream, start, at)
 
 
-class _Envelope:
-    """What surrounds the message in an answer of three frames: all of it is the same in the next one, but for the stream."""
+class _Answer(NamedTuple):
+    """One that came whole, in three frames: what stands around the numbers of its stream, and its message."""
 
-    __slots__ = ("_after", "_before", "_data_at", "_size")
-
-    def __init__(self, before: bytes, after: bytes, data_at: int, size: int) -> None:
-        self._before, self._after = bytearray(before), bytearray(after)
-        self._data_at = data_at
-        self._size = size
+    around: tuple[bytes, ...]
+    message: bytes
 
     @classmethod
-    def of(cls, received: bytes) -> "_Envelope | None":
-        """Of one whole answer; None for anything else."""
+    def of(cls, received: bytes) -> "_Answer | None":
         frames = [*_frames(received, 0)]
         if [each.kind for each in frames] != [HEADERS, DATA, HEADERS]:
             return None
-        head, data, trailers = frames
-        if trailers.end != len(received) or not trailers.flags & END_STREAM:
+        if frames[-1].end != len(received) or not frames[-1].flags & END_STREAM:
             return None
-        return cls(received[: data.start + PREFIX_BYTES], received[data.end :], head.end, len(received))
-
-    def message(self, received: bytes, stream: int) -> bytes | None:
-        """The message of an answer that is like it."""
-        before, after = self._before, self._after
-        _STREAM.pack_into(before, _STREAM_AT, stream)
-        _STREAM.pack_into(before, self._data_at + _STREAM_AT, stream)
-        _STREAM.pack_into(after, _STREAM_AT, stream)
-        if len(received) == self._size and received.startswith(before) and received.endswith(after):
-            return received[len(before) : -len(after)]
-        return None
+        numbers = [each.start - _STREAM.size for each in frames]
+        begins = [0, *(each.start for each in frames)]
+        around = tuple(received[begin:end] for begin, end in zip(begins, (*numbers, len(received)), strict=True))
+        return cls(around, received[frames[1].start + PREFIX_BYTES : frames[1].end])
 
 
 def _window(received: bytes, at: int, credit: int, connection: socket.socket) -> tuple[int, int]:
