@@ -1,8 +1,10 @@
 from libc.stdint cimport int64_t, uint64_t
 
+from featurestore.mutex cimport Mutex
+
 
 cdef class RecordWriter:
-    cdef readonly object lock
+    cdef readonly Mutex lock
     cdef readonly uint64_t number      # the journal's own, which is random
     cdef readonly uint64_t last        # the sequence of the last record
     cdef uint64_t _applied             # all up to this are applied

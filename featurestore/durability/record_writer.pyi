@@ -1,13 +1,12 @@
-import threading
-
 from featurestore.durability.record import Message
 from featurestore.errors import FeatureStoreError
+from featurestore.mutex import Mutex
 
 PIECE_BYTES: int
 WHOLE_BYTES: int
 
 class RecordWriter:
-    lock: threading.Lock
+    lock: Mutex
     number: int
     last: int
     turns: bool

@@ -5,7 +5,6 @@ wait for it for milliseconds.
 """
 
 import os
-import threading
 from contextlib import suppress
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -13,6 +12,8 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
+
+from featurestore.mutex cimport Mutex
 
 from featurestore.durability.record import HEAD_BYTES, Sum
 
@@ -80,7 +81,7 @@ cdef class RecordWriter:
     def __init__(self, uint64_t number, uint64_t last, mark, int64_t turn_offset, uint64_t bytes_since_snapshot):
         """``mark``: a uint64 that says up to which record all are applied; from ``turn_offset`` on ``_turn_file`` is asked for each
         record."""
-        self.lock = threading.Lock()
+        self.lock = Mutex()
         self.number, self.last, self._applied, self._synced = number, last, last, last
         self._applied_ahead = set()
         self._mark = mark

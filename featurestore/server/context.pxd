@@ -1,3 +1,9 @@
+cdef class InlineHead:
+    cdef public object inline  # the handler; None: the call is not answered at once
+    cdef public dict metadata
+    cdef public bint sheds, takes_turns
+
+
 cdef class CallContext:
     cdef public object peer
     cdef public object metadata  # as ``joined`` makes it: lower-case keys; bytes, decoded, for keys that end in ``-bin``

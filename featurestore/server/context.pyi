@@ -1,10 +1,17 @@
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 TOO_LATE: Final[str]
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 """What goes out beside answers: lower-case keys; the values of keys that end in ``-bin`` are bytes, all others text."""
+
+class InlineHead:
+    inline: Callable[[bytes, CallContext], bytes | Awaitable[bytes]] | None
+    metadata: Mapping[str, str | bytes]
+    sheds: bool
+    takes_turns: bool
+    def __init__(self) -> None: ...
 
 class CallContext:
     peer: str

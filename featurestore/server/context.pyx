@@ -13,6 +13,13 @@ TOO_LATE = "the deadline had passed before the work was begun; nothing was done"
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
+cdef class InlineHead:
+    """What a request's head says, as far as a call needs it that is answered as it is read: how, and what its context has."""
+
+    def __init__(self):
+        self.metadata = {}
+
+
 cdef class CallContext:
     """Who calls, with which metadata, and until when; a handler sets what it wants to send beside its answers."""
 

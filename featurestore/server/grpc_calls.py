@@ -28,7 +28,7 @@ from featurestore_client.message_reader import MessageReader
 
 from featurestore.durability import Unsynced
 from featurestore.errors import FeatureStoreError
-from featurestore.server.context import CallContext, Metadata, joined
+from featurestore.server.context import CallContext, InlineHead, Metadata, joined
 from featurestore.server.failure import failure_of
 from featurestore.server.methods import Method, StreamMethod, UnaryHandler, UnaryMethod
 from featurestore.server.write_turns import LONG_BYTES, LONG_BYTES_MAX, WriteTurns
@@ -83,19 +83,17 @@ class RefusedError(Exception):
         self.headers = refusal(status, message, http_status=http_status)
 
 
-class RequestHead:
+class RequestHead(InlineHead):
     """What a header block asks for."""
 
-    __slots__ = ("accepts_gzip", "encoding", "inline", "metadata", "method", "refusal", "sheds", "takes_turns")
+    __slots__ = ("accepts_gzip", "encoding", "method", "refusal")
 
     def __init__(self, block: bytes, methods: Mapping[str, Method], header_bytes_max: int) -> None:
+        super().__init__()
         self.method: Method | None = None
-        self.inline: UnaryHandler | None = None
         self.refusal: Headers | None = None
-        self.sheds = self.takes_turns = False
         self.encoding = "identity"
         self.accepts_gzip = False
-        self.metadata: Mapping[str, str | bytes] = {}
         try:
             self._read(block, methods, header_bytes_max)
         except RefusedError as error:

@@ -11,7 +11,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.string cimport memcpy
 
 from featurestore.server.admission cimport Admission
-from featurestore.server.context cimport CallContext
+from featurestore.server.context cimport CallContext, InlineHead
 from featurestore_client.http2.event_loop cimport BusyPolling, DirectWriter
 from featurestore_client.http2.session cimport TAKEN_BYTES_MAX, Answering, StreamEvent
 
@@ -104,6 +104,7 @@ cdef class InlineCalls:
     cdef bint _answer(self, StreamEvent event, bint in_turn, object deadline) except -1:
         cdef bytes message, data
         cdef CallContext context
+        cdef InlineHead head
         cdef object timeout_s
         block = event.head
         if block is None or not event.ended or event.error_code != _NEVER:
@@ -150,7 +151,7 @@ cdef class InlineCalls:
             self._tell(event, head, context, outcome)
         return True
 
-    cdef int _tell(self, StreamEvent event, head, CallContext context, outcome) except -1:
+    cdef int _tell(self, StreamEvent event, InlineHead head, CallContext context, outcome) except -1:
         if type(outcome) is bytes and not (context.compress or context.initial_metadata or context.trailing_metadata):
             self._session.respond(event.stream_id, _HEAD, _framed(<bytes>outcome), _TRAILERS)
         else:
@@ -177,7 +178,8 @@ cdef class _UnsyncedAnswer:
     cdef InlineCalls calls
     cdef StreamEvent event
     cdef CallContext context
-    cdef object head, answer
+    cdef InlineHead head
+    cdef object answer
 
     def __init__(self, calls, event, head, context, answer):
         self.calls, self.event, self.head, self.context, self.answer = calls, event, head, context, answer

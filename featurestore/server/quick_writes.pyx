@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t
 from featurestore.server.context cimport CallContext
 from featurestore.server.spans cimport bytes_of, is_ascii, is_text, text_of
 from featurestore.server.write_wire cimport WriteFormat, WriteSpans, fixed_batch_of, take_write
-from featurestore.service.journaled_writes cimport JournaledWrites
+from featurestore.service.journaled_writes cimport Destination, JournaledWrites
 from featurestore.store.fixed_batch cimport FixedBatch
 from featurestore_client.tables.clock cimport now_us
 
@@ -31,7 +31,7 @@ cdef class QuickWrites:
     cdef JournaledWrites _writes
     cdef object _version           # by which the last view was looked up
     cdef bytes _project, _view     # the last, as they came
-    cdef object _plan
+    cdef Destination _plan
     cdef WriteFormat _format
     cdef object _counts            # of the last answer
     cdef bytes _answer

@@ -3,6 +3,13 @@ from libc.stdint cimport uint64_t
 from featurestore.durability.record_writer cimport RecordWriter
 from featurestore.store.fixed_batch cimport FixedBatch
 from featurestore.store.writer cimport Beginning
+from featurestore_client.tables.reader cimport SnapshotReader
+
+
+cdef class Destination:
+    cdef readonly str project, view
+    cdef readonly SnapshotReader table
+    cdef readonly bint is_staged
 
 
 cdef class JournaledWrites:
@@ -13,14 +20,15 @@ cdef class JournaledWrites:
 
     cpdef bint may_begin(self, table, message) except -1
     cpdef bint is_free(self, message) except -1
-    cpdef tuple apply(self, plan, message, apply, begin)
-    cpdef write_quickly(self, plan, FixedBatch batch, message, begin)
+    cpdef tuple apply(self, Destination to, message, apply, begin)
+    cpdef write_quickly(self, Destination to, FixedBatch batch, message, begin)
     cpdef acknowledged(self, result, sequence)
-    cdef _Append _append(self, plan, message)
+    cdef _Append _append(self, Destination to, message)
     cdef uint64_t _applied(self, _Append append) except? 0
 
 
 cdef class _Append(Beginning):
     cdef JournaledWrites writes
-    cdef object plan, message
+    cdef Destination to
+    cdef object message
     cdef uint64_t sequence

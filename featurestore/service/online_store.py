@@ -52,20 +52,10 @@ CATCH_UPS_MAX = 20
 
 
 class _Gate(asyncio.Lock):
-    """A table's."""
+    """A table's, while somebody holds it."""
 
     waiting = 0
     """Those that hold it, or wait for it."""
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Waits for it, and holds it."""
-        self.waiting += 1
-        try:
-            async with self:
-                yield
-        finally:
-            self.waiting -= 1
 
 
 class OnlineStore(OnlineReader):
@@ -257,8 +247,8 @@ class OnlineStore(OnlineReader):
     ) -> _Result | Awaitable[_Result]:
         """``apply``: takes ``before``, as ``Table.write`` does."""
         if not self.writes.may_begin(plan.table, message) or not plan.table.writes_inline(rows):
-            gate = self._gate(plan.table)
-            if gate.waiting >= WRITES_WAITING_MAX:
+            gate = self._gates.get(id(plan.table))
+            if gate is not None and gate.waiting >= WRITES_WAITING_MAX:
                 raise ResourceExhaustedError(
                     f"writes_waiting_max: {gate.waiting} writes to view {plan.view!r} wait for their turn; this one was not "
                     "begun. Try again in a second, and write more rows a request"
@@ -274,7 +264,7 @@ class OnlineStore(OnlineReader):
             plan.table.ready_for(rows)  # so that the next such write need not leave the loop
             return outcome
 
-        async with self._gate(plan.table).turn():
+        async with self._turn(plan.table):
             # What had to wait is quick by now, most likely: in a thread it would make the next one wait, and that one the next.
             quick = self.writes.is_free(message) and plan.table.writes_inline(rows)
             result, sequence = write() if quick else await self._in_thread(write_then_make_room)
@@ -282,15 +272,22 @@ class OnlineStore(OnlineReader):
             await self._journal.synced(sequence)
         return result
 
-    def _gate(self, table: Table) -> _Gate:
+    @asynccontextmanager
+    async def _turn(self, table: Table) -> AsyncIterator[None]:
+        """Waits for a table's gate, and holds it."""
         # By the table's identity: a view that is dropped and made again is another table, and the old one has no more writers.
-        gate = self._gates.get(id(table))
-        if gate is None:
-            gate = self._gates[id(table)] = _Gate()
-        return gate
+        gate = self._gates.setdefault(id(table), _Gate())
+        gate.waiting += 1
+        try:
+            async with gate:
+                yield
+        finally:
+            gate.waiting -= 1
+            if not gate.waiting:
+                del self._gates[id(table)]
 
-    async def _in_turn(self, gate: _Gate, call: Callable[[], _Result]) -> _Result:
-        async with gate.turn():
+    async def _in_turn(self, table: Table, call: Callable[[], _Result]) -> _Result:
+        async with self._turn(table):
             return await self._in_thread(call)
 
     async def finish(self, work: Coroutine[Any, Any, _Result]) -> _Result:
@@ -339,7 +336,7 @@ class OnlineStore(OnlineReader):
         if self._replacing is not None:
             self._replacing.refuse_changes(changed)
         for project, view in changed:
-            await gates.enter_async_context(self._gate(self.store.table(project, view)))
+            await gates.enter_async_context(self._turn(self.store.table(project, view)))
 
     def _change(self, plan: Plan) -> None:
         undo = table_changes.prepare(self.store, plan.result)
@@ -475,7 +472,7 @@ class OnlineStore(OnlineReader):
             if await self._in_thread(lambda: replacing.catch_up(staged)) < CAUGHT_UP_RECORDS:
                 break
         table = self.table(*staged.name)
-        async with self._apply_gate, self._gate(table):
+        async with self._apply_gate, self._turn(table):
             current, before = await self._in_thread(lambda: replacing.swap(staged, now_us()))
             self._move()
         kept = False
@@ -492,9 +489,7 @@ class OnlineStore(OnlineReader):
     async def discard(self, staged: Staged) -> None:
         """Gives up what is staged."""
         replacing = self._replaces()
-        gate = self._gate(staged.plan.table)
-        await self.finish(self._in_turn(gate, lambda: replacing.discard(staged)))
-        self._gates.pop(id(staged.plan.table), None)
+        await self.finish(self._in_turn(staged.plan.table, lambda: replacing.discard(staged)))
 
     def _replaces(self) -> Replacing:
         if self._replacing is None:
@@ -511,7 +506,7 @@ class OnlineStore(OnlineReader):
         """One bounded step of removing old rows, ``rows_max`` a table at most. Returns how many were freed."""
         freed = 0
         for table in self.store.tables():
-            step = self._in_turn(self._gate(table), lambda table=table: table.reclaim(now_us=now_us(), rows_max=rows_max))  # type: ignore[misc]
+            step = self._in_turn(table, lambda table=table: table.reclaim(now_us=now_us(), rows_max=rows_max))  # type: ignore[misc]
             freed += await self.finish(step)
         return freed
 
@@ -530,7 +525,7 @@ class OnlineStore(OnlineReader):
         memory_bytes = self.store.memory.used
         if memory_bytes == self._memory_bytes_seen:
             for table in self.store.tables():
-                if await self._in_turn(self._gate(table), table.tidy_memory):
+                if await self._in_turn(table, table.tidy_memory):
                     return
         self._memory_bytes_seen = memory_bytes
 

@@ -14,7 +14,7 @@ cdef uint64_t UNKNOWN = <uint64_t>-1
 cdef class QuickWriter:
     """Of one table: ``lock`` is held by who writes to it, and it may have ``rows_max`` rows, deleted ones in their window among them."""
 
-    def __init__(self, lock, uint64_t rows_max):
+    def __init__(self, Mutex lock not None, uint64_t rows_max):
         self._lock = lock
         self._rows_max = rows_max
         self._rows_at_most = UNKNOWN
@@ -33,7 +33,7 @@ cdef class QuickWriter:
     cpdef tuple write(self, SnapshotReader table, FixedBatch batch, int64_t now_us, Beginning beginning):
         """As ``table.write_fixed``, where that returns quickly: few rows, for which there is room, and nobody else writes. Returns
         the numbers of WriteCounts; else None, and nothing was begun."""
-        if batch.rows > _INLINE_ROWS_MAX or not self._lock.acquire(False):
+        if batch.rows > _INLINE_ROWS_MAX or not self._lock.try_acquire():
             return None
         try:
             if not self.may_hold(table._snapshot, batch.rows):

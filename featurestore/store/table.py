@@ -7,7 +7,6 @@ snapshot's segments are never changed in shape, only replaced in a new snapshot.
 
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from featurestore_client.types import ViewSchema, parse_type
 
 from featurestore.errors import FailedPreconditionError, InvalidArgumentError, ResourceExhaustedError
 from featurestore.model import Entity, FeatureView
+from featurestore.mutex import Mutex
 from featurestore.store.checking import check_columns, checked_events
 from featurestore.store.fixed_batch import FixedBatch
 from featurestore.store.memory import Memory, advise_huge
@@ -144,7 +144,7 @@ class Table(TableReader):
         self._memory = memory
         self._document: dict[str, Any] = {}  # what the schema's file says
         self.version = FIRST_VERSION
-        self._write_lock = threading.Lock()
+        self._write_lock = Mutex()
         self._delete_window_us = delete_window_us
         self._cursor = _Cursor()
         self._gathered: dict[int, int] = {}
@@ -308,7 +308,7 @@ class Table(TableReader):
 
     def writes_inline(self, rows: int) -> bool:
         """Whether a write of so many rows returns quickly: it is small, there is room, and no rebuild holds the lock."""
-        if rows > INLINE_ROWS_MAX or self._write_lock.locked():
+        if rows > INLINE_ROWS_MAX or self._write_lock.is_held:
             return False
         return has_room(self._snapshot, rows, INLINE_HEAP_BYTES)
 
@@ -529,7 +529,7 @@ class Table(TableReader):
 
         Returns how many rows were freed. Does nothing while a write or rebuild holds the table.
         """
-        if not self._write_lock.acquire(False):
+        if not self._write_lock.try_acquire():
             return 0
         try:
             retained_from = now_us - self._retention_us if self._retention_us else NEVER_US
@@ -571,7 +571,7 @@ class Table(TableReader):
         grown since it was last asked for: a large table is bound by cache and TLB misses, and the pages that it was loaded into
         are small ones. Readers may wait for about a millisecond for a page on the move.
         """
-        if self._has_loaded and self._write_lock.acquire(False):
+        if self._has_loaded and self._write_lock.try_acquire():
             try:
                 self._has_loaded = False
                 given = [self._memory.give_back(segment) for segment in self._snapshot.segments]

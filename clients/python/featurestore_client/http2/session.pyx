@@ -228,7 +228,7 @@ cdef class Session(Answering):
             raise ProtocolError(self._broken)
         return self.events() if self._events else []
 
-    def events(self):
+    cpdef list events(self):
         """What became of streams since it was last asked; ``take`` closes those that broke a rule."""
         cdef list events = self._events
         cdef StreamEvent event
