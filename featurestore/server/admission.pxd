@@ -1,5 +1,5 @@
 cdef class Admission:
-    cdef object _loop, _end_turn
+    cdef object _after_turn, _end_turn
     cdef double began            # when the turn under way read its first socket; 0: there is none
     cdef double _calm, _refused_at, _told_at
     cdef double _share           # of a read, in calls; 0: all are taken up

@@ -30,10 +30,10 @@ cdef double CALLS_MAX = 1e9
 
 
 cdef class Admission:
-    """Of one event loop."""
+    """Of one event loop. ``after_turn`` has something called when all sockets that had something to read have been read."""
 
-    def __init__(self, loop):
-        self._loop = loop
+    def __init__(self, after_turn):
+        self._after_turn = after_turn
         self._end_turn = self.end_turn
         self.credit = ALL
         self._calm = monotonic_s()
@@ -43,7 +43,7 @@ cdef class Admission:
         """A socket was read."""
         if self.began == 0:
             self.began = monotonic_s()
-            self._loop.call_soon(self._end_turn)  # what is called soon is called before the loop polls again
+            self._after_turn(self._end_turn)
         self._reads += 1
         if self._share:
             self.credit += self._share
@@ -64,7 +64,7 @@ cdef class Admission:
         self.refused += 1
 
     def end_turn(self):
-        """All sockets that had something to read have been read."""
+        """A turn of the loop is over."""
         cdef double now = monotonic_s()
         cdef double took = now - self.began
         if self._refused:

@@ -53,9 +53,9 @@ class GrpcNativeServer:
         self._opened: list[Listener] = []
         self._servers: list[asyncio.Server] = []
         self._connections = Connections(self._limits)
-        self._admission = Admission(asyncio.get_running_loop())
-        self._turns = WriteTurns(asyncio.get_running_loop())
         self._polling = BusyPolling(asyncio.get_running_loop(), bound_us(busy_poll_us))
+        self._admission = Admission(self._polling.after_turn)
+        self._turns = WriteTurns(asyncio.get_running_loop())
         self._made: weakref.WeakSet[GrpcConnection] = weakref.WeakSet()
         self._connections_max = self._limits.connections_max
         self._all_closed = asyncio.Event()

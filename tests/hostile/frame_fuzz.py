@@ -447,7 +447,7 @@ async def feed_connection(chance: random.Random, sequence: list[bytes]) -> str:
         RequestHeads(METHODS, 2_000),
         _LIMITS,
         connections,
-        Admission(loop),
+        Admission(loop.call_soon),
         WriteTurns(loop),
         BusyPolling(loop, 0),
         lambda: None,

@@ -2,7 +2,7 @@ from featurestore_client.http2.rests cimport Rests
 
 
 cdef class BusyPolling:
-    cdef object _call_soon
+    cdef object _call_soon, _ends_turn
     cdef double _bound_s, _since_s
     cdef Rests _rests
     cdef bint _is_prompt       # whether the last wait was within the bound
@@ -11,6 +11,7 @@ cdef class BusyPolling:
 
     cpdef wait(self)
     cpdef heard(self)
+    cpdef after_turn(self, call)
 
 
 cdef class DirectWriter:

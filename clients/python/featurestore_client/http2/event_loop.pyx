@@ -40,9 +40,19 @@ cdef class BusyPolling:
             at_s = monotonic_s()
             self._is_prompt = at_s - self._since_s <= self._bound_s and at_s >= self._rests.until_s
 
+    cpdef after_turn(self, call):
+        """Has it called when the loop has read all that was there to read."""
+        if self._is_polling and self._ends_turn is None:
+            self._ends_turn = call  # which runs then anyway, so that the loop need not be told of one thing more
+        else:
+            self._call_soon(call)
+
     def _poll(self):
         # A loop that has something to run looks at its sockets without waiting: this is what it has to run.
         cdef double at_s = monotonic_s()
+        if self._ends_turn is not None:
+            call, self._ends_turn = self._ends_turn, None
+            call()
         if self._is_fresh:
             self._is_fresh = False
             self._since_s = at_s
