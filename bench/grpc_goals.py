@@ -5,6 +5,7 @@ from bench.report import Report
 
 CLIENT, CLIENT_UNIX, CLIENT_GRPCIO = "featurestore_client", "featurestore_client_unix", "featurestore_client_grpcio"
 REDIS_RAW, REDIS_PY = "redis_raw", "redis_py"
+SOCKET, SOCKET_UNIX = "bare_socket", "bare_socket_unix"
 RATE, P50, P99 = "ops_per_s", "p50_us", "p99_us"
 
 
@@ -47,6 +48,9 @@ def _client(report: Report) -> None:
     )
     for text, case, ours, other, most in goals:
         report.goal(f"client, {text}", _ratio(report, P50, case, ours, case, other), most, unit="x")
+    for case in (one, hundred):
+        if ratio := _ratio(report, P50, case, SOCKET_UNIX, case, SOCKET):
+            report.note(f"{case}: sockets alone, with as many bytes, have {ratio:.2f}x the p50 over a unix socket")
     for name, way in ((CLIENT, "TCP"), (CLIENT_UNIX, "a unix socket")):
         ratio = _ratio(report, P99, "client_open_half_1x50", name, "client_open_idle_1x50", name)
         text = f"client, 1x50, {way}: p99 at half of the highest load (open loop) below 2x that at a twentieth"

@@ -1,4 +1,4 @@
-"""The servers of ``bench grpc``: ours on both engines and over TLS, a gRPC server that does nothing, and Redis; one data set.
+"""The servers of ``bench grpc``: ours on both engines and over TLS, a gRPC server that does nothing, Redis, and bare sockets.
 
 Each is a process of its own on the servers' cores, and they all run for the whole time, so that turns can change between them.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import peers
+from bench.bare_sockets import SocketServer
 from bench.certificate import Certificate
 from bench.cores import Cores
 from bench.dataset import Dataset, Indices
@@ -31,6 +32,7 @@ class Servers(NamedTuple):
     echo: EchoServer
     ours: Mapping[str, OwnServer]
     redis: RedisRows | None
+    sockets: SocketServer
 
 
 @contextmanager
@@ -65,7 +67,8 @@ def started(
             redis.load(reads)
             print(f"Redis: {dataset.rows:,} rows loaded", flush=True)
         answers = {f"read_{rows}": ours[GRPCIO].checked_read(drawn[0]) for rows, drawn in reads.items()}
-        yield Servers(stack.enter_context(EchoServer(answers, cores=cores.servers)), ours, redis)
+        echo = stack.enter_context(EchoServer(answers, cores=cores.servers))
+        yield Servers(echo, ours, redis, stack.enter_context(SocketServer(directory, cores=cores.servers)))
 
 
 def native_missing() -> str:

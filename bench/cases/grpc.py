@@ -7,7 +7,8 @@ in each of which subjects take turns:
 
     h2load_*              load generators in C (h2load; redis-benchmark for Redis): what a server can do
     read_*, throughput_*  grpcio clients, bytes to bytes, one in flight and many: what callers that exist feel
-    client_*              from a Python caller to its features: our client on each transport, redis-py, a raw socket to Redis
+    client_*              from a Python caller to its features: our client on each transport, redis-py, a raw socket to Redis;
+                          and what sockets alone take for as many bytes
 """
 
 import statistics
@@ -15,15 +16,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench import grpc_goals, grpc_servers, peers, rounds, wire
+from bench.bare_sockets import BareSocket
 from bench.cores import Cores
 from bench.dataset import FEATURES, Dataset, Floats, Indices
-from bench.grpc_goals import CLIENT, CLIENT_GRPCIO, CLIENT_UNIX, REDIS_PY, REDIS_RAW
+from bench.grpc_goals import CLIENT, CLIENT_GRPCIO, CLIENT_UNIX, REDIS_PY, REDIS_RAW, SOCKET, SOCKET_UNIX
 from bench.grpc_servers import ECHO, GRPCIO, NATIVE, REDIS, TLS, Servers
 from bench.h2load import H2load
 from bench.load.callers import Caller, FeaturestoreClient, Grpcio
@@ -142,9 +145,21 @@ class _Run:
             if redis is not None:
                 requests |= {REDIS_RAW: redis.raw_reads(drawn), REDIS_PY: redis.packed_reads(drawn)}
             self._prepare(clients, ours | others, requests, drawn)
-            self._drive(f"client_{rows}x50", clients, ours | others, in_flight=1)
+            sockets = self._bare_sockets(servers, clients, rows)
+            self._drive(f"client_{rows}x50", clients, ours | others | sockets, in_flight=1)
             if rows == 1:
                 self._concurrent(clients, ours)
+
+    def _bare_sockets(self, servers: Servers, clients: Sequence[Remote], rows: int) -> dict[str, Caller]:
+        source, drawn = servers.ours[GRPCIO], self._reads[rows]
+        sizes = len(source.target.reads_of(drawn[:1])[0]), len(source.checked_read(drawn[0]))
+        sockets: dict[str, Caller] = {
+            SOCKET: BareSocket(servers.sockets.address, *sizes),
+            SOCKET_UNIX: BareSocket(servers.sockets.path, *sizes),
+        }
+        for client, (name, caller) in product(clients, sockets.items()):
+            client.ask("prepare", name, caller, {"read": ("", [None])})
+        return sockets
 
     def _concurrent(self, clients: Sequence[Remote], callers: Mapping[str, Caller]) -> None:
         """asyncio clients: one call in flight, as many as ever, and parts of what that comes to, at random times."""

@@ -45,7 +45,9 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     "grpc": {
         **dict.fromkeys((f"h2load_{rows}x50_{load}" for rows in (1, 100) for load in ("1x1", "16x1", "4x4")), HTTP2),
         **dict.fromkeys(TURNS, SERVERS),
-        **dict.fromkeys(("client_1x50", "client_100x50"), CLIENTS | {"redis_raw", "redis_py"}),
+        **dict.fromkeys(
+            ("client_1x50", "client_100x50"), CLIENTS | {"redis_raw", "redis_py", "bare_socket", "bare_socket_unix"}
+        ),
         **dict.fromkeys(("client_async_1x50", "client_async_throughput_1x50"), CLIENTS),
         **dict.fromkeys(("client_open_idle_1x50", "client_open_half_1x50"), CLIENTS),
     },
