@@ -4,25 +4,22 @@ Both ends look for what comes next without sleeping, as our engine and our clien
 call of theirs, over TCP and over a unix socket, and how far one can be ahead of the other at most.
 """
 
-import multiprocessing
 import selectors
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from struct import Struct
 
-from bench.cores import ANY, started_on
+from bench.cores import ANY
 from bench.dataset import Floats
 from bench.load.callers import CONNECT_TIMEOUT_S, Bind, BlockingOnly
+from bench.spawned import SpawnedServer
 
 SIZES = Struct(">II")
 """Sent first on a connection: the bytes of each request that follows, and of each answer."""
 RECEIVED_BYTES_MAX = 1 << 16
-START_S = 60.0
-STOP_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -58,39 +55,23 @@ class BareSocket(BlockingOnly):
         raise NotImplementedError("bare sockets answer no values")
 
 
-class SocketServer:
-    """A process that answers one connection at a time, on a TCP port and on a unix socket in ``directory``."""
+class SocketServer(SpawnedServer):
+    """Answers one connection at a time, on a TCP port and on a unix socket in ``directory``."""
 
     def __init__(self, directory: Path, *, cores: frozenset[int] = ANY) -> None:
-        context = multiprocessing.get_context("spawn")
-        connection, theirs = context.Pipe()
         self.path = str(directory / "bare.sock")
-        self._process = context.Process(target=_serve, args=(theirs, self.path), daemon=True)
-        with started_on(cores):
-            self._process.start()
-        theirs.close()
-        if not connection.poll(START_S):
-            self._process.kill()
-            raise RuntimeError(f"the server of bare sockets was not ready within {START_S:g} s")
-        self.address: tuple[str, int] = connection.recv()
-        connection.close()
-
-    def __enter__(self) -> "SocketServer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.join(STOP_S)
+        super().__init__("the server of bare sockets", _serve, self.path, cores=cores)
+        self.address: tuple[str, int] = self.place
 
 
-def _serve(ready: Connection, path: str) -> None:
+def _serve(path: str, ready: Callable[[tuple[str, int]], None]) -> None:
     with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix, selectors.DefaultSelector() as selector:
         tcp.bind(("127.0.0.1", 0))
         unix.bind(path)
         for listener in (tcp, unix):
             listener.listen()
             selector.register(listener, selectors.EVENT_READ, listener)
-        ready.send(tcp.getsockname())
+        ready(tcp.getsockname())
         while True:
             for key, _ in selector.select():
                 with key.data.accept()[0] as connection, suppress(ConnectionError):

@@ -6,27 +6,24 @@ get no more of it than h2load needs, and check nothing. Those that are not insta
 """
 
 import asyncio
-import multiprocessing
 import random
 import statistics
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import uvloop
 
 from bench import machine
-from bench.cores import ANY, Cores, started_on
+from bench.cores import ANY, Cores
 from bench.h2load import H2load
 from bench.report import number, table
+from bench.spawned import SpawnedServer
 
 METHOD = "/bench.Echo/answer"
-START_S = 30.0
 REQUEST = bytes(100)
 ANSWERS_BYTES = (200, 20_000)
 LOADS = {"1x1": (1, 1), "4x4": (4, 4)}
@@ -39,33 +36,17 @@ _HEAD = [(b"content-type", b"application/grpc")]
 _TRAILERS = [(b"grpc-status", b"0")]
 
 
-class EchoEngine:
+class EchoEngine(SpawnedServer):
     """One of ``ENGINES``, serving."""
 
     def __init__(self, name: str, answer: bytes, *, cores: frozenset[int] = ANY) -> None:
-        context = multiprocessing.get_context("spawn")
-        connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(name, answer, theirs), daemon=True)
-        with started_on(cores):
-            self._process.start()
-        theirs.close()
-        if not connection.poll(START_S):
-            self._process.kill()
-            raise RuntimeError(f"the echo server on {name} was not ready within {START_S:g} s")
-        self.url = f"http://127.0.0.1:{connection.recv()}{METHOD}"
-        connection.close()
+        super().__init__(f"the echo server on {name}", _serve, name, answer, cores=cores)
+        self.url = f"http://127.0.0.1:{self.place}{METHOD}"
 
     def cpu_s(self) -> float:
         """What all its threads have taken of the processor, which says more than its rate on a machine that others use."""
         tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None) -> None:
-        self._process.kill()
-        self._process.join()
 
 
 def _version(package: str) -> str | None:
@@ -75,8 +56,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _serve(name: str, answer: bytes, connection: Connection) -> None:
-    ENGINES[name][0](answer, connection.send)
+def _serve(name: str, answer: bytes, ready: Callable[[int], None]) -> None:
+    ENGINES[name][0](answer, ready)
 
 
 def _native(answer: bytes, ready: Callable[[int], None]) -> None:

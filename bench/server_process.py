@@ -5,7 +5,6 @@ Both are processes of their own on a free port of the loopback interface, on ``c
 
 import asyncio
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -13,8 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +22,7 @@ import uvloop
 
 from bench.certificate import Certificate
 from bench.cores import ANY, started_on
+from bench.spawned import SpawnedServer
 
 START_S = 30.0
 POLL_S = 0.02
@@ -119,43 +118,27 @@ class FeaturestoreServer:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-class EchoServer:
+class EchoServer(SpawnedServer):
     """A grpc.aio server on uvloop that answers each path with fixed bytes and does nothing else: the floor of any handler.
 
     ``answers`` holds the bytes of each method of ``ECHO_SERVICE``; a stream is answered with them for each message.
     """
 
     def __init__(self, answers: Mapping[str, bytes], *, cores: frozenset[int] = ANY) -> None:
-        context = multiprocessing.get_context("spawn")
-        connection, theirs = context.Pipe()
-        self._process = context.Process(target=_echo, args=(theirs, dict(answers)), daemon=True)
-        with started_on(cores):
-            self._process.start()
-        theirs.close()
-        if not connection.poll(START_S):
-            self._process.kill()
-            raise RuntimeError(f"the echo server was not ready within {START_S:g} s")
-        self.address = f"127.0.0.1:{connection.recv()}"
-        connection.close()
-
-    def __enter__(self) -> "EchoServer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.join(STOP_S)
+        super().__init__("the echo server", _echo, dict(answers), cores=cores)
+        self.address = f"127.0.0.1:{self.place}"
 
 
-def _echo(connection: Connection, answers: dict[str, bytes]) -> None:
-    uvloop.run(_serve_echo(connection, answers))
+def _echo(answers: dict[str, bytes], ready: Callable[[int], None]) -> None:
+    uvloop.run(_serve_echo(answers, ready))
 
 
-async def _serve_echo(connection: Connection, answers: dict[str, bytes]) -> None:
+async def _serve_echo(answers: dict[str, bytes], ready: Callable[[int], None]) -> None:
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 256 << 20)])
     server.add_generic_rpc_handlers([_EchoHandler(answers)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    connection.send(port)
+    ready(port)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
