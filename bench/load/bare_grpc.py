@@ -95,7 +95,9 @@ def _caller(connection: socket.socket) -> Callable[[Framed], bytes]:
             received = receive(RECEIVED_BYTES_MAX)
             if received == number(stream).join(last.around):
                 return last.message
-            last = _Answer.of(received) or last
+            if (whole := _Answer.of(received, stream)) is not None:
+                last = whole
+                return whole.message
         answer = b""
         while True:
             for kind, flags, of_stream, start, end in _frames(received, at):
@@ -146,11 +148,14 @@ class _Answer(NamedTuple):
     message: bytes
 
     @classmethod
-    def of(cls, received: bytes) -> "_Answer | None":
+    def of(cls, received: bytes, stream: int) -> "_Answer | None":
+        """None where it is anything else."""
         frames = [*_frames(received, 0)]
-        if [each.kind for each in frames] != [HEADERS, DATA, HEADERS]:
+        if [(each.kind, each.stream) for each in frames] != [(HEADERS, stream), (DATA, stream), (HEADERS, stream)]:
             return None
         if frames[-1].end != len(received) or not frames[-1].flags & END_STREAM:
+            return None
+        if frames[1].end - frames[1].start < PREFIX_BYTES:
             return None
         numbers = [each.start - _STREAM.size for each in frames]
         begins = [0, *(each.start for each in frames)]
