@@ -6,9 +6,10 @@ A call waits where the server does not see it, in the buffers of sockets, until 
          '------- so long does a call wait that comes just after its socket was read ------'
 
 So the length of a turn is how long calls wait, and it is what is kept short. A long turn alone is no overload but a burst, which is
-served. Where no turn was short for ``PATIENCE_S``, more comes than goes: from then on each read has a share of what a turn of
-``TURN_S`` can answer, by what the turn before could, and the calls beyond it are refused at once, in words that were
-encoded beforehand. Until ``PATIENCE_S`` after the last refusal. Why so: docs/decisions/admission.md.
+served. Where every turn was longer than ``LONG_TURN_S`` for ``PATIENCE_S``, more comes than goes: from then on each read has a share of
+what a turn of ``TURN_S`` can answer, by what the turn before could, and the calls beyond it are refused at once, in words that were
+encoded beforehand. Of a read those are refused that came first, since they have waited longest: whoever is answered waited for a part
+of a turn. Until ``PATIENCE_S`` after the last refusal. Why so: docs/decisions/admission.md.
 
 Invariants: a refused call was not looked at; each socket has the same share, and what one leaves is the others'; where no more
 than ``CALLS_MIN`` calls are under way at a time none is refused, however long they take.
@@ -20,7 +21,8 @@ from featurestore_client.http2.clock cimport monotonic_s
 
 _log = logging.getLogger(__name__)
 
-cdef double TURN_S = 0.002
+cdef double LONG_TURN_S = 0.005
+cdef double TURN_S = 0.001
 cdef double PATIENCE_S = 0.1
 cdef long LONG_TURNS = 3          # at least so many: one is long too where the machine stood still
 cdef double CALLS_MIN = 32
@@ -51,15 +53,24 @@ cdef class Admission:
 
     def takes_up(self):
         """Whether the next call is."""
-        if self.credit < 1:
+        if self.is_full():
             self.refuse()
             return False
         self.credit -= 1
         self.answered += 1
         return True
 
+    cdef void expect(self, Py_ssize_t calls) noexcept:
+        """So many are in one read. Of those beyond its share the ones that came first are refused: they have waited longest."""
+        self._excess = calls - <long>self.credit if self.credit < calls else 0
+
+    cdef bint is_full(self) noexcept:
+        """Whether the next call is to be refused."""
+        return self._excess > 0 or self.credit < 1
+
     cdef void refuse(self) noexcept:
         """Counts a call that is refused."""
+        self._excess -= 1
         self._refused += 1
         self.refused += 1
 
@@ -70,7 +81,7 @@ cdef class Admission:
         if self._refused:
             self._refused_at = now
         # Twice as many: what is answered early in a turn may come again on a socket that is read later.
-        if self.answered + self._refused > 2 * CALLS_MIN and (took > TURN_S or self._refused):
+        if self.answered + self._refused > 2 * CALLS_MIN and (took > LONG_TURN_S or self._refused):
             self._long_turns += 1
             if not self._share and self._long_turns >= LONG_TURNS and now - self._calm > PATIENCE_S:
                 self._tell(now, took)
@@ -84,12 +95,12 @@ cdef class Admission:
             self._calm = now
             self._long_turns = 0
             if self._share:
-                self._share = CALLS_MIN  # of each read: few calls are all taken up
+                self.credit = CALLS_MIN  # few calls are all taken up
                 if now - self._refused_at > PATIENCE_S:
                     self._share = 0
                     self.credit = ALL
         self.began = 0
-        self._reads = self.answered = self._refused = 0
+        self._reads = self.answered = self._refused = self._excess = 0
 
     cdef int _tell(self, double now, double took) except -1:
         if now - self._told_at > TOLD_EVERY_S:

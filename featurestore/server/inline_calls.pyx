@@ -79,6 +79,7 @@ cdef class InlineCalls:
         events = self._session.receive(data)
         if self.refuses:
             return events
+        self._admission.expect(len(events))
         for event in events:
             if not self._answer(event, False, None):
                 others.append(event)
@@ -127,7 +128,7 @@ cdef class InlineCalls:
             if not self._turns.take():
                 self._wait(event, deadline)
                 return True
-        if self._admission.credit < 1 and head.sheds:
+        if head.sheds and self._admission.is_full():
             self._admission.refuse()
             self._session.respond(event.stream_id, _OVERLOADED, b"", None)
             return True

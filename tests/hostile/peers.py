@@ -128,12 +128,16 @@ class Caller:
             self._session.consume(event.stream_id, len(event.data))
 
     def begin(self, path: str, body: bytes, end: bool = True, **headers: str | bytes | None) -> int:
+        return self.begin_together(1, path, body, end, **headers)[0]
+
+    def begin_together(self, count: int, path: str, body: bytes, end: bool = True, **headers: str | bytes | None) -> list[int]:
+        """Begins so many calls before anything is sent."""
         pairs = frames.request_pairs(path, **headers)
         head = Headers([(name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in pairs])
-        stream = self._session.request(head, body, end)
-        self.answers[stream] = Answer()
+        streams = [self._session.request(head, body, end) for _ in range(count)]
+        self.answers.update((stream, Answer()) for stream in streams)
         self.flush()
-        return stream
+        return streams
 
     def send(self, stream: int, data: bytes) -> None:
         self._session.send(stream, data)

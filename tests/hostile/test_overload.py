@@ -114,6 +114,17 @@ def test_each_connection_has_its_share(served):
     assert statuses.count(0) > 4 * statuses.count(8)
 
 
+def test_of_calls_that_come_together_the_last_are_taken_up(served):
+    """They have waited least."""
+    with pressed(served, 60, 60, 60, 60):
+        caller = served.caller()
+        assert caller.is_served()
+        begun = caller.begin_together(100, "/t/Work", CALL)
+        statuses = [caller.answer(stream).status for stream in begun]
+    assert statuses == sorted(statuses, reverse=True)
+    assert set(statuses) == {0, 8}
+
+
 def test_a_few_calls_are_no_overload_however_long_they_take(served):
     """30 at a time, without a pause: turns of the loop take 15 ms each."""
     pressing = [Pressing(served.caller(), 10) for _ in range(3)]
