@@ -28,6 +28,7 @@ from featurestore_client.tables.columns import Column, Values
 from featurestore.durability import Held, Journal, Message, Unsynced
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, ResourceExhaustedError, UnavailableError
 from featurestore.lock import hold
+from featurestore.priority import step_back
 from featurestore.registry import Definitions, Plan, Registry, ViewVersions
 from featurestore.service import table_changes
 from featurestore.service.journaled_writes import JournaledWrites
@@ -101,7 +102,7 @@ class OnlineStore(OnlineReader):
         self._gates: dict[int, _Gate] = {}
         self.writes = JournaledWrites(store, registry, self._journal, self._gates)
         self._apply_gate = asyncio.Lock()
-        self._writers = ThreadPoolExecutor(4, "featurestore-write")
+        self._writers = ThreadPoolExecutor(4, "featurestore-write", initializer=step_back)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._unsettled = False
         self._memory_bytes_seen = 0

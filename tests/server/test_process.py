@@ -1,5 +1,7 @@
 """The life of the server process: starting, refusing to start, draining."""
 
+import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -7,6 +9,7 @@ import sys
 from pathlib import Path
 
 import featurestore_client
+import numpy as np
 import pytest
 
 
@@ -152,6 +155,26 @@ def test_logs_are_one_event_a_line(start_server, log_format):
     server.wait_for("serving" if log_format == "json" else " INFO    serving address=grpc://127.0.0.1:")
     assert server.stop() == 0
     assert len(server.lines) == 4
+
+
+def test_a_long_write_leaves_the_core_to_whatever_else_the_server_does(server):
+    own = os.getpriority(os.PRIO_PROCESS, server.process.pid)
+    entities = [{"name": "user", "join_keys": [{"name": "user", "type": "int64"}]}]
+    view = {"name": "long", "entity": "user", "features": [{"name": "vector", "type": "float32[50]"}]}
+    with featurestore_client.connect(server.url) as client:
+        client.apply({"entities": entities, "feature_views": [view]})
+        client.write("long", {"user": np.arange(5_000), "vector": np.ones((5_000, 50), np.float32)})
+        assert os.getpriority(os.PRIO_PROCESS, server.process.pid) == own
+        assert 19 in nicenesses(server.process.pid)
+
+
+def nicenesses(process: int) -> set[int]:
+    """Of the threads of ``process``; one may end while they are looked at."""
+    found = set()
+    for each in Path(f"/proc/{process}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            found.add(os.getpriority(os.PRIO_PROCESS, int(each.name)))
+    return found
 
 
 def test_the_socket_of_another_server_is_left_to_it(start_server, tmp_path):
