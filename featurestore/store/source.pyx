@@ -6,7 +6,8 @@ Made once a batch, of arrays or of a batch that lies in its message; nothing is 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 from featurestore_client.tables.columns import VarColumn
 
@@ -50,13 +51,15 @@ cdef class Source:
         cdef size_t columns = columns_max * sizeof(SourceColumn)
         cdef size_t pointers = parts * sizeof(SourceColumn *)
         cdef size_t runs = columns_max * sizeof(CopyRun)
-        cdef char *room = <char *>calloc(columns + pointers + runs + 4 * bitmap_words, 1)
+        cdef size_t bits = bitmap_words * sizeof(uint32_t)
+        cdef char *room = <char *>malloc(columns + pointers + bits + runs)
         if room == NULL:
             raise MemoryError
         self.columns = <SourceColumn *>room
         self.part_columns = <SourceColumn **>(room + columns)
-        self.runs = <CopyRun *>(room + columns + pointers)
-        self.supplied = <uint32_t *>(room + columns + pointers + runs)
+        self.supplied = <uint32_t *>(room + columns + pointers)
+        self.runs = <CopyRun *>(room + columns + pointers + bits)
+        memset(room + columns, 0, pointers + bits)  # the others are written as they are added
         self.values_offset = values_offset
         self._empty_row = empty_row
         self.empty = PyBytes_AS_STRING(empty_row)
@@ -65,6 +68,7 @@ cdef class Source:
     cdef SourceColumn *_add(self, uint32_t bit, const uint8_t *validity) noexcept:
         cdef SourceColumn *column = &self.columns[self.column_count]
         self.column_count += 1
+        memset(column, 0, sizeof(SourceColumn))
         column.bit = bit
         column.validity = validity
         self.supplied[bit // 32] |= <uint32_t>1 << (bit % 32)
