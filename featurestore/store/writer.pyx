@@ -44,7 +44,7 @@ cdef void fill_images(Source source, RowShape *shape, char *images, uint64_t ima
         memset(images + j * image_bytes, 0, head)
     for k in range(source.column_count):
         column = &source.columns[k]
-        if k + COLUMNS_AHEAD < source.column_count:
+        if count > 1 and k + COLUMNS_AHEAD < source.column_count:  # of one row the values lie side by side in its message
             value = column[COLUMNS_AHEAD].data + start * column[COLUMNS_AHEAD].width
             for j in range(0, count * column[COLUMNS_AHEAD].width, 64):
                 prefetch_read(value + j)
