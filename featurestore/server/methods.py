@@ -19,6 +19,7 @@ from featurestore.server.context import CallContext
 from featurestore.server.definition_methods import DefinitionChanges, DefinitionReads
 from featurestore.server.export_methods import ExportMethods
 from featurestore.server.feature_methods import FeatureReads, FeatureWrites
+from featurestore.server.guard import Guard
 from featurestore.server.health import Health
 from featurestore.server.reflection import Reflection
 from featurestore.server.replace_methods import ReplaceMethods
@@ -150,7 +151,7 @@ class Methods:
     def _guarded(self, method: Method, api_keys: ApiKeys | None) -> Method:
         if isinstance(method, StreamMethod):
             return StreamMethod(method.path, self._guarded_stream(method.handler, api_keys))
-        return method._replace(handler=_guarded(method.handler, api_keys))
+        return method._replace(handler=Guard(method.handler, api_keys).call)
 
     def _guarded_stream(self, handler: StreamHandler, api_keys: ApiKeys | None) -> StreamHandler:
         def guarded(requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
@@ -180,16 +181,6 @@ class Methods:
             raise UnavailableError("the server is draining: go on at another one, or at this one when it is back")
         finally:
             draining.cancel()
-
-
-def _guarded(handler: UnaryHandler, api_keys: ApiKeys | None) -> UnaryHandler:
-    def guarded(data: bytes, context: CallContext) -> bytes | Awaitable[bytes]:
-        if api_keys is not None:
-            api_keys.check(context)
-        context.check_deadline()
-        return handler(data, context)
-
-    return guarded
 
 
 async def _next(requests: AsyncIterator[bytes]) -> bytes | None:
