@@ -82,6 +82,8 @@ def fits(quoted: str, text: str) -> bool:
 def test_each_event_that_is_logged_is_explained():
     levels = ("debug", "info", "warning", "error", "exception", "critical")
     events = {text_of(arguments[0]) for owner, name, arguments in calls() if owner == "_log" and name in levels}
+    logged = re.compile(rf'_log\.(?:{"|".join(levels)})\("([^"]+)"')
+    events |= {event for path in SOURCES if path.suffix == ".pyx" for event in logged.findall(path.read_text())}
     assert len(events) > 15
     missing = [event for event in events if re.sub("%[sd]", "…", event) not in QUOTED]
     assert not missing, f"docs/operations.md, 'Log lines': says nothing of {missing}"

@@ -15,8 +15,9 @@ from featurestore.units import bytes_text
 def status(*, connection: Connection, as_json: Json = False) -> None:
     """Show each process of a server.
 
-    With its state, how long it has run and how often it was started again, connections, requests and memory ("shared": of it,
-    rows and libraries that the others have mapped too); and what the start found and repaired on disk. The server is asked;
+    With its state, how long it has run and how often it was started again, connections, requests ("refused": of them, those that
+    were too many at a time) and memory ("shared": of it, rows and libraries that the others have mapped too); and what the start
+    found and repaired on disk. The server is asked;
     with --directory the answer comes from the memory that the server's processes share, so that a server which answers nobody
     can be looked at as well.
 
@@ -44,13 +45,14 @@ def status(*, connection: Connection, as_json: Json = False) -> None:
             process["restarts"],
             "-" if process["connections"] is None else f"{process['connections']:,}",
             f"{process['requests']:,}",
+            f"{process['refused']:,}",
             bytes_text(process["resident_bytes"]),
             bytes_text(process["shared_bytes"]),
         ]
         for process in found["processes"]
     ]
-    numbers = ["pid", "up", "restarts", "connections", "requests", "memory", "shared"]
-    headers = ["process", "pid", "state", "up", "restarts", "connections", "requests", "memory", "shared"]
+    numbers = ["pid", "up", "restarts", "connections", "requests", "refused", "memory", "shared"]
+    headers = ["process", "pid", "state", "up", "restarts", "connections", "requests", "refused", "memory", "shared"]
     print_table(headers, rows, numbers=numbers)
     if recovered is not None and any(recovered[name] for name in ("records", "tables", "cut_bytes")):
         typer.echo(

@@ -19,6 +19,7 @@ from featurestore.server.context import TOO_LATE, CallContext, joined
 from featurestore.server.failure import failure_of
 from featurestore.server.listener import Listener
 from featurestore.server.methods import Method, StreamHandler, StreamMethod, UnaryHandler
+from featurestore.server.status import Counts
 
 DETAILS_KEY = "grpc-status-details-bin"
 CALLS_IN_FLIGHT_MAX = 10_000
@@ -61,21 +62,22 @@ class _GrpcCallContext(CallContext):
 
 
 class _InFlight:
-    """How many calls are. (grpcio would count and refuse them by itself, for 3 % of all that it does for a call.)"""
+    """How many calls are, and how many were too many. (grpcio would count and refuse them by itself, for 3 % of all that it does for a call.)"""
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.calls = self.refused = 0
 
     async def refuse(self, call: Any) -> NoReturn:
         """Ends one that is too many."""
+        self.refused += 1
         await call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY)
         raise AssertionError("abort raises")
 
 
 class _Router(grpc.GenericRpcHandler):
     def __init__(self, methods: Mapping[str, Method]) -> None:
-        in_flight = _InFlight()
-        self._handlers = {path: _rpc_handler(method, in_flight) for path, method in methods.items()}
+        self.in_flight = _InFlight()
+        self._handlers = {path: _rpc_handler(method, self.in_flight) for path, method in methods.items()}
         self.calls = 0
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
@@ -137,9 +139,9 @@ class GrpcAioServer:
         for listener in self._listeners:
             listener.remove()
 
-    def counts(self) -> tuple[None, int]:
-        """(connections, of which grpcio does not tell; calls that were begun)."""
-        return None, self._router.calls
+    def counts(self) -> Counts:
+        """What it has done; of connections grpcio does not tell."""
+        return Counts(None, self._router.calls, self._router.in_flight.refused)
 
 
 def _rpc_handler(method: Method, in_flight: _InFlight) -> "grpc.RpcMethodHandler[bytes, bytes]":

@@ -22,6 +22,7 @@ from featurestore.server.grpc_calls import RequestHeads
 from featurestore.server.grpc_connection import ConnectionLimits, Connections, GrpcConnection
 from featurestore.server.listener import BACKLOG, Listener
 from featurestore.server.methods import Method
+from featurestore.server.status import Counts
 from featurestore.server.write_turns import WriteTurns
 
 _log = logging.getLogger(__name__)
@@ -106,9 +107,9 @@ class GrpcNativeServer:
         if self._ticking is not None:
             self._ticking.cancel()
 
-    def counts(self) -> tuple[int, int]:
-        """(connections that are open, calls that were begun on all there ever were)."""
-        return len(self._connections.opened), self._connections.calls
+    def counts(self) -> Counts:
+        """What it has to do, and has done."""
+        return Counts(len(self._connections.opened), self._connections.calls, self._admission.refused)
 
     def _close_sockets(self) -> None:
         for server in self._servers:

@@ -17,7 +17,7 @@ import uvloop
 
 from featurestore.server.api_keys import ApiKeys
 from featurestore.server.methods import Methods
-from featurestore.server.status import BEAT_S, ProcessSlot, State
+from featurestore.server.status import BEAT_S, Counts, ProcessSlot, State
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """That a person, or who runs the server, ends it by."""
@@ -37,7 +37,7 @@ class Engine(Protocol):
         """Takes no more calls, lets those in flight end for so long, then cancels them."""
         ...
 
-    def counts(self) -> tuple[int | None, int]:
+    def counts(self) -> Counts:
         """(connections that are open, or None where that cannot be told; calls that were begun)."""
         ...
 

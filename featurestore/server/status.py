@@ -67,6 +67,18 @@ class _Word(IntEnum):
     RESIDENT_BYTES = 8
     SHARED_BYTES = 9
     HEARD_US = 10
+    REFUSED = 11
+
+
+class Counts(NamedTuple):
+    """What an engine has to do, and has done since it was made."""
+
+    connections: int | None
+    """Open now; None where the engine does not tell."""
+    requests: int
+    """Calls that were begun."""
+    refused: int
+    """Of those: calls that were not taken up, since too many came at a time."""
 
 
 class ProcessStatus(NamedTuple):
@@ -84,6 +96,8 @@ class ProcessStatus(NamedTuple):
     """Open now; None where the engine does not tell."""
     requests: int
     """Calls that were begun since the process started."""
+    refused: int
+    """Of those: calls that were not taken up, since too many came at a time."""
     resident_bytes: int
     shared_bytes: int
     """Of those: segments, libraries and what else other processes may have mapped too."""
@@ -94,8 +108,8 @@ class ProcessSlot:
 
     def __init__(self, words: npt.NDArray[np.uint64]) -> None:
         self._words = words
-        self.counts: Callable[[], tuple[int | None, int]] = lambda: (None, 0)
-        """(connections, requests) of the process; called in it."""
+        self.counts: Callable[[], Counts] = lambda: Counts(None, 0, 0)
+        """Of the process; called in it."""
 
     def name(self, role: Role, number: int = 0) -> "ProcessSlot":
         """Whose row it is."""
@@ -106,7 +120,7 @@ class ProcessSlot:
     def started(self, pid: int) -> None:
         """There is a process now; the counts begin anew."""
         now_us = time.time_ns() // 1_000
-        self._words[_Word.CONNECTIONS] = self._words[_Word.REQUESTS] = 0
+        self._words[_Word.CONNECTIONS] = self._words[_Word.REQUESTS] = self._words[_Word.REFUSED] = 0
         self._words[_Word.STARTED_US] = self._words[_Word.HEARD_US] = now_us
         self._words[_Word.PID] = pid
         self._words[_Word.STATE] = State.STARTING
@@ -121,10 +135,10 @@ class ProcessSlot:
 
     def beat(self) -> None:
         """The process is there, and this is what it has done."""
-        connections, requests = self.counts()
+        connections, requests, refused = self.counts()
         resident_bytes, shared_bytes = memory_of_this_process()
         self._words[_Word.CONNECTIONS] = _UNKNOWN if connections is None else connections
-        self._words[_Word.REQUESTS] = requests
+        self._words[_Word.REQUESTS], self._words[_Word.REFUSED] = requests, refused
         self._words[_Word.RESIDENT_BYTES], self._words[_Word.SHARED_BYTES] = resident_bytes, shared_bytes
         self._words[_Word.HEARD_US] = time.time_ns() // 1_000
 
@@ -143,6 +157,7 @@ class ProcessSlot:
             words[_Word.RESTARTS],
             None if connections == _UNKNOWN else connections,
             words[_Word.REQUESTS],
+            words[_Word.REFUSED],
             words[_Word.RESIDENT_BYTES],
             words[_Word.SHARED_BYTES],
         )

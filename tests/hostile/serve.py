@@ -80,8 +80,9 @@ async def _serve(options: dict[str, Any]) -> None:
     grpc_native._TICK_S = options.get("tick_s", 1.0)
     directory = options.get("tls")
     tls = Tls(Path(directory, "server.pem"), Path(directory, "server.key")) if directory else None
+    refused = UnaryMethod("/t/Refused", lambda _, __: b"%d" % server.counts().refused, inline=True)
     server = grpc_native.GrpcNativeServer(
-        METHODS, [Listener(Address("127.0.0.1", 0), tls)], ConnectionLimits(**options.get("limits", {}))
+        METHODS | {refused.path: refused}, [Listener(Address("127.0.0.1", 0), tls)], ConnectionLimits(**options.get("limits", {}))
     )
     (url,) = await server.start()
     print(url.rpartition(":")[2], flush=True)

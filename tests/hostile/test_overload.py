@@ -86,6 +86,8 @@ def test_what_is_too_much_is_refused_and_when_it_is_over_nothing_is(served):
     assert {(answer.status, answer.message) for answer in refused} == {OVERLOADED}
     assert {answer.head["grpc-retry-pushback-ms"] for answer in refused} == {"100"}
     caller = served.caller()
+    counted = caller.answer(caller.begin("/t/Refused", frames.message(b"")))
+    assert counted.data == frames.message(b"%d" % len(refused))
     begun = [caller.begin("/t/Work", CALL) for _ in range(30)]
     assert [caller.answer(stream).status for stream in begun] == [0] * 30
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from featurestore.errors import NotFoundError
-from featurestore.server.status import SILENT_S, Role, State, StatusBoard
+from featurestore.server.status import SILENT_S, Counts, Role, State, StatusBoard
 
 
 def test_another_process_sees_what_is_written(tmp_path: Path) -> None:
@@ -18,18 +18,18 @@ def test_another_process_sees_what_is_written(tmp_path: Path) -> None:
     board.slots[0].name(Role.OWNER).started(1)
     seen = StatusBoard.attach(tmp_path)
     reader.started(77)
-    reader.counts = lambda: (3, 12)
+    reader.counts = lambda: Counts(3, 12, 2)
     reader.beat()
     reader.turn(State.SERVING)
     status = seen.read()[1]
     assert (status.role, status.number, status.state, status.pid) == ("reader", 1, "serving", 77)
-    assert (status.connections, status.requests, status.restarts) == (3, 12, 0)
+    assert (status.connections, status.requests, status.refused, status.restarts) == (3, 12, 2, 0)
     assert status.resident_bytes > status.shared_bytes > 0
     reader.turn(State.GONE)
     reader.count_restart()
     assert (seen.read()[1].state, seen.read()[1].restarts, seen.read()[1].uptime_s) == ("gone", 1, 0)
     reader.started(78)
-    assert (seen.read()[1].state, seen.read()[1].requests) == ("starting", 0)
+    assert (seen.read()[1].state, seen.read()[1].requests, seen.read()[1].refused) == ("starting", 0, 0)
     board.remove()
     with pytest.raises(NotFoundError):
         StatusBoard.attach(tmp_path)

@@ -328,7 +328,8 @@ class Client:
         """The server's ``version``, its ``processes``, and what its start ``recovered``.
 
         Each process has ``role``, ``number``, ``state``, ``pid``, ``uptime_s``, ``restarts``, ``connections`` (None where the
-        engine does not tell), ``requests``, ``resident_bytes`` and ``shared_bytes``, as the proto's ``Process`` explains.
+        engine does not tell), ``requests``, ``refused``, ``resident_bytes`` and ``shared_bytes``, as the proto's ``Process``
+        explains.
         ``recovered`` has ``records``, ``tables``, ``cut_bytes`` and ``seconds``; it is None where there is no journal.
         """
         return self._run(calls.status(), timeout_s)
