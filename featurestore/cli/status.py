@@ -15,11 +15,10 @@ from featurestore.units import bytes_text
 def status(*, connection: Connection, as_json: Json = False) -> None:
     """Show each process of a server.
 
-    With its state, how long it has run and how often it was started again, connections, requests ("refused": of them, those that
-    were too many at a time) and memory ("shared": of it, rows and libraries that the others have mapped too); and what the start
-    found and repaired on disk. The server is asked;
-    with --directory the answer comes from the memory that the server's processes share, so that a server which answers nobody
-    can be looked at as well.
+    With its state, how long it has run and how often it was started again, connections, requests ("refused": those of them
+    that were too many at a time) and memory ("shared": of it, rows and libraries that the others have mapped too); and what
+    the start found and repaired on disk. The server is asked; with --directory the answer comes from the memory that the
+    server's processes share, so that a server which answers nobody can be looked at as well.
 
     \b
     Examples:

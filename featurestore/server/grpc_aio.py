@@ -62,7 +62,10 @@ class _GrpcCallContext(CallContext):
 
 
 class _InFlight:
-    """How many calls are, and how many were too many. (grpcio would count and refuse them by itself, for 3 % of all that it does for a call.)"""
+    """How many calls are, and how many were too many.
+
+    grpcio would count and refuse them by itself, for 3 % of all that it does for a call.
+    """
 
     def __init__(self) -> None:
         self.calls = self.refused = 0

@@ -81,9 +81,8 @@ async def _serve(options: dict[str, Any]) -> None:
     directory = options.get("tls")
     tls = Tls(Path(directory, "server.pem"), Path(directory, "server.key")) if directory else None
     refused = UnaryMethod("/t/Refused", lambda _, __: b"%d" % server.counts().refused, inline=True)
-    server = grpc_native.GrpcNativeServer(
-        METHODS | {refused.path: refused}, [Listener(Address("127.0.0.1", 0), tls)], ConnectionLimits(**options.get("limits", {}))
-    )
+    methods, listener = METHODS | {refused.path: refused}, Listener(Address("127.0.0.1", 0), tls)
+    server = grpc_native.GrpcNativeServer(methods, [listener], ConnectionLimits(**options.get("limits", {})))
     (url,) = await server.start()
     print(url.rpartition(":")[2], flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

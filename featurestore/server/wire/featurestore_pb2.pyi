@@ -452,7 +452,8 @@ class Process(Message):
     requests: int
     resident_bytes: int
     shared_bytes: int
-    def __init__(self, *, role: str | None = ..., number: int | None = ..., state: str | None = ..., pid: int | None = ..., uptime_s: float | None = ..., restarts: int | None = ..., connections: int | None = ..., requests: int | None = ..., resident_bytes: int | None = ..., shared_bytes: int | None = ...) -> None: ...
+    refused: int
+    def __init__(self, *, role: str | None = ..., number: int | None = ..., state: str | None = ..., pid: int | None = ..., uptime_s: float | None = ..., restarts: int | None = ..., connections: int | None = ..., requests: int | None = ..., resident_bytes: int | None = ..., shared_bytes: int | None = ..., refused: int | None = ...) -> None: ...
 
 class ExportFeaturesRequest(Message):
     project: str
