@@ -79,7 +79,7 @@ cdef class InlineCalls:
         events = self._session.receive(data)
         if self.refuses:
             return events
-        self._admission.expect(len(events))
+        self._admission.expect(0 if self._admission.credit >= len(events) else _calls_in(events))
         for event in events:
             if not self._answer(event, False, None):
                 others.append(event)
@@ -188,6 +188,15 @@ cdef class _UnsyncedAnswer:
 
     def __call__(self, failure):
         self.calls._synced(self, failure)
+
+
+cdef Py_ssize_t _calls_in(list events):
+    """How many of them begin one."""
+    cdef StreamEvent event
+    cdef Py_ssize_t count = 0
+    for event in events:
+        count += event.head is not None
+    return count
 
 
 cdef bint _is_one_message(bytes data, Py_ssize_t message_bytes_max):

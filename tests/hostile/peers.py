@@ -139,8 +139,12 @@ class Caller:
         self.flush()
         return streams
 
-    def send(self, stream: int, data: bytes) -> None:
+    def queue(self, stream: int, data: bytes) -> None:
+        """Has it sent with what comes next."""
         self._session.send(stream, data)
+
+    def send(self, stream: int, data: bytes) -> None:
+        self.queue(stream, data)
         self.flush()
 
     def answer(self, stream: int) -> Answer:

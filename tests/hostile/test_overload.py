@@ -127,6 +127,16 @@ def test_of_calls_that_come_together_the_last_are_taken_up(served):
     assert set(statuses) == {0, 8}
 
 
+def test_what_comes_of_calls_under_way_takes_nothing_of_the_share(served):
+    with pressed(served, 60, 60, 60, 60):
+        caller = served.caller()
+        under_way = caller.begin_together(50, "/t/Hold", CALL, end=False)
+        for _ in range(20):
+            for stream in under_way:
+                caller.queue(stream, CALL)
+            assert caller.call("/t/Work", CALL).status == 0
+
+
 def test_a_few_calls_are_no_overload_however_long_they_take(served):
     """30 at a time, without a pause: turns of the loop take 15 ms each."""
     pressing = [Pressing(served.caller(), 10) for _ in range(3)]
