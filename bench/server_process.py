@@ -23,9 +23,11 @@ import uvloop
 from bench.certificate import Certificate
 from bench.cores import ANY, started_on
 from bench.spawned import SpawnedServer
+from featurestore.memory_size import meminfo_bytes
 
 START_S = 30.0
 POLL_S = 0.02
+SETTLED_S = 1.5
 STOP_S = 30.0
 ECHO_SERVICE = "/bench.Echo/"
 COMMAND = str(Path(sys.executable).with_name("featurestore"))
@@ -89,6 +91,20 @@ class FeaturestoreServer:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def settle(self) -> None:
+        """Waits, once rows were loaded, until the server has them in huge pages as far as the system lets it.
+
+        Until then reads of many rows take longer, and wait for pages on the move. By the count of the whole machine, which
+        nothing else is expected to change for long.
+        """
+        seen, since = -1, time.monotonic()
+        ends = since + START_S
+        while since + SETTLED_S > time.monotonic() < ends:
+            now = meminfo_bytes(Path("/"), "ShmemHugePages")
+            if now != seen:
+                seen, since = now, time.monotonic()
+            time.sleep(POLL_S)
 
     def __enter__(self) -> "FeaturestoreServer":
         return self

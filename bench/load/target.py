@@ -155,7 +155,7 @@ def own_server(
 ) -> Iterator[OwnServer]:
     """Starts ``featurestore serve``, defines the dataset's view and a service of all its features, and writes all rows.
 
-    ``options``: of ``FeaturestoreServer``.
+    It is at rest then. ``options``: of ``FeaturestoreServer``.
     """
     with (
         FeaturestoreServer(memory_directory, certificate=certificate, **options) as server,
@@ -173,6 +173,7 @@ def own_server(
         selected = wire.selection(project, SERVICE)
         request = wire.read_request(selected, source.columns(np.zeros(1, np.int64)))
         answer = raw.GetFeaturesResponse.FromString(channel.send(wire.GET_FEATURES, request))
+        server.settle()
         types = dict.fromkeys(dataset.float_names, "float32")
         features = len(dataset.feature_names)
         yield OwnServer(

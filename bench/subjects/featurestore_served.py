@@ -3,7 +3,6 @@
 Rows come in by ``Client.ingest`` and go out by ``Client.get`` of a feature service. Memory is the server's segments.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Literal
@@ -19,8 +18,6 @@ from bench.server_process import FeaturestoreServer
 from bench.subjects import Read, Subject, UnavailableError
 
 KEY = "user"
-QUIET_S = 1.0
-"""The server's upkeep has nothing left to do when the segments have not changed for so long."""
 
 
 class _Served(Subject):
@@ -41,7 +38,6 @@ class _Served(Subject):
                 self._writer = stack.enter_context(self._connect(self._write_url()))
             except (featurestore_client.FeatureStoreError, OSError, ValueError) as error:
                 raise UnavailableError(f"connecting to {self._url()} fails: {error}") from None
-            self._settled_bytes = 0
             self._stack = stack.pop_all()
 
     def close(self) -> None:
@@ -62,10 +58,8 @@ class _Served(Subject):
         self._writer.ingest(self._view, batch)
 
     def settle(self) -> bool:
-        before = self._settled_bytes
-        time.sleep(QUIET_S)
-        self._settled_bytes = self.outside_bytes()
-        return self._settled_bytes != before
+        self._server.settle()
+        return False
 
     def outside_bytes(self) -> int:
         return footprint.file_bytes(self._server.directory / "segments")
