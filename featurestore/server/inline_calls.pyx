@@ -128,7 +128,8 @@ cdef class InlineCalls:
             if not self._turns.take():
                 self._wait(event, deadline)
                 return True
-        if head.sheds and self._admission.is_full():
+        # One whose turn has come is of no read's share any more.
+        if head.sheds and (self._admission.credit < 1 if in_turn else self._admission.is_full()):
             self._admission.refuse()
             self._session.respond(event.stream_id, _OVERLOADED, b"", None)
             return True
