@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,15 @@ def require_engine(name: str) -> None:
         pytest.importorskip(
             "featurestore.server.grpc_native", reason="built without libnghttp2's headers", exc_type=ImportError
         )
+
+
+def of_threads(process: int, ask: Callable[[int], int]) -> set[int]:
+    """What ``ask`` says of the threads of ``process`` which live: one may end while they are looked at."""
+    found = set()
+    for each in Path(f"/proc/{process}/task").iterdir():
+        with suppress(ProcessLookupError):
+            found.add(ask(int(each.name)))
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """``featurestore ingest`` as people type it, into a real server: loading, stopping, going on, staying small."""
 
-import contextlib
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ import pytest
 
 from featurestore.ingest.checkpoint import read_checkpoint
 from featurestore.model import BatchSource, Entity, FeatureView, Field, JoinKey
+from tests.conftest import of_threads
 
 TIME = datetime(2024, 1, 1)
 # Says at the end how much memory the process had at most, which the kernel counts from the start of the program on.
@@ -265,15 +265,6 @@ def test_a_killed_load_goes_on_and_reads_nothing_twice(define, start, ingest, cl
     assert not checkpoint.exists()
 
 
-def policies_of_threads(process: int) -> set[int]:
-    """The scheduling policies of the threads of ``process`` which live: one may end while they are looked at."""
-    policies = set()
-    for each in Path(f"/proc/{process}/task").iterdir():
-        with contextlib.suppress(ProcessLookupError):
-            policies.add(os.sched_getscheduler(int(each.name)))
-    return policies
-
-
 @pytest.mark.parametrize(("options", "policy"), [((), os.SCHED_IDLE), (("--priority", "normal"), os.SCHED_OTHER)])
 def test_a_load_gives_way_to_all_else_unless_told_otherwise(options, policy, define, start, tmp_path):
     view = define(**{f"f{i}": "float32" for i in range(10)})
@@ -281,7 +272,7 @@ def test_a_load_gives_way_to_all_else_unless_told_otherwise(options, policy, def
     process = start(view, "long.csv", "--checkpoint", "c.json", *options)
     try:
         wait_for_progress(process, tmp_path / "c.json", 1)
-        assert policies_of_threads(process.pid) == {policy}
+        assert of_threads(process.pid, os.sched_getscheduler) == {policy}
     finally:
         process.kill()
         process.communicate()

@@ -1,16 +1,18 @@
 """The life of the server process: starting, refusing to start, draining."""
 
-import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import featurestore_client
 import numpy as np
 import pytest
+
+from tests.conftest import of_threads
 
 
 def test_serves_and_exits_0_on_sigterm(start_server):
@@ -165,16 +167,7 @@ def test_a_long_write_leaves_the_core_to_whatever_else_the_server_does(server):
         client.apply({"entities": entities, "feature_views": [view]})
         client.write("long", {"user": np.arange(5_000), "vector": np.ones((5_000, 50), np.float32)})
         assert os.getpriority(os.PRIO_PROCESS, server.process.pid) == own
-        assert 19 in nicenesses(server.process.pid)
-
-
-def nicenesses(process: int) -> set[int]:
-    """Of the threads of ``process``; one may end while they are looked at."""
-    found = set()
-    for each in Path(f"/proc/{process}/task").iterdir():
-        with contextlib.suppress(ProcessLookupError):
-            found.add(os.getpriority(os.PRIO_PROCESS, int(each.name)))
-    return found
+        assert 19 in of_threads(server.process.pid, partial(os.getpriority, os.PRIO_PROCESS))
 
 
 def test_the_socket_of_another_server_is_left_to_it(start_server, tmp_path):
