@@ -154,10 +154,10 @@ class Methods:
         return method._replace(handler=Guard(method.handler, api_keys).call)
 
     def _guarded_stream(self, handler: StreamHandler, api_keys: ApiKeys | None) -> StreamHandler:
+        guard = Guard(handler, api_keys)
+
         def guarded(requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
-            if api_keys is not None:
-                api_keys.check(context)
-            context.check_deadline()
+            guard.check(context)
             return handler(self._until_draining(requests), context)
 
         return guarded
