@@ -3,9 +3,12 @@
 Compiled, because every call comes this way.
 """
 
+cimport cython
+
 from featurestore.server.context cimport CallContext
 
 
+@cython.final
 cdef class Guard:
     """Of one handler. ``api_keys`` has ApiKeys, or None where nobody needs one."""
 
