@@ -59,7 +59,7 @@ class Caller:
         self.errors: list[BaseException] = []
         self.slowest: tuple[float, object] = (0.0, None)
         """In seconds, and what it ended with."""
-        self.calls = 0
+        self._ended = [0] * threads
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(number, call)) for number in range(threads)]
 
@@ -74,7 +74,7 @@ class Caller:
                 outcome = error
                 self.errors.append(error)
             self.slowest = max(self.slowest, (time.monotonic() - started_s, outcome), key=lambda each: each[0])
-            self.calls += 1
+            self._ended[number] += 1
             user += 7
 
     def __enter__(self) -> "Caller":
@@ -82,12 +82,15 @@ class Caller:
             thread.start()
         return self
 
-    def wait(self, calls: int) -> None:
-        """Until so many more calls have ended."""
-        target = self.calls + calls
+    def wait(self, calls: int, *, of_each: int = 0) -> None:
+        """Until so many more calls have ended, and so many of each thread."""
+        before = list(self._ended)
         deadline_s = time.monotonic() + 30
-        while self.calls < target:
-            assert time.monotonic() < deadline_s, f"{self.calls} calls, waiting for {target}"
+        while True:
+            more = [now - then for now, then in zip(self._ended, before, strict=True)]
+            if sum(more) >= calls and min(more) >= of_each:
+                return
+            assert time.monotonic() < deadline_s, f"{more} calls, waiting for {calls}, {of_each} of each"
             self._over.wait(0.005)
 
     def __exit__(self, *raised: object) -> None:
@@ -107,7 +110,7 @@ def test_a_killed_server_is_an_error_within_the_deadline_and_a_new_one_is_found(
             assert caller.errors
             assert all(isinstance(error, UnavailableError) for error in caller.errors), caller.errors[:3]
             store.start()
-            caller.wait(10)  # those that were under way
+            caller.wait(0, of_each=2)  # those that were under way are over
             failed = len(caller.errors)
             caller.wait(200)
             assert len(caller.errors) == failed
