@@ -4,14 +4,16 @@
 load, or a process that writes a snapshot, holds nothing that a server or a reader waits for, so it may be held up for long.
 Linux weighs control groups, and with autogroups sessions, before it looks at this: it counts within the same one.
 
-A server's own long writes are waited for, so their threads keep a share (on Linux each is as nice as it says): 1.5 % of a core
-that another thread of the process wants throughout, and any that wakes up goes first.
+A server's own long writes are waited for, and their threads may hold Python's lock when they lose the core. So they are nice, but
+not as nice as can be (on Linux each thread is as nice as it says): they keep a tenth of a core that another thread wants
+throughout, and one that wakes up goes first. Niceness 19 would leave them 1.5 % beside one busy program and 0.4 % beside four,
+with the event loop waiting for the lock meanwhile.
 """
 
 import os
 from contextlib import suppress
 
-NICENESS_MAX = 19
+NICENESS = 10
 
 
 def give_way(process: int = 0) -> None:
@@ -21,6 +23,6 @@ def give_way(process: int = 0) -> None:
 
 
 def step_back() -> None:
-    """This thread has a small share of a core that another of its process wants. There is no way back."""
+    """This thread has a tenth of a core that another of its process wants. There is no way back."""
     with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS_MAX)  # 0: the calling thread, of which Linux says process
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)  # 0: the calling thread, of which Linux says process

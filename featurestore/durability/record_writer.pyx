@@ -14,6 +14,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from featurestore.mutex cimport Mutex
+from featurestore.yielding cimport let_go
 
 from featurestore.durability.record import HEAD_BYTES, Sum
 
@@ -28,9 +29,6 @@ cdef extern from "sum.h" nogil:
     sum_state sum_begin(uint64_t length)
     sum_state sum_blocks(sum_state state, const void *data, uint64_t blocks)
     uint64_t sum_end(sum_state state, const void *rest, uint64_t bytes)
-
-cdef extern from "sched.h" nogil:
-    int sched_yield()
 
 cdef extern from "sys/uio.h" nogil:
     struct iovec:
@@ -190,7 +188,7 @@ cdef uint64_t sum_in_pieces(const char *data, Py_ssize_t size) noexcept nogil:
         state = sum_blocks(state, data, _PIECE_BYTES // SUM_BLOCK_BYTES)
         data += _PIECE_BYTES
         size -= _PIECE_BYTES
-        sched_yield()
+        let_go()
     blocks = size // SUM_BLOCK_BYTES
     state = sum_blocks(state, data, blocks)
     return sum_end(state, data + blocks * SUM_BLOCK_BYTES, size % SUM_BLOCK_BYTES)
@@ -223,5 +221,5 @@ cdef int write_parts(int file, iovec *parts, int64_t offset) noexcept nogil:
                 return errno
             start += max(piece, 0)
             offset += max(piece, 0)
-            sched_yield()
+            let_go()
     return 0

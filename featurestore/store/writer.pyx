@@ -16,14 +16,12 @@ from featurestore.store.mutation cimport (
 )
 from featurestore.store.room cimport Room, takes_fixed
 from featurestore.store.source cimport Source, SourceColumn, block_bytes_after, keys_of, source_of
+from featurestore.yielding cimport let_go
 from featurestore_client.tables.reader cimport Snapshot
 from featurestore_client.tables.segment cimport (
     ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, ROW_WRITTEN, RowShape, SegmentHeader, Shard, begin_change, block_units, end_change,
     heap_at, load_i64, load_u32, prefetch_read, prefetch_write, row_at, store_i64, store_u32,
 )
-
-cdef extern from "sched.h" nogil:
-    int sched_yield()
 
 cdef enum:
     BLOCK = 128                   # rows whose images are made at once; they fit in the second-level cache
@@ -251,7 +249,7 @@ cdef void write_images(
         if i < 0:
             continue
         if i % YIELD_ROWS == YIELD_ROWS - 1:
-            sched_yield()
+            let_go()
         j = i % block_rows
         if j == 0:
             fill_images(source, shape, images, image_bytes, i, min(block_rows, keys.rows - i))

@@ -1,0 +1,1 @@
+cdef void let_go() noexcept nogil
