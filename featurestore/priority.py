@@ -4,8 +4,8 @@
 load, or a process that writes a snapshot, holds nothing that a server or a reader waits for, so it may be held up for long.
 Linux weighs control groups, and with autogroups sessions, before it looks at this: it counts within the same one.
 
-A server's own long writes are waited for, and their threads may hold Python's lock when they lose the core. So they are nice, but
-not as nice as can be (on Linux each thread is as nice as it says): they keep a tenth of a core that another thread wants
+A server's own long writes are waited for, and their threads may hold Python's lock when they lose the core. So they are nice,
+but not as nice as can be (on Linux each thread is as nice as it says): they keep a tenth of a core that another thread wants
 throughout, and one that wakes up goes first. Niceness 19 would leave them 1.5 % beside one busy program and 0.4 % beside four,
 with the event loop waiting for the lock meanwhile.
 """
