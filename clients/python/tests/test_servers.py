@@ -176,17 +176,18 @@ def looping(addresses: list[str]) -> Iterator[Callable[[int], None]]:
         async def connected() -> Any:
             return await featurestore_client.connect_async(addresses, transport="native", timeout_s=10).__aenter__()  # type: ignore[arg-type]
 
-        client = asyncio.run_coroutine_threadsafe(connected(), loop).result(30)
-
         async def call(user: int) -> None:
             batch = await client.get("m", {"user": [user, user + 1]})
             assert batch["value"].tolist() == [2 * user, 2 * user + 2]
             await client.write("doubled", {"user": [user], "value": [2 * user]}, event_timestamps=1)
 
-        yield lambda user: asyncio.run_coroutine_threadsafe(call(user), loop).result(30)
-        asyncio.run_coroutine_threadsafe(client.close(), loop).result(30)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+        try:
+            client = asyncio.run_coroutine_threadsafe(connected(), loop).result(30)
+            yield lambda user: asyncio.run_coroutine_threadsafe(call(user), loop).result(30)
+            asyncio.run_coroutine_threadsafe(client.close(), loop).result(30)
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
 
 
 def test_two_servers_are_restarted_in_turn_and_no_call_fails(engine: str, start: Any) -> None:
