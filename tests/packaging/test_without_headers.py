@@ -68,7 +68,9 @@ def test_the_server_says_in_one_line_that_grpcio_serves(portable, start_server):
 def test_everything_runs_on_grpcio(portable, start_server):
     server = start_server(environment=portable)
     program = f"""
-import featurestore_client, sys
+import faulthandler, sys
+faulthandler.dump_traceback_later(50, exit=True)
+import featurestore_client
 assert featurestore_client.__file__.startswith({portable["PYTHONPATH"].split(os.pathsep)[0]!r}), featurestore_client.__file__
 try:
     import featurestore_client.http2
