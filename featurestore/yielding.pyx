@@ -7,36 +7,28 @@ which the kernel shares the core as it does between any threads. Each thread lea
 waits longer: 12 ms beside one busy program, with two cores.
 """
 
-from libc.stdint cimport int64_t
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from featurestore_client.http2.clock cimport monotonic_s
 
 cdef extern from "sched.h" nogil:
     int sched_yield()
 
 cdef extern from *:
     """
-    static _Thread_local int64_t featurestore_next_yield_ns;
+    static _Thread_local double featurestore_next_yield_s;
     """
-    int64_t featurestore_next_yield_ns
+    double featurestore_next_yield_s
 
-cdef enum:
-    LONG_NS = 8_000_000  # a load, which gives way, may have the core for a tick or two: that is not to stop the yields
-    APART = 4
-
-
-cdef int64_t monotonic_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
+cdef double LONG_S = 0.008  # a load, which gives way, may have the core for a tick or two: that is not to stop the yields
+cdef int APART = 4
 
 
 cdef void let_go() noexcept nogil:
     """Yields the core, where this thread has not just learned that it would not come back soon."""
-    global featurestore_next_yield_ns
-    cdef int64_t before = monotonic_ns(), after
-    if before < featurestore_next_yield_ns:
+    global featurestore_next_yield_s
+    cdef double before = monotonic_s(), after
+    if before < featurestore_next_yield_s:
         return
     sched_yield()
-    after = monotonic_ns()
-    if after - before >= LONG_NS:
-        featurestore_next_yield_ns = after + APART * (after - before)
+    after = monotonic_s()
+    if after - before >= LONG_S:
+        featurestore_next_yield_s = after + APART * (after - before)
