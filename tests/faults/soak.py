@@ -31,7 +31,7 @@ ALTER_EVERY_S = 0.5
 SAMPLE_EVERY_S = 1.0
 GROWTH_MAX = 0.02
 MORE_FILES_MAX = WRITERS + 1
-"""Each client may have a connection more open, or one that is not yet closed. What each connection or schema left would be many."""
+"""Each client may have a connection more open, or one that is not yet closed. A leak by each connection or schema is many."""
 SNAPSHOTS = {"snapshot_bytes_min": str(8 << 20)}
 
 
