@@ -19,6 +19,7 @@ from typing import Any
 import lmdb
 
 from featurestore.durability import Fsync, Journal, Kind, Message
+from featurestore.durability.unsynced import Waiters
 
 MAP_BYTES = 32 << 30
 
@@ -159,11 +160,11 @@ class Own(Candidate):
     def append(self, message: bytes) -> None:
         sequence = self._journal.append(Message(Kind.WRITE, message, 0), "default", "v", 1)
         self._journal.applied(sequence)
-        if self._journal.acknowledges_synced:
-            asyncio.run_coroutine_threadsafe(self._synced(sequence), self._loop).result()
+        if self._journal.waiters is not None:
+            asyncio.run_coroutine_threadsafe(self._synced(self._journal.waiters, sequence), self._loop).result()
 
-    async def _synced(self, sequence: int) -> None:
-        await self._journal.synced(sequence)
+    async def _synced(self, waiters: Waiters, sequence: int) -> None:
+        await waiters.synced(sequence)
 
     async def _close(self) -> None:
         self._journal.close()

@@ -12,13 +12,9 @@ import os
 from libc.errno cimport ETIMEDOUT, errno
 from libc.stdint cimport int64_t, uint64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-from posix.unistd cimport fdatasync, write
+from posix.unistd cimport fdatasync, read, write
 
 cdef extern from "pthread.h" nogil:
-    ctypedef struct pthread_mutex_t:
-        pass
-    ctypedef struct pthread_cond_t:
-        pass
     ctypedef struct pthread_condattr_t:
         pass
     int pthread_mutex_init(pthread_mutex_t *mutex, void *attributes)
@@ -42,18 +38,8 @@ cdef enum:
 cdef class GroupSync:
     """Of one file at a time. ``serve`` in a thread; the rest from any.
 
-    ``done_fd`` (an eventfd) becomes readable whenever ``synced`` has moved, or ``serve`` has failed.
+    ``done_fd`` (an eventfd) becomes readable whenever a sync that somebody waited for is done.
     """
-
-    cdef pthread_mutex_t _mutex
-    cdef pthread_cond_t _changed
-    cdef bint _stopped, _idle
-    cdef int _file
-    cdef uint64_t _last, _synced
-    cdef Py_ssize_t _waiting, _expected
-    cdef readonly int done_fd
-    cdef readonly Py_ssize_t rounds
-    """How many syncs there were."""
 
     def __cinit__(self):
         cdef pthread_condattr_t attributes
@@ -75,14 +61,14 @@ cdef class GroupSync:
         """Gives ``done_fd`` up; ``serve`` has ended."""
         os.close(self.done_fd)
 
-    def note(self, int file, uint64_t sequence):
+    cpdef void note(self, int file, uint64_t sequence) noexcept:
         """Everything up to that record is written, the last of it to that file; of earlier files all is synced."""
         pthread_mutex_lock(&self._mutex)
         self._file = file
         self._last = sequence
         pthread_mutex_unlock(&self._mutex)
 
-    def want(self):
+    cpdef void want(self) noexcept:
         """One more waits for what is written."""
         pthread_mutex_lock(&self._mutex)
         self._waiting += 1
@@ -91,15 +77,16 @@ cdef class GroupSync:
         if is_time:
             pthread_cond_signal(&self._changed)
 
-    @property
-    def synced(self):
-        """Up to which record it has synced."""
+    cdef uint64_t take_done(self) noexcept:
+        """Up to which record it has synced; ``done_fd`` is not readable any more until that has moved."""
+        cdef uint64_t rounds, synced
+        read(self.done_fd, &rounds, sizeof(rounds))
         pthread_mutex_lock(&self._mutex)
-        cdef uint64_t synced = self._synced
+        synced = self._synced
         pthread_mutex_unlock(&self._mutex)
         return synced
 
-    def stop(self):
+    cpdef void stop(self) noexcept:
         """Has ``serve`` end, or the next one that is begun."""
         pthread_mutex_lock(&self._mutex)
         self._stopped = True

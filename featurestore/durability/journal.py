@@ -1,42 +1,32 @@
 """The journal: what was written, in order, before it is applied.
 
-``append`` gives a record to the system with one write, so that it survives the end of the process; ``synced`` waits until the
-disk has it, where that is promised (``fsync always``): a thread syncs for all who wait meanwhile, so that many small writers
-share one sync (``group_sync.pyx``). Append, then apply, then ``applied``; then acknowledge.
+``append`` gives a record to the system with one write, so that it survives the end of the process; ``waiters`` wait until the
+disk has it, where that is promised (``fsync always``; ``unsynced.pyx``): a thread syncs for all who wait meanwhile, so that
+many small writers share one sync (``group_sync.pyx``). Append, then apply, then ``applied``; then acknowledge.
 
 Owns the files of a directory from the last record on; what is written to them, and which records are applied, is
 ``RecordWriter``'s (``record_writer.pyx``). Invariants: a file's head is on the disk before its first record is written
 (``next_file.py``), its name before a record of it counts as synced; and ``synced`` in a record is never more than what is.
 """
 
-import asyncio
 import errno
-import logging
 import os
 import threading
-from collections import deque
-from collections.abc import Callable, Generator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 from featurestore.durability.group_sync import GroupSync
 from featurestore.durability.next_file import NextFile, begin_file
 from featurestore.durability.reading import journal_path, sync_directory
 from featurestore.durability.record import FILE_HEAD_BYTES
 from featurestore.durability.record_writer import RecordWriter
+from featurestore.durability.unsynced import Waiters
 from featurestore.errors import FeatureStoreError, InternalError, ResourceExhaustedError
-
-_log = logging.getLogger(__name__)
 
 Fsync = Literal["always", "interval", "never"]
 FILE_BYTES = 64 << 20
 """A file that has reached this is followed by another one as soon as that is there, and at twice as much at any rate."""
-_Outcome = TypeVar("_Outcome")
-_Other = TypeVar("_Other")
-Synced = Callable[[FeatureStoreError | None], None]
-"""Is told that the disk has a record, or why that cannot be known."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -49,29 +39,6 @@ class Position(NamedTuple):
     """With which record the file began that was written to; 0: there was none."""
     offset: int
     """The end of that file."""
-
-
-class Unsynced(Generic[_Outcome]):
-    """What a write came to, not to be told before the disk has it. Awaited it gives just that, then; ``then`` costs less."""
-
-    __slots__ = ("_journal", "_sequence", "outcome")
-
-    def __init__(self, outcome: _Outcome, journal: "Journal", sequence: int) -> None:
-        self.outcome = outcome
-        self._journal = journal
-        self._sequence = sequence
-
-    def then(self, call: Synced) -> None:
-        """As ``Journal.when_synced``, of the write's record."""
-        self._journal.when_synced(self._sequence, call)
-
-    def told_as(self, outcome: _Other) -> "Unsynced[_Other]":
-        """The same write, with what its outcome is called elsewhere."""
-        return Unsynced(outcome, self._journal, self._sequence)
-
-    def __await__(self) -> Generator[Any, None, _Outcome]:
-        yield from self._journal.synced(self._sequence).__await__()
-        return self.outcome
 
 
 class Journal(RecordWriter):
@@ -97,63 +64,22 @@ class Journal(RecordWriter):
         self._directory = directory
         self._fsync = fsync
         self._file_bytes = file_bytes
-        self._waiting: deque[tuple[int, Synced]] = deque()
         self._files: list[int] = []  # those that are not synced; the last one is written to
         self._first = 0
         self._next = NextFile(directory, self)
         self._closing = threading.Event()
-        self._group = GroupSync() if fsync == "always" else None
-        self._notes = fsync == "always"
-        self._loop: asyncio.AbstractEventLoop | None = None  # on which they wait
-        group = self._group
+        self._group = group = GroupSync() if fsync == "always" else None
+        self.waiters = None if group is None else Waiters(self, group)
+        """Where a write is to be acknowledged only when the disk has it."""
         pace = (lambda: self._sync_paced(fsync_interval_s)) if group is None else lambda: self._sync_wanted(group)
         self._syncer = threading.Thread(target=pace, name="featurestore-journal", daemon=True)
         self._syncer.start()
-
-    @property
-    def acknowledges_synced(self) -> bool:
-        """Whether a write is to be acknowledged only when ``synced`` has returned."""
-        return self._fsync == "always"
 
     @property
     def position(self) -> Position:
         """How far it has come."""
         with self.lock:
             return Position(self.last, self._first, self._offset)
-
-    def synced(self, sequence: int) -> asyncio.Future[None]:
-        """Is done once the disk has that record; InternalError when it cannot be known that it has. On one event loop."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.when_synced(sequence, partial(_settle, future))
-        return future
-
-    def when_synced(self, sequence: int, call: Synced) -> None:
-        """Has it called by the running event loop, once the disk has that record or it cannot be known that it has."""
-        assert self._group is not None, "only where writes are acknowledged when they are synced"
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            self._loop.add_reader(self._group.done_fd, self._group_is_synced, self._group)
-        with self.lock:
-            if self._synced < sequence and self._failure is None:
-                self._waiting.append((sequence, call))
-                self._group.want()
-                return
-            failure = None if self._synced >= sequence else self._failure
-        self._loop.call_soon(call, failure)
-
-    def _group_is_synced(self, group: GroupSync) -> None:
-        with suppress(BlockingIOError):
-            os.eventfd_read(group.done_fd)
-        with self.lock:
-            self._synced = max(self._synced, group.synced)
-            done = self._take_waiting(self._synced)
-        self._tell(done, None)
-
-    def _take_waiting(self, target: int) -> list[Synced]:
-        done = []
-        while self._waiting and self._waiting[0][0] <= target:
-            done.append(self._waiting.popleft()[1])
-        return done
 
     def begin_file(self, *, waits: bool = True) -> None:
         """Goes on in a new file, so that what has been written can go as a whole: soon, or, where it ``waits``, at once.
@@ -181,9 +107,8 @@ class Journal(RecordWriter):
         self._syncer.join()
         self._next.close()
         self._sync()
-        if self._group is not None:
-            if self._loop is not None and not self._loop.is_closed():
-                self._loop.remove_reader(self._group.done_fd)
+        if self._group is not None and self.waiters is not None:
+            self.waiters.close()
             self._group.close()
         for handle in self._files:
             os.close(handle)
@@ -205,15 +130,8 @@ class Journal(RecordWriter):
         if self._files and self._fsync == "never":
             os.close(self._files.pop())
         self._files.append(handle)
+        self._is_one_file = len(self._files) == 1
         self._file, self._first, self._offset = handle, sequence, FILE_HEAD_BYTES
-
-    def _note(self, sequence: int) -> None:
-        """Tells those who sync that there is one more record."""
-        assert self._group is not None, "else they sync at their own pace"
-        if len(self._files) == 1:
-            self._group.note(self._file, sequence)
-        else:
-            self._group.stop()  # it knows one file
 
     def _new_file(self, first_sequence: int) -> int:
         path, handle = journal_path(self._directory, first_sequence), -1
@@ -277,10 +195,11 @@ class Journal(RecordWriter):
             for handle in handles[:-1]:
                 os.close(handle)
                 self._files.remove(handle)
-            if self._group is not None and len(self._files) == 1:
+            self._is_one_file = len(self._files) == 1
+            if self._group is not None and self._is_one_file:
                 self._group.note(self._files[0], self.last)
-            done = self._take_waiting(target)
-        self._tell_soon(done, None)
+            if self.waiters is not None:
+                self.waiters.settle(target, None)
 
     def _fail(self, error: OSError) -> None:
         # What the system could not write it may have forgotten: to try again would prove nothing.
@@ -290,21 +209,8 @@ class Journal(RecordWriter):
         )
         with self.lock:
             self._failure = failure
-            waiting = [call for _, call in self._waiting]
-            self._waiting.clear()
-        self._tell_soon(waiting, failure)
-
-    def _tell_soon(self, calls: list[Synced], failure: FeatureStoreError | None) -> None:
-        if calls:
-            assert self._loop is not None, "it is where they wait"
-            self._loop.call_soon_threadsafe(self._tell, calls, failure)
-
-    def _tell(self, calls: list[Synced], failure: FeatureStoreError | None) -> None:
-        for call in calls:
-            try:
-                call(failure)
-            except Exception:
-                _log.exception("an answer that waited for the disk could not be given")
+            if self.waiters is not None:
+                self.waiters.settle(self.last, failure)
 
 
 def _let_go_of_memory(handle: int) -> None:
@@ -314,12 +220,3 @@ def _let_go_of_memory(handle: int) -> None:
     """
     with suppress(OSError):  # it is a hint
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _settle(future: asyncio.Future[None], failure: FeatureStoreError | None) -> None:
-    if future.done():  # its caller went away
-        return
-    if failure is None:
-        future.set_result(None)
-    else:
-        future.set_exception(failure)

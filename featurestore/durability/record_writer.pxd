@@ -1,5 +1,6 @@
 from libc.stdint cimport int64_t, uint64_t
 
+from featurestore.durability.group_sync cimport GroupSync
 from featurestore.mutex cimport Mutex
 
 
@@ -15,7 +16,8 @@ cdef class RecordWriter:
     cdef public int64_t _offset        # its end
     cdef int64_t _turn_offset          # from which on another file may be wanted
     cdef public bint turns             # whether another file is there for a record to come
-    cdef public bint _notes            # whether somebody is to be told of each record
+    cdef public GroupSync _group       # that syncs for whoever waits; None: nobody does
+    cdef public bint _is_one_file      # whether all that is not synced is in the file that is written to
     cdef public object _failure        # what every call is told once the disk has failed
     cdef readonly uint64_t bytes_since_snapshot    # of records that no snapshot stands for
 

@@ -113,8 +113,11 @@ cdef class RecordWriter:
             self._offset += size
             self.bytes_since_snapshot += size
             self.last = sequence
-            if self._notes:
-                self._note(sequence)
+            if self._group is not None:
+                if self._is_one_file:
+                    self._group.note(self._file, sequence)
+                else:
+                    self._group.stop()  # it knows one file
             return sequence
         finally:
             self.lock.release()

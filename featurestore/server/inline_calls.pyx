@@ -10,6 +10,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcpy
 
+from featurestore.durability.unsynced cimport Unsynced
 from featurestore.server.admission cimport Admission
 from featurestore.server.context cimport CallContext, InlineHead
 from featurestore_client.http2.event_loop cimport BusyPolling, DirectWriter
@@ -17,7 +18,6 @@ from featurestore_client.http2.session cimport TAKEN_BYTES_MAX, Answering, Strea
 
 from featurestore_client.http2 import NEVER
 
-from featurestore.durability import Unsynced
 from featurestore.server.grpc_calls import OK_HEAD, OK_TRAILERS, OVERLOADED
 from featurestore.server.write_turns import LONG_BYTES, LONG_BYTES_MAX
 
@@ -148,7 +148,7 @@ cdef class InlineCalls:
             outcome = error
         if type(outcome) is Unsynced:
             self._unsynced += 1
-            outcome.then(_UnsyncedAnswer(self, event, head, context, outcome.outcome))
+            (<Unsynced>outcome).then(_UnsyncedAnswer(self, event, head, context, (<Unsynced>outcome).outcome))
         else:
             self._tell(event, head, context, outcome)
         return True

@@ -8,6 +8,7 @@ nothing was written.
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
+from featurestore.durability.unsynced cimport Unsynced
 from featurestore.server.context cimport CallContext
 from featurestore.server.spans cimport bytes_of, is_ascii, is_text, text_of
 from featurestore.server.write_wire cimport WriteFormat, WriteSpans, fixed_batch_of, take_write
@@ -65,7 +66,7 @@ cdef class QuickWrites:
             return self._write_any(data, context)
         if type(counts) is tuple:
             return self._answered(counts)
-        return counts.told_as(self._answered(counts.outcome))
+        return (<Unsynced>counts).told_as(self._answered((<Unsynced>counts).outcome))
 
     cdef int _look_up(self, WriteSpans *request) except -1:
         self._version = None  # nothing is known until it has been looked up

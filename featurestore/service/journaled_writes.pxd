@@ -1,6 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from featurestore.durability.record_writer cimport RecordWriter
+from featurestore.durability.unsynced cimport Waiters
 from featurestore.store.fixed_batch cimport FixedBatch
 from featurestore.store.writer cimport Beginning
 from featurestore_client.tables.reader cimport SnapshotReader
@@ -16,7 +17,7 @@ cdef class JournaledWrites:
     cdef object _store, _registry
     cdef RecordWriter _journal
     cdef dict _gates
-    cdef bint _acknowledges_synced
+    cdef Waiters _waiters
 
     cpdef bint may_begin(self, table, message) except -1
     cpdef bint is_free(self, message) except -1

@@ -1,4 +1,4 @@
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from featurestore.durability import Journal, Message, Unsynced
@@ -27,4 +27,4 @@ class JournaledWrites:
     def write_quickly(
         self, to: Destination, batch: FixedBatch, message: Message, begin: Callable[[], None] | None
     ) -> _Counts | Unsynced[_Counts] | None: ...
-    def acknowledged(self, result: _Result, sequence: int) -> _Result | Awaitable[_Result]: ...
+    def acknowledged(self, result: _Result, sequence: int) -> _Result | Unsynced[_Result]: ...

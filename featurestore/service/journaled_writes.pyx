@@ -8,12 +8,12 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from featurestore.durability.record_writer cimport RecordWriter
+from featurestore.durability.unsynced cimport unsynced
 from featurestore.store.fixed_batch cimport FixedBatch
 from featurestore.store.quick_writer cimport QuickWriter
 from featurestore.store.writer cimport Beginning
 from featurestore_client.tables.reader cimport SnapshotReader
 
-from featurestore.durability.journal import Unsynced
 from featurestore.errors import FailedPreconditionError
 
 INLINE_BYTES_MAX = 128 << 10
@@ -36,7 +36,7 @@ cdef class JournaledWrites:
 
     def __init__(self, store, registry, journal, dict gates not None):
         self._store, self._registry, self._journal, self._gates = store, registry, journal, gates
-        self._acknowledges_synced = journal is not None and journal.acknowledges_synced
+        self._waiters = None if journal is None else journal.waiters
 
     cpdef bint may_begin(self, table, message) except -1:
         """Whether a write of the event loop need not wait for others."""
@@ -79,8 +79,8 @@ cdef class JournaledWrites:
 
     cpdef acknowledged(self, result, sequence):
         """A write's outcome, as it may be told: at once, or when the disk has the record."""
-        if sequence and self._acknowledges_synced:
-            return Unsynced(result, self._journal, sequence)
+        if sequence and self._waiters is not None:
+            return unsynced(result, self._waiters, sequence)
         return result
 
     cdef _Append _append(self, Destination to, message):

@@ -269,9 +269,8 @@ class OnlineStore(OnlineReader):
             # What had to wait is quick by now, most likely: in a thread it would make the next one wait, and that one the next.
             quick = self.writes.is_free(message) and plan.table.writes_inline(rows)
             result, sequence = write() if quick else await self._in_thread(write_then_make_room)
-        if sequence and self._journal is not None and self._journal.acknowledges_synced:
-            await self._journal.synced(sequence)
-        return result
+        outcome = self.writes.acknowledged(result, sequence)
+        return await outcome if isinstance(outcome, Unsynced) else outcome
 
     @asynccontextmanager
     async def _turn(self, table: Table) -> AsyncIterator[None]:

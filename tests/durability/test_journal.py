@@ -251,7 +251,7 @@ async def test_many_writers_share_one_sync(make_journal, monkeypatch):
     async def write(number: int) -> None:
         sequence = journal.append(*entry(number))
         journal.applied(sequence)
-        await journal.synced(sequence)
+        await journal.waiters.synced(sequence)
 
     waiting = [asyncio.ensure_future(write(number)) for number in range(1, writers + 1)]
     await asyncio.sleep(0)
@@ -269,7 +269,7 @@ async def test_writers_are_told_through_a_change_of_files(make_journal, tmp_path
         for number in numbers:
             sequence = journal.append(*entry(number))
             journal.applied(sequence)
-            await journal.synced(sequence)
+            await journal.waiters.synced(sequence)
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(write(range(start, start + 50)) for start in (1, 101, 201, 301)))
@@ -290,7 +290,7 @@ async def test_a_disk_that_fails_to_sync_ends_writing_and_says_so(make_journal, 
     journal = make_journal(fsync="always")
     sequence = journal.append(*entry(1))
     with pytest.raises(InternalError, match="got Invalid argument, expected to sync the journal"):
-        await journal.synced(sequence)
+        await journal.waiters.synced(sequence)
     with pytest.raises(FeatureStoreError, match="until the server is started again"):
         journal.append(*entry(2))
     journal.close()
@@ -305,8 +305,8 @@ async def test_one_who_cannot_be_told_keeps_nobody_else_from_it(make_journal, ca
         raise ValueError("a defect")
 
     sequence = journal.append(*entry(1))
-    journal.when_synced(sequence, defect)
-    journal.when_synced(sequence, told.set_result)
+    journal.waiters.when_synced(sequence, defect)
+    journal.waiters.when_synced(sequence, told.set_result)
     async with asyncio.timeout(30):
         assert await told is None
     assert "a defect" in caplog.text
