@@ -16,7 +16,7 @@ SANITIZERS = os.environ.get("FEATURESTORE_SANITIZE")
 SANITIZE = [f"-fsanitize={SANITIZERS}", "-O1", "-g", "-fno-omit-frame-pointer", "-Wno-tsan"] if SANITIZERS else []
 """As the client's setup.py says."""
 CLIENT = "clients/python"
-"""Its declarations of what lies in memory (``featurestore_client/tables/*.pxd``); an sdist carries a copy of those
+"""Its declarations of what lies in memory (``featurestore_client/**/*.pxd``); an sdist carries a copy of those
 (MANIFEST.in)."""
 
 extensions = [

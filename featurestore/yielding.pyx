@@ -7,7 +7,7 @@ which the kernel shares the core as it does between any threads. Each thread lea
 waits longer: 12 ms beside one busy program, with two cores.
 """
 
-from featurestore_client.http2.clock cimport monotonic_s
+from featurestore_client.clock cimport monotonic_s
 
 cdef extern from "sched.h" nogil:
     int sched_yield()

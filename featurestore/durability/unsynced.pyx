@@ -4,16 +4,16 @@ Compiled, because with ``--fsync always`` it is done for each write, between two
 slowest.
 """
 
+import asyncio
+import logging
+from collections import deque
+from functools import partial
+
 cimport cython
 from libc.stdint cimport uint64_t
 
 from featurestore.durability.group_sync cimport GroupSync
 from featurestore.durability.record_writer cimport RecordWriter
-
-import asyncio
-import logging
-from collections import deque
-from functools import partial
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ than ``CALLS_MIN`` calls are under way at a time none is refused, however long t
 
 import logging
 
-from featurestore_client.http2.clock cimport monotonic_s
+from featurestore_client.clock cimport monotonic_s
 
 _log = logging.getLogger(__name__)
 

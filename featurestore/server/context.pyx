@@ -4,7 +4,7 @@ An engine makes one for each call, on the hot path: so it is compiled, holds pla
 asked for.
 """
 
-from featurestore_client.http2.clock cimport monotonic_s
+from featurestore_client.clock cimport monotonic_s
 
 from featurestore.errors import DeadlineExceededError
 

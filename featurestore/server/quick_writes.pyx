@@ -14,7 +14,7 @@ from featurestore.server.spans cimport bytes_of, is_ascii, is_text, text_of
 from featurestore.server.write_wire cimport WriteFormat, WriteSpans, fixed_batch_of, take_write
 from featurestore.service.journaled_writes cimport Destination, JournaledWrites
 from featurestore.store.fixed_batch cimport FixedBatch
-from featurestore_client.tables.clock cimport now_us
+from featurestore_client.clock cimport now_us
 
 from featurestore.durability import Kind
 from featurestore.model import DEFAULT_PROJECT

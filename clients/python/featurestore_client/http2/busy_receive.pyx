@@ -13,7 +13,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 
 from featurestore_client.busy_polling import CROWDED_S
 
-from featurestore_client.http2.clock cimport monotonic_s
+from featurestore_client.clock cimport monotonic_s
 from featurestore_client.http2.rests cimport Rests, note_yield
 
 cdef extern from "<sys/socket.h>" nogil:

@@ -12,7 +12,7 @@ from posix.unistd cimport write
 
 from featurestore_client import busy_polling
 
-from featurestore_client.http2.clock cimport monotonic_s
+from featurestore_client.clock cimport monotonic_s
 from featurestore_client.http2.rests cimport note_yield
 
 

@@ -20,7 +20,7 @@ from libc.string cimport memcpy
 
 from collections import deque
 
-from featurestore_client.http2.clock cimport monotonic_s
+from featurestore_client.clock cimport monotonic_s
 from featurestore_client.http2.growing_bytes cimport _PyBytes_Resize, new_bytes
 from featurestore_client.http2.headers cimport HeaderBlock, Headers
 from featurestore_client.http2.nghttp2 cimport *

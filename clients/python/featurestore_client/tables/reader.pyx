@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from featurestore_client.errors import NotFoundError, ResourceExhaustedError, UnavailableError
-from featurestore_client.tables.clock cimport now_us
+from featurestore_client.clock cimport now_us
 from featurestore_client.tables.keys cimport ROWS_UNDER_GIL, KeyBatch, int64_keys, key_at, key_batch, shard_of
 from featurestore_client.tables.segment cimport (
     ROW_EVENT, ROW_HEAP_BYTES, ROW_HEAP_UNIT, ROW_SEQ, UNIT_BYTES, Control, Segment, SegmentHeader, atomic_fence_acquire,
