@@ -23,7 +23,7 @@ from featurestore_client.grpc_framing import frame
 from featurestore_client.http2 import Headers, ProtocolError, Session
 
 from bench import peers, wire
-from bench.cores import Cores
+from bench.cores import Cores, started_on
 from bench.dataset import Dataset
 from bench.grpc_servers import native_missing
 from bench.histogram import Histogram
@@ -33,6 +33,7 @@ from bench.remote import Remote
 from bench.report import Detail, Report, Result, number, table
 from bench.server_process import COMMAND
 from bench.settings import Settings
+from featurestore.priority import give_way
 
 READ_ROWS = {False: (300, 1_000), True: (300,)}
 """Without and with --quick; one feature of each. (With 50 the client process, which is Python, is overloaded before.)"""
@@ -113,7 +114,7 @@ def _crowd(server: OwnServer, capacity: float, rows: int, cores: Cores, settings
             return [_stage(client, settings, rate=rate, number=number) for number in range(ROUNDS[settings.quick])]
 
         _add(report, "crowd", "alone", stages(), rate)
-        with crowd(server, IDLE[settings.quick]):
+        with crowd(server, IDLE[settings.quick], cores):
             _add(report, "crowd", "in the crowd", stages(), rate)
 
 
@@ -133,8 +134,11 @@ def _stage(client: Remote, settings: Settings, *, rate: float = 0.0, in_flight: 
 
 
 @contextmanager
-def crowd(server: OwnServer, idle: int) -> Iterator[None]:
-    """Connections of all bad kinds, while in the block."""
+def crowd(server: OwnServer, idle: int, cores: Cores) -> Iterator[None]:
+    """Connections of all bad kinds, while in the block.
+
+    Their threads leave the server's core alone, and the clients' to the clients: what is measured is what they cost the server.
+    """
     host, _, port = server.target.address.rpartition(":")
     address, over = (host, int(port)), threading.Event()
     opened: list[socket.socket] = []
@@ -153,11 +157,13 @@ def crowd(server: OwnServer, idle: int) -> Iterator[None]:
         return one, session
 
     def come_and_go() -> None:
+        give_way()
         while not over.wait(1 / FLOOD_PER_S):
             socket.create_connection(address).close()
 
     def send_large() -> None:
         # All of a request but its end, so that the server holds it: refused once too many do.
+        give_way()
         while not over.is_set():
             one, session = connected()
             one.settimeout(PATIENCE_S)
@@ -182,8 +188,9 @@ def crowd(server: OwnServer, idle: int) -> Iterator[None]:
             for _ in range(20):
                 session.request(_head(server), request, True)
             one.sendall(session.take())  # and nobody reads the answers
-        for thread in threads:
-            thread.start()
+        with started_on(cores.clients):
+            for thread in threads:
+                thread.start()
         yield
     finally:
         over.set()
