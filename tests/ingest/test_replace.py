@@ -156,12 +156,13 @@ def test_wrong_options_are_named(client, run: Run, tmp_path: Path) -> None:
     assert "expected a feature of view 'v': a, b" in errors
 
 
-def test_a_directory_without_a_server_is_replaced_too(tmp_path: Path, run: Run) -> None:
+def test_a_directory_without_a_server_is_replaced_too(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURESTORE_SEGMENTS", str(tmp_path / "segments"))
     path = tmp_path / "definitions.yaml"
     path.write_text(json.dumps(DEFINITIONS))
     directory = ("--directory", tmp_path / "data")
     assert run("apply", path, "--yes", *directory)[0] == 0
     assert run("ingest", "v", write_csv(tmp_path / "a.csv", 10), "--timestamp", "now", *directory)[0] == 0
     assert run("ingest", "v", write_csv(tmp_path / "b.csv", 5, 3), *REPLACE, *directory)[0] == 0
-    with featurestore.open(tmp_path / "data") as client:
+    with featurestore.open(tmp_path / "data", segments=tmp_path / "segments") as client:
         assert values(client, 1, 9) == [3, None]
