@@ -107,9 +107,8 @@ class Journal(RecordWriter):
         self._syncer.join()
         self._next.close()
         self._sync()
-        if self._group is not None and self.waiters is not None:
+        if self.waiters is not None:
             self.waiters.close()
-            self._group.close()
         for handle in self._files:
             os.close(handle)
 

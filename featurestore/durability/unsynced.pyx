@@ -46,7 +46,7 @@ cdef class Waiters:
     def synced(self, sequence):
         """A future that is done once the disk has that record; InternalError when it cannot be known that it has."""
         future = asyncio.get_running_loop().create_future()
-        self.when_synced(sequence, partial(settle_future, future))
+        self.when_synced(sequence, partial(_settle, future))
         return future
 
     def _tell_synced(self):
@@ -58,13 +58,13 @@ cdef class Waiters:
             calls = self._take(self._journal._synced)
         finally:
             self._journal.lock.release()
-        tell(calls, None)
+        _tell(calls, None)
 
     cpdef int settle(self, uint64_t target, failure) except -1:
         """Has those called who wait for a record up to ``target``. From any thread, which holds the journal's lock."""
         cdef list calls = self._take(target)
         if calls:
-            self._loop.call_soon_threadsafe(tell, calls, failure)
+            self._loop.call_soon_threadsafe(_tell, calls, failure)
         return 0
 
     cdef list _take(self, uint64_t target):
@@ -74,9 +74,10 @@ cdef class Waiters:
         return calls
 
     def close(self):
-        """Nobody waits any more."""
+        """Nobody waits any more, and nobody syncs."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.remove_reader(self._group.done_fd)
+        self._group.close()
 
 
 @cython.no_gc
@@ -103,7 +104,7 @@ cdef Unsynced unsynced(outcome, Waiters waiters, uint64_t sequence):
     return made
 
 
-def tell(list calls, failure):
+def _tell(list calls, failure):
     for call in calls:
         try:
             call(failure)
@@ -111,7 +112,7 @@ def tell(list calls, failure):
             _log.exception("an answer that waited for the disk could not be given")
 
 
-def settle_future(future, failure):
+def _settle(future, failure):
     if future.done():  # its caller went away
         return
     if failure is None:
