@@ -373,7 +373,9 @@ class OnlineStore(OnlineReader):
 
         FailedPreconditionError where there is no journal, InternalError where it cannot be written.
         """
-        return await self.finish(self._take_snapshot())
+        _, snapshots, _ = self._on_disk()
+        with snapshots.waited_for():
+            return await self.finish(self._take_snapshot())
 
     async def _take_snapshot(self) -> SnapshotTaken:
         journal, snapshots, replacing = self._on_disk()
@@ -399,7 +401,7 @@ class OnlineStore(OnlineReader):
     async def _hold_files(self) -> Held:
         _, snapshots, replacing = self._on_disk()
         if snapshots.are_all:
-            await self._take_snapshot()
+            await self.take_snapshot()
         async with self._apply_gate:  # so that records, definitions and versions are of one instant
             return await asyncio.to_thread(
                 snapshots.hold, self._registry.content, replacing.needed_files, replacing.needed_after

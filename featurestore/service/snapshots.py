@@ -3,17 +3,20 @@
 The journal may grow to as much as the rows in memory (and to ``snapshot_bytes_min`` at least); then a process of its own writes
 the rows down, and what they stand for goes. So what lies on disk is at most the journal, the snapshot before and the one being
 written: three times the rows, and what came while it was written. That process gives way to all else, until the journal has
-grown by four times that. Right although rows change meanwhile: each is at least as new as ``base``, and all that was
-written after ``base`` is in the journal, which is applied again on top.
+grown by four times that, or it hardly comes to run while somebody waits for it. Right although rows change meanwhile: each is
+at least as new as ``base``, and all that was written after ``base`` is in the journal, which is applied again on top.
 """
 
 import logging
+import os
+import select
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +42,11 @@ WRITTEN_HERE_BYTES = 4 << 20
 
 OVERDUE = 4
 """So many times by what makes a snapshot due may the journal grow while it is written by what gives way to all else."""
+
+PATIENCE_S = 5.0
+"""After so long, a process that somebody waits for must have had a share of a core."""
+SHARE_MIN = 0.2
+"""Since it began: less it would hardly have where it took its share, beside four others that want the core."""
 
 
 def disk_bytes_max(rows_bytes: int, snapshot_bytes: int, bytes_min: int) -> int:
@@ -73,6 +81,7 @@ class SnapshotWriter:
         self._journal = journal
         self._lock = threading.Lock()
         self._processes: dict[subprocess.Popen[str], bool] = {}  # and whether each gives way
+        self._waiting = 0
         self.is_closed = False
 
     def write(
@@ -80,7 +89,8 @@ class SnapshotWriter:
     ) -> int:
         """Writes the tables in ``segments``, as they are under that version of the definitions, into an empty directory.
 
-        ``memory_bytes``: what they take, if it is known. ``gives_way``: to all else that wants its core, until ``hurry``.
+        ``memory_bytes``: what they take, if it is known. ``gives_way``: to all else that wants its core, until ``hurry``, or
+        until it starves while it is ``waited_for``.
         Returns in how many records. Blocks meanwhile. Raises InternalError with the process's sentence.
         """
         if memory_bytes is not None and memory_bytes <= WRITTEN_HERE_BYTES:
@@ -114,10 +124,25 @@ class SnapshotWriter:
                 give_way(process.pid)
             assert process.stdout is not None
             assert process.stderr is not None
+            began_s = time.monotonic()
+            told = select.poll()  # not ``select``, which takes no descriptor beyond 1,023
+            told.register(process.stdout, select.POLLIN)
+            while gives_way and not told.poll(1e3 * PATIENCE_S / 5):
+                if self._waiting and _starves(process.pid, time.monotonic() - began_s):
+                    self.hurry()
             out, errors = process.stdout.read(), process.stderr.read()
         with self._lock:
             del self._processes[process]
         return process.returncode, out, errors
+
+    @contextmanager
+    def waited_for(self) -> Iterator[None]:
+        """While somebody waits for what is written. To be entered by one thread."""
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
 
     def hurry(self) -> None:
         """Has what gives way begin again as a process that takes its share: it cannot be had back from giving way."""
@@ -131,6 +156,16 @@ class SnapshotWriter:
             self.is_closed = True
             for process in self._processes:
                 process.kill()
+
+
+def _starves(process: int, age_s: float) -> bool:
+    """Whether it would run now (and not wait for the disk, say), but has hardly done so since it began."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()  # the third one and on
+    except OSError:  # it has just ended
+        return False
+    ran_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return fields[0] == "R" and age_s > PATIENCE_S and ran_s < SHARE_MIN * age_s
 
 
 class Snapshots:
@@ -154,6 +189,10 @@ class Snapshots:
     def is_due(self, rows_bytes: int) -> bool:
         """Whether the journal has grown to what the rows take."""
         return self._journal.bytes_since_snapshot > max(self._bytes_wanted, rows_bytes)
+
+    def waited_for(self) -> AbstractContextManager[None]:
+        """While somebody waits for one: where its process hardly comes to run, it is to take its share."""
+        return self._writer.waited_for()
 
     def hurry_if_overdue(self, rows_bytes: int) -> None:
         """Has one that is being written take its share of the cores, where the journal has grown by far more meanwhile."""
