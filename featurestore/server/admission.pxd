@@ -6,7 +6,7 @@ cdef class Admission:
     cdef double credit           # so many calls more are taken up in this turn
     cdef long _reads, answered, _refused, _long_turns
     cdef long _excess            # so many calls of the read under way are refused before others are taken up
-    cdef readonly unsigned long refused
+    cdef readonly unsigned long calls, refused  # since the loop began
 
     cdef int begin_read(self) except -1
     cdef void expect(self, Py_ssize_t calls) noexcept

@@ -62,6 +62,7 @@ cdef class Admission:
 
     cdef void expect(self, Py_ssize_t calls) noexcept:
         """So many are in one read. Of those beyond its share the ones that came first are refused: they have waited longest."""
+        self.calls += calls
         self._excess = calls - <long>self.credit if self.credit < calls else 0
 
     cdef bint is_full(self) noexcept:

@@ -9,6 +9,8 @@ import logging
 import random
 import ssl
 import time
+import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +44,8 @@ PIECE_BYTES = 8 << 10
 NOTICE_S = 0.5
 """Between telling a peer that the connection will close and refusing its calls, unless it answers sooner."""
 
-
+TICK_CONNECTIONS = 100
+"""Looked after at once: thousands would be a pause that every caller felt."""
 CROWDED_UNSENT_BYTES_MAX = 1 << 20
 """Of one connection, while all together owe more than they may."""
 
@@ -106,18 +109,28 @@ class Connections:
         self.unsent_bytes_max = limits.unsent_bytes_max
         self._limits = limits
         self._unsent_bytes = 0
-        self._ended_calls = 0
+        self._ticked: deque[weakref.ref[GrpcConnection]] = deque()  # that was longest ago, first
 
-    @property
-    def calls(self) -> int:
-        """That were begun on all connections there ever were."""
-        return self._ended_calls + sum(connection.session.peer_streams for connection in self.opened)
+    def begun(self, connection: "GrpcConnection") -> None:
+        """There is one more."""
+        self.opened.add(connection)
+        self._ticked.append(weakref.ref(connection))
 
     def ended(self, connection: "GrpcConnection") -> None:
         """A connection is no more."""
-        if connection in self.opened:
-            self.opened.discard(connection)
-            self._ended_calls += connection.session.peer_streams
+        self.opened.discard(connection)
+
+    def tick_some(self) -> float:
+        """Ticks the next few. Returns which part of all they are."""
+        now = time.monotonic()
+        share = min(1.0, TICK_CONNECTIONS / max(1, len(self._ticked)))
+        for _ in range(min(TICK_CONNECTIONS, len(self._ticked))):
+            each = self._ticked.popleft()
+            connection = each()
+            if connection is not None and connection in self.opened:
+                self._ticked.append(each)
+                connection.tick(now)
+        return share
 
     def owe(self, count: int) -> None:
         """Counts so many bytes more of answers that wait for their peers."""
@@ -181,7 +194,7 @@ class GrpcConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greets the peer."""
-        self._connections.opened.add(self)
+        self._connections.begun(self)
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=TAKE_BYTES)
         self.peer = _peer_of(transport)

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import resource
 import sys
-import time
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -31,8 +30,6 @@ FILES_KEPT = 256
 """Of the files that this process may open, those that are not for connections: segments, logs, what starts and ends."""
 
 _TICK_S = 1.0
-TICK_CONNECTIONS = 100
-"""That are looked after at once, each once in a tick."""
 
 
 class GrpcNativeServer:
@@ -109,7 +106,7 @@ class GrpcNativeServer:
 
     def counts(self) -> Counts:
         """What it has to do, and has done."""
-        return Counts(len(self._connections.opened), self._connections.calls, self._admission.refused)
+        return Counts(len(self._connections.opened), self._admission.calls, self._admission.refused)
 
     def _close_sockets(self) -> None:
         for server in self._servers:
@@ -133,20 +130,9 @@ class GrpcNativeServer:
             self._all_closed.set()
 
     async def _tick(self) -> None:
-        # A few at a time: thousands at once are a pause that every caller would feel.
         while True:
-            every = [weakref.ref(connection) for connection in self._connections.opened]
-            parts = len(every) // TICK_CONNECTIONS + 1
-            for part in range(parts):
-                await asyncio.sleep(_TICK_S / parts)
-                self._tick_some(every[part::parts])
-
-    def _tick_some(self, some: Sequence[weakref.ref[GrpcConnection]]) -> None:
-        now = time.monotonic()
-        for each in some:
-            connection = each()
-            if connection is not None and connection in self._connections.opened:
-                connection.tick(now)
+            part = self._connections.tick_some()
+            await asyncio.sleep(_TICK_S * part)
 
 
 def _files_max() -> int:

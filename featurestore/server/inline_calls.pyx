@@ -77,9 +77,9 @@ cdef class InlineCalls:
         self._polling.heard()
         self._admission.begin_read()
         events = self._session.receive(data)
+        self._admission.expect(_calls_in(events))
         if self.refuses:
             return events
-        self._admission.expect(0 if self._admission.credit >= len(events) else _calls_in(events))
         for event in events:
             if not self._answer(event, False, None):
                 others.append(event)

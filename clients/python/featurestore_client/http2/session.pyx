@@ -429,11 +429,6 @@ cdef class Session(Answering):
         return len(self._streams)
 
     @property
-    def peer_streams(self):
-        """How many streams the peer has begun, by the number of the last one."""
-        return (nghttp2_session_get_last_proc_stream_id(self._session) + 1) // 2
-
-    @property
     def streams_max(self):
         """How many streams the peer takes at a time."""
         return nghttp2_session_get_remote_settings(self._session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
