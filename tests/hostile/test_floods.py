@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from featurestore.server.grpc_connection import TICK_CONNECTIONS
 from tests.hostile import frames
 from tests.hostile.peers import MIB, Attacked, Caller, Peer
 from tests.hostile.serve import ANSWER_BYTES
@@ -272,6 +273,18 @@ def test_who_says_nothing_is_not_waited_for(hasty):
     peer = hasty.peer(greet=False)
     peer.send(frames.GREETING[:30])
     assert peer.until_closed() in (None, frames.NO_ERROR)
+
+
+def test_who_says_nothing_is_found_behind_many_who_may_be_silent(attack):
+    """Of whom as many are looked after at a time."""
+    server = attack(tick_s=0.02, greeting_timeout_s=0.3)
+    for _ in range(TICK_CONNECTIONS):
+        server.peer()
+    silent = [server.peer(greet=False) for _ in range(2 * TICK_CONNECTIONS)]
+    for each in silent:
+        assert each.until_closed() in (None, frames.NO_ERROR)
+    assert server.caller().is_served()
+    server.leave()
 
 
 def test_who_does_not_answer_pings_is_gone(hasty):
