@@ -14,6 +14,8 @@ from featurestore.backup.destination import Destination, DirectoryDestination
 from featurestore.backup.manifest import FILE_NAME as MANIFEST
 from featurestore.durability import find_version, latest_snapshot
 from featurestore.durability.checking import JournalCheck, MappedFile, MessageProblem, check_journal
+from featurestore.durability.ending import FILE_NAME as NOTE
+from featurestore.durability.ending import noted_end
 from featurestore.durability.reading import journal_files, mapped
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError, NotFoundError
 from featurestore.registry import Registry
@@ -68,6 +70,8 @@ class _Files(NamedTuple):
     """The names of the directories of a snapshot and of versions."""
     problems: dict[str, str]
     """What is wrong with a file already."""
+    ended: int = 0
+    """The last record of the journal when it was closed, as far as that is known."""
 
 
 def verify(place: Destination, problem_of: MessageProblem) -> Verification:
@@ -105,7 +109,11 @@ def _files_in(root: Path) -> _Files:
         whole += [files.directory for files in found if files is not None]
     paths = [file.path for directory in (*whole, root / JOURNAL) for file in journal_files(directory)]
     names = {str(path.relative_to(root)): path for path in (root / REGISTRY, *paths) if path.exists()}
-    return _Files(names, [f"{path.relative_to(root)}/" for path in whole], {})
+    try:
+        problems, ended = {}, noted_end(root / JOURNAL).last
+    except FeatureStoreError as error:
+        problems, ended = {f"{JOURNAL}/{NOTE}": error.message}, 0
+    return _Files(names, [f"{path.relative_to(root)}/" for path in whole], problems, ended)
 
 
 def _registry_in(directory: Path) -> tuple[Versions, str]:
@@ -177,11 +185,15 @@ def _check(files: _Files, views: Mapping[str, memoryview], problem_of: MessagePr
     after = min([base, *(each.after for each in versions.values() if each.since > covered)])
     check, of_journal = _check_group(files, "", after, views, problem_of)
     findings += of_journal
+    last = max(check.last, base)
+    if last < files.ended and not any(each.problem for each in of_journal):
+        wrong = f"{JOURNAL}/: got {last} as its last record, expected {files.ended}, which it had when it was closed"
+        findings.append(FileFinding(f"{JOURNAL}/", 0, 0, f"{wrong}: files are missing"))
     told = {each.name for each in findings}
     findings += [FileFinding(name, 0, 0, problem) for name, problem in files.problems.items() if name not in told]
     if is_damaged:
         return Verification(findings, base, 0, behind + max(check.last - after, 0) + check.behind)
-    return Verification(findings, base, max(check.last, base), check.behind)
+    return Verification(findings, base, last, check.behind)
 
 
 def _check_group(

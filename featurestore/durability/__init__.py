@@ -4,7 +4,7 @@ from featurestore.durability.content import ContentChecksum, pieces_of
 from featurestore.durability.held_files import Held, HeldFile, hold_files, let_go
 from featurestore.durability.journal import FILE_BYTES, Fsync, Journal, Position
 from featurestore.durability.mark import Mark
-from featurestore.durability.reading import End, JournalReader, journal_bytes, journal_number
+from featurestore.durability.reading import End, JournalReader, journal_bytes, journal_number, sync_journal
 from featurestore.durability.record import Entry, Kind, Message, Record
 from featurestore.durability.snapshot import Snapshot, begin_snapshot, finish_snapshot, latest_snapshot
 from featurestore.durability.unsynced import Unsynced
@@ -47,5 +47,6 @@ __all__ = [
     "latest_snapshot",
     "let_go",
     "pieces_of",
+    "sync_journal",
     "version_files",
 ]

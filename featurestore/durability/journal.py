@@ -10,23 +10,29 @@ Owns the files of a directory from the last record on; what is written to them, 
 """
 
 import errno
+import logging
 import os
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from featurestore.durability.ending import NotedEnd, note_end
 from featurestore.durability.group_sync import GroupSync
 from featurestore.durability.next_file import NextFile, begin_file
-from featurestore.durability.reading import journal_path, sync_directory
+from featurestore.durability.reading import journal_path
 from featurestore.durability.record import FILE_HEAD_BYTES
 from featurestore.durability.record_writer import RecordWriter
 from featurestore.durability.unsynced import Waiters
 from featurestore.errors import FeatureStoreError, InternalError, ResourceExhaustedError
 
+_log = logging.getLogger(__name__)
+
 Fsync = Literal["always", "interval", "never"]
 FILE_BYTES = 64 << 20
 """A file that has reached this is followed by another one as soon as that is there, and at twice as much at any rate."""
+TOLD_EVERY_S = 10.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -62,10 +68,12 @@ class Journal(RecordWriter):
     ) -> None:
         super().__init__(journal, last, mark or memoryview(bytearray(8)).cast("Q"), file_bytes, bytes_since_snapshot)
         self._directory = directory
+        self._directory_handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)  # now: it is needed where files run out
         self._fsync = fsync
         self._file_bytes = file_bytes
         self._files: list[int] = []  # those that are not synced; the last one is written to
         self._first = 0
+        self._told_full_s = -TOLD_EVERY_S
         self._next = NextFile(directory, self)
         self._closing = threading.Event()
         self._group = group = GroupSync() if fsync == "always" else None
@@ -100,7 +108,7 @@ class Journal(RecordWriter):
                 self._go_on_in(handle, self.last + 1)
 
     def close(self) -> None:
-        """Syncs what is written, and gives the files up."""
+        """Syncs what is written, and gives the files up. Raises InternalError where the disk has not taken all of it."""
         self._closing.set()
         if self._group is not None:
             self._group.stop()
@@ -109,8 +117,15 @@ class Journal(RecordWriter):
         self._sync()
         if self.waiters is not None:
             self.waiters.close()
-        for handle in self._files:
+        for handle in (*self._files, self._directory_handle):
             os.close(handle)
+        if self._failure is not None:
+            raise self._failure
+
+    def note_end(self) -> None:
+        """Notes where it ends, once it is closed: a file that is missing later is told from one that the disk never got."""
+        if self._fsync != "never":  # which leaves files to the system as soon as they are followed by others
+            note_end(self._directory, NotedEnd(self.number, self.last))
 
     # ---------------------------------------------------------------------------------------------------------------- files
 
@@ -137,7 +152,7 @@ class Journal(RecordWriter):
         try:
             handle = begin_file(path.with_suffix(".new"), self.number, first_sequence)
             path.with_suffix(".new").rename(path)
-            sync_directory(self._directory)
+            os.fsync(self._directory_handle)
         except OSError as error:
             if handle >= 0:
                 os.close(handle)
@@ -148,9 +163,13 @@ class Journal(RecordWriter):
         if error.errno not in _FULL:
             return InternalError(f"{self._directory}: got {error.strerror}, expected to write {size} bytes to the journal")
         space = os.statvfs(self._directory)
+        left = space.f_bavail * space.f_frsize
+        if time.monotonic() - self._told_full_s > TOLD_EVERY_S:
+            self._told_full_s = time.monotonic()
+            _log.error("journal full", extra={"fields": {"directory": self._directory, "bytes_left": left, "bytes": size}})
         return ResourceExhaustedError(
-            f"the journal's disk is full: {self._directory} has {space.f_bavail * space.f_frsize} bytes left, {size} were "
-            "needed; nothing was written. Make room there, and writes go on by themselves"
+            f"the journal's disk is full: {self._directory} has {left} bytes left, {size} were needed; nothing was written. "
+            "Make room there, and writes go on by themselves"
         )
 
     # -------------------------------------------------------------------------------------------------------------- syncing
@@ -185,7 +204,7 @@ class Journal(RecordWriter):
                 os.fdatasync(handle)
                 _let_go_of_memory(handle)
             if handles[1:]:
-                sync_directory(self._directory)  # the later ones have their names
+                os.fsync(self._directory_handle)  # the later ones have their names
         except OSError as error:
             self._fail(error)
             return

@@ -1,19 +1,22 @@
 """Reads a journal back, and says where it ends: at the last whole record that follows from those before it.
 
 A process that dies leaves at most one record half-written. A machine that loses power may also lose pages in any order of what
-was not synced. So whatever is not whole is cut off together with all behind it, unless a record behind it says that it had
-been synced: then the disk has damaged it, and nobody but its owner may decide what to do. Invariant: what is read is a prefix
-of what was written.
+was not synced. So whatever is not whole, or not there, is cut off together with all behind it, unless a record behind it, or
+what was noted when the journal was closed, says that it had been synced: then the disk has damaged it, or somebody has taken it
+away, and nobody but its owner may decide what to do. Invariant: what is read is a prefix of what was written.
 """
 
 import mmap
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from featurestore.durability.ending import FILE_NAME as NOTE
+from featurestore.durability.ending import noted_end
 from featurestore.durability.record import (
     FILE_HEAD,
     FILE_HEAD_BYTES,
@@ -81,12 +84,15 @@ def journal_bytes(directory: Path, base: int) -> int:
 class JournalReader:
     """Reads the records behind ``after``, once; then ``cut`` makes the journal end where it was whole.
 
-    Raises InternalError for damage, and FailedPreconditionError for a newer format or a missing file, each naming the file.
+    ``had``: up to this record it had them all since the machine was started. Raises InternalError for damage, and
+    FailedPreconditionError for a newer format or a missing file, each naming the file.
     """
 
-    def __init__(self, directory: Path, after: int = 0) -> None:
+    def __init__(self, directory: Path, after: int = 0, had: int = 0) -> None:
         self._directory = directory
         self._after = after
+        self._had = had
+        self._noted = noted_end(directory)
         self._files = journal_files(directory)
         self._last = after
         self._journal = 0
@@ -95,6 +101,7 @@ class JournalReader:
     def __iter__(self) -> Iterator[Record]:
         first = max((place for place, file in enumerate(self._files) if file.first_sequence <= self._after + 1), default=0)
         if not self._files:
+            self._refuse_end(0)
             return
         if self._files[first].first_sequence > self._after + 1:
             raise FailedPreconditionError(
@@ -103,18 +110,18 @@ class JournalReader:
             )
         self._last = self._files[first].first_sequence - 1
         for place in range(first, len(self._files)):
+            if self._files[place].first_sequence != self._last + 1:
+                self._refuse_missing(place)
+                self._broken = (place - 1, self._files[place - 1].path.stat().st_size)
+                return
             yield from self._read(place)
             if self._broken is not None:
                 self._refuse_damage(place)
                 return
+        self._refuse_end(self._last)
 
     def _read(self, place: int) -> Iterator[Record]:
         path, first_sequence = self._files[place]
-        if first_sequence != self._last + 1:
-            raise FailedPreconditionError(
-                f"{path}: got a file that begins with record {first_sequence}, expected {self._last + 1}, the one after the "
-                "file before it: put the missing files back"
-            )
         with mapped(path) as data:
             self._check_head(data, path, first_sequence)
             offset = FILE_HEAD_BYTES
@@ -141,19 +148,51 @@ class JournalReader:
         """Raises unless all behind the break may be what the disk never got."""
         assert self._broken is not None
         path, offset = self._files[place].path, self._broken[1]
-        begin = offset
+        if self._is_proven(place, offset):
+            raise self._damage_of(path, offset)
+
+    def _refuse_missing(self, place: int) -> None:
+        """Raises unless all from that file on, and what is missing before it, may be what the disk never got."""
+        if self._had > self._last or self._is_proven(place, FILE_HEAD_BYTES):
+            raise self._missing(place)
+
+    def _refuse_end(self, last: int) -> None:
+        """Raises where the journal, of which that is the last record, had more when it was closed."""
+        if self._noted.last > last and self._journal in (0, self._noted.journal):
+            found = f"a journal that ends with record {last}" if self._files else "no file of a journal"
+            raise FailedPreconditionError(
+                f"{self._directory}: got {found}, expected record {self._noted.last} as its last one, as when it was closed: "
+                f"put the missing files back, or, to go on without them, take {NOTE} away"
+            )
+
+    def _is_proven(self, place: int, offset: int) -> bool:
+        """Whether the note, or a record in that file from there on or behind it, says that more had been synced than is."""
+        if self._noted.last > self._last and self._noted.journal == self._journal:
+            return True
         for file in self._files[place:]:
             with mapped(file.path) as data:
-                behind = records_behind(data, begin, self._last + 1, self._journal)
+                behind = records_behind(data, offset, max(self._last + 1, file.first_sequence), self._journal)
                 if any(record.synced > self._last for record in behind):
-                    raise _damage(path, offset, f"record {self._last + 1}, which had been written and synced")
-            begin = FILE_HEAD_BYTES
+                    return True
+            offset = FILE_HEAD_BYTES
+        return False
+
+    def _missing(self, place: int) -> FailedPreconditionError:
+        path, first_sequence = self._files[place]
+        return FailedPreconditionError(
+            f"{path}: got a file that begins with record {first_sequence}, expected {self._last + 1}, the one after the "
+            "file before it: put the missing files back"
+        )
+
+    def _damage_of(self, path: Path, offset: int) -> InternalError:
+        return _damage(path, offset, f"record {self._last + 1}, which had been written and synced")
 
     def expect_end(self, last: int) -> None:
         """Raises InternalError unless all was whole, up to record ``last`` and no further: of what was synced as a whole."""
         if self._broken is not None:
             place, offset = self._broken
-            raise _damage(self._files[place].path, offset, f"record {self._last + 1}, which had been written and synced")
+            path = self._files[place].path
+            raise self._missing(place + 1) if offset == path.stat().st_size else self._damage_of(path, offset)
         if self._last != last:
             raise InternalError(f"{self._directory}: got {self._last} records, expected {last}: put the missing files back")
 
@@ -169,11 +208,10 @@ class JournalReader:
             cut_bytes += path.stat().st_size - offset
             os.truncate(path, offset)
         for beside in self._directory.glob("[0-9]*.new"):
-            beside.unlink()  # of a file that had not begun
-        for file in journal_files(self._directory):
-            _sync(file.path)
+            with suppress(OSError):  # of a disk that is read-only: reads go on
+                beside.unlink()  # of a file that had not begun
         if self._files:
-            sync_directory(self._directory)
+            sync_journal(self._directory)
         return End(self._last, self._journal, cut_bytes)
 
 
@@ -225,6 +263,14 @@ def records_behind(data: memoryview, offset: int, sequence_min: int, journal: in
     del words  # else the file stays mapped
     records = (unpack(data, start + place * 8, journal) for place in places.tolist() if place >= 0)
     return (record for record in records if record is not None)
+
+
+def sync_journal(directory: Path) -> None:
+    """Has the disk take all that is in a journal's files, whoever writes to them. Raises OSError."""
+    for file in journal_files(directory):
+        with suppress(FileNotFoundError):  # a snapshot stands for it by now
+            _sync(file.path)
+    sync_directory(directory)
 
 
 def sync_directory(path: Path) -> None:

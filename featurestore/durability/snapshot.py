@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from featurestore.durability.reading import journal_files, needless_files, sync_directory
+from featurestore.durability.reading import journal_files, needless_files, sync_directory, sync_journal
 
 _PREFIX = "snapshot-"
 
@@ -46,10 +46,12 @@ def begin_snapshot(directory: Path) -> Path:
 def finish_snapshot(directory: Path, written: Path, base: int, records: int, definitions: int, after: int) -> Snapshot:
     """Makes what was written there, and synced, a snapshot. The ones before it go, and journal files that it stands for.
 
-    ``after``: files with records behind this one stay all the same.
+    It stands for no record that the disk has not: a journal that ends before ``base`` would go on with a gap. ``after``: files
+    with records behind this one stay all the same.
     """
     target = directory / f"{_PREFIX}{base:020d}-{records}-{definitions}"
     shutil.rmtree(target, ignore_errors=True)
+    sync_journal(directory)
     written.rename(target)
     sync_directory(directory)
     for each in _snapshots(directory):

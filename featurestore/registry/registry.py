@@ -34,7 +34,7 @@ class Registry:
     """Definitions with a version that rises with each commit."""
 
     def __init__(self, path: Path, current: Definitions, version: int, births: Births, versions: Versions) -> None:
-        self._path = path
+        self.path = path
         self._current = current
         self.version = version
         """Rises with each commit; 0 before the first."""
@@ -96,7 +96,7 @@ class Registry:
             "births": births,
             "versions": {name: each.model_dump(mode="json") for name, each in versions.items()},
         }
-        _replace(self._path, sealed(document))
+        _replace(self.path, sealed(document))
         self._current, self._births, self._versions, self.version = definitions, births, versions, version
 
     def versions(self, project: str, view: str) -> ViewVersions:
@@ -110,7 +110,7 @@ class Registry:
 
     def content(self) -> dict[str, bytes]:
         """What lies on disk, by the name of the file; nothing before the first commit. Raises OSError."""
-        return {FILE_NAME: self._path.read_bytes()} if self.version else {}
+        return {FILE_NAME: self.path.read_bytes()} if self.version else {}
 
     def features_known(self, project: str, view: str, version: int) -> frozenset[str] | None:
         """The features of a view that were there already under an earlier version of the definitions, so that what was written
@@ -184,13 +184,27 @@ def _replace(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(directory)
+            former = path.read_bytes() if path.exists() else None
+            beside.replace(path)
+            try:
+                os.fsync(directory)
+            except OSError:  # the name is there, and nobody knows for how long
+                _put_back(path, former)
+                raise
         finally:
             os.close(directory)
     except OSError as error:
         with suppress(OSError):
             beside.unlink()
         raise InternalError(f"{path}: got {error.strerror}, expected to write the definitions; they are as before") from error
+
+
+def _put_back(path: Path, former: bytes | None) -> None:
+    if former is None:
+        path.unlink()
+    else:
+        beside = path.with_name(f".{path.name}.new")
+        beside.write_bytes(former)
+        beside.replace(path)

@@ -204,6 +204,8 @@ class FeatureWrites:
             while (following := await incoming) is not None:
                 sequence, batch = following
                 incoming = asyncio.ensure_future(self._next_batch(requests, stream))
+                if stream.load:
+                    self._loads.join(stream.load, stream)
                 counts = self._write(batch, context)
                 if not isinstance(counts, WriteCounts):
                     counts = await counts
@@ -235,7 +237,7 @@ class FeatureWrites:
         return request.sequence, decode_write(request, self._prepared(stream.project, stream.view), message)
 
     def _decode_for_load(self, data: bytes, request: AnyWrite, stream: _IngestStream) -> Decoded:
-        staged = self._loads.staged(stream.load, stream)
+        staged = self._loads.staged(stream.load)
         plan = staged.plan
         if (plan.project, plan.view) != (stream.project, stream.view):
             raise InvalidArgumentError.of(

@@ -11,25 +11,30 @@ import sys
 import threading
 from pathlib import Path
 
-from featurestore_client.tables.table import TableReader
+from featurestore_client.tables.table import ReadLimits, TableReader
 
 from featurestore.durability import Journal, JournalReader
 from featurestore.errors import FeatureStoreError, NotFoundError
 from featurestore.server.write_encoding import messages_of
 from featurestore.service.online_store import now_us
 
+ANY_KEYS = ReadLimits(key_bytes_max=(1 << 31) - 1)
+"""Whatever the server's limits are, or were: they are in the table."""
+
 
 def write_snapshot(segments: Path, target: Path, journal_number: int, definitions: int) -> int:
     """Writes all tables into an empty directory; returns how many records that took."""
     journal = Journal(target, journal_number, 0, fsync="interval", fsync_interval_s=1.0)
-    for control in sorted(segments.glob("*.*/control")):
-        try:
-            table = TableReader.attach(control.parent)
-        except (NotFoundError, FileNotFoundError):
-            continue  # dropped meanwhile
-        for message in messages_of(table, now_us()):
-            journal.applied(journal.append(message, table.view.project, table.view.view, definitions))
-    journal.close()
+    try:
+        for control in sorted(segments.glob("*.*/control")):
+            try:
+                table = TableReader.attach(control.parent, limits=ANY_KEYS)
+            except (NotFoundError, FileNotFoundError):
+                continue  # dropped meanwhile
+            for message in messages_of(table, now_us()):
+                journal.applied(journal.append(message, table.view.project, table.view.view, definitions))
+    finally:
+        journal.close()
     reader = JournalReader(target)
     for _ in reader:
         pass

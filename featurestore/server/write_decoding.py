@@ -18,7 +18,7 @@ from featurestore.server.messages import parse
 from featurestore.server.wire import featurestore_raw_pb2 as wire
 from featurestore.server.write_wire import Batch, WriteFormat, WriteRequest, read_ingest_request, read_write_request
 from featurestore.service import WritePlan
-from featurestore.store import FixedBatch
+from featurestore.store import UNLIMITED, FixedBatch
 
 _WRITES = {Kind.WRITE: wire.WriteFeaturesRequest, Kind.INGEST: wire.IngestFeaturesRequest}
 _REQUESTS: Mapping[Kind, type[ProtobufMessage]] = {**_WRITES, Kind.DELETE: wire.DeleteFeaturesRequest}
@@ -143,8 +143,9 @@ class Replay:
         message = entry.message
         if message.kind is Kind.DELETE:
             gone = decode_delete(parse(wire.DeleteFeaturesRequest, message.data), prepared, message)
-            return partial(plan.table.delete, gone.keys, gone.event_timestamps_us, now_us=message.now_us)
+            return partial(plan.table.delete, gone.keys, gone.event_timestamps_us, now_us=message.now_us, limits=UNLIMITED)
         batch = decode_write(read_write(message), prepared, message, features)
         if isinstance(batch, DecodedFixedBatch):
-            return partial(plan.table.write_fixed, batch.batch, now_us=message.now_us)
-        return partial(plan.table.write, batch.keys, batch.event_timestamps_us, batch.columns, now_us=message.now_us)
+            return partial(plan.table.write_fixed, batch.batch, now_us=message.now_us, limits=UNLIMITED)
+        columns = batch.keys, batch.event_timestamps_us, batch.columns
+        return partial(plan.table.write, *columns, now_us=message.now_us, limits=UNLIMITED)

@@ -63,16 +63,19 @@ class Loads:
         asyncio.get_running_loop().call_later(self.idle_s, self._look_after, name)
         return name
 
-    def staged(self, name: str, stream: object) -> Staged:
-        """Where the rows of a load go that come in a stream; called for each message, from any thread, and then ``leave`` once.
+    def staged(self, name: str) -> Staged:
+        """Where the rows of a load go. From any thread. NotFoundError where there is no such load, or none any more."""
+        return self._find(name).staged
 
-        NotFoundError where there is no such load, or none any more.
+    def join(self, name: str, stream: object) -> None:
+        """Rows of the load that came in a stream are written next; for each batch, and then ``leave`` once.
+
+        Raises as ``staged`` does, and FailedPreconditionError where the load is being committed: it takes no more.
         """
         load = self._find(name)
         if load.ending is not None:
             raise FailedPreconditionError("the load is being committed: it takes no more rows")
         load.streams.add(stream)
-        return load.staged
 
     def leave(self, name: str, stream: object) -> None:
         """A stream has ended."""
@@ -97,6 +100,7 @@ class Loads:
 
     async def _commit(self, name: str, load: _Load, checks: Checks) -> Replaced:
         try:
+            await self._service.after_writes(load.staged.plan.table)  # that began before: none does from now on
             await self._service.beside_the_loop(lambda: self._check(load.staged, checks))
             outcome = await self._service.replace(load.staged)
         except BaseException:

@@ -50,6 +50,8 @@ WRITES_WAITING_MAX = 1_000
 CAUGHT_UP_RECORDS = 200
 """So few writes may be left when the rows of a view are replaced: writers wait for them."""
 CATCH_UPS_MAX = 20
+SNAPSHOTS_BESIDE_APPLIES = 2
+"""So many may be given up because definitions changed while they were written; for the next one, changes wait."""
 
 
 class _Gate(asyncio.Lock):
@@ -164,20 +166,23 @@ class OnlineStore(OnlineReader):
         return self._registry.versions(project, view)
 
     async def close(self) -> None:
-        """Finishes what is under way and closes the store."""
+        """Finishes what is under way and closes the store. InternalError where the disk has not taken all that was written."""
         if self._writer is not None:
             self._writer.close()
         while self._under_way:
             await asyncio.wait(self._under_way)
         self._writers.shutdown()
         await super().close()
-        if self._journal is not None:
-            self._journal.close()
-        self.catalog.close()
-        self.store.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        try:
+            if self._journal is not None:
+                self._journal.close()
+                self._journal.note_end()
+        finally:
+            self.catalog.close()
+            self.store.close()
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     # ------------------------------------------------------------------------------------------------------------ reading
 
@@ -286,6 +291,11 @@ class OnlineStore(OnlineReader):
             if not gate.waiting:
                 del self._gates[id(table)]
 
+    async def after_writes(self, table: Table) -> None:
+        """Waits until what is being written to a table, and what waits for its turn there, is done."""
+        async with self._turn(table):
+            pass
+
     async def _in_turn(self, table: Table, call: Callable[[], _Result]) -> _Result:
         async with self._turn(table):
             return await self._in_thread(call)
@@ -378,14 +388,29 @@ class OnlineStore(OnlineReader):
             return await self.finish(self._take_snapshot())
 
     async def _take_snapshot(self) -> SnapshotTaken:
-        journal, snapshots, replacing = self._on_disk()
+        journal, _, replacing = self._on_disk()
         async with self._snapshot_gate:
-            await asyncio.to_thread(journal.begin_file)
-            async with self._apply_gate:  # by one version of the definitions, everything up to one record was taken
-                base, definitions = journal.applied_to, self._registry.version
-            taken = await asyncio.to_thread(snapshots.take, base, definitions, lambda: replacing.needed_after(definitions))
+            for _ in range(SNAPSHOTS_BESIDE_APPLIES):
+                await asyncio.to_thread(journal.begin_file)
+                async with self._apply_gate:
+                    take = self._snapshot_of_now()
+                if (taken := await asyncio.to_thread(take)) is not None:
+                    break
+            else:
+                async with self._apply_gate:
+                    taken = await asyncio.to_thread(self._snapshot_of_now())
+            assert taken is not None, "no definition changed while it was written"
             await self._in_thread(replacing.tidy)
             return taken
+
+    def _snapshot_of_now(self) -> Callable[[], SnapshotTaken | None]:
+        """What takes a snapshot of everything up to the last record that is applied, which was taken by the definitions of now:
+        they do not change while this is called. None where they do while it is taken."""
+        journal, snapshots, replacing = self._on_disk()
+        base, definitions, current = journal.applied_to, self._registry.version, self._registry.current
+        return lambda: snapshots.take(
+            base, definitions, lambda: self._registry.current is current, lambda: replacing.needed_after(definitions)
+        )
 
     @asynccontextmanager
     async def held_files(self) -> AsyncIterator[Held]:
@@ -483,7 +508,10 @@ class OnlineStore(OnlineReader):
             kept = await self._changing(lambda: replacing.keep(staged, before))
         except (FeatureStoreError, OSError) as error:
             _log.error("version not kept", extra={"fields": {"view": staged.plan.view, "reason": str(error)}})
-        await self.discard(staged)
+        try:
+            await self.discard(staged)
+        except (FeatureStoreError, OSError) as error:  # the rows are replaced all the same; what is left goes another time
+            _log.error("former rows left", extra={"fields": {"view": staged.plan.view, "reason": str(error)}})
         fields = {"project": staged.plan.project, "view": staged.plan.view, "version": current.number, "rows": current.rows}
         _log.info("replaced", extra={"fields": {**fields, "source": current.source}})
         return Replaced(current, before, kept)

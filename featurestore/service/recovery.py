@@ -35,7 +35,7 @@ from featurestore.durability import (
     let_go,
     version_files,
 )
-from featurestore.errors import InternalError
+from featurestore.errors import FailedPreconditionError, InternalError
 from featurestore.registry import Registry
 from featurestore.service import table_changes
 from featurestore.service.read_ahead import ReadAhead
@@ -140,17 +140,28 @@ class Recovery:
         return "none" if self._marked is None else "readable"
 
     def follow_definitions(self, store: Store, registry: Registry) -> None:
-        """Brings the tables in step with the definitions; tables that lost a row are made anew."""
+        """Brings the tables in step with the definitions; tables that lost a row are made anew.
+
+        FailedPreconditionError where there are none, but rows: without the definitions they would be taken for dropped.
+        """
+        if self._number and not registry.version:
+            raise FailedPreconditionError(
+                f"{registry.path} is not there, and {self._directory} holds rows whose definitions were in it: put it back, "
+                f"from a backup for example, or move {self._directory} away to begin anew"
+            )
         for reason in store.unreadable:
             _log.warning("table unreadable", extra={"fields": {"reason": reason, "made_from": str(self._directory)}})
-        for name in store.torn if self._number else ():  # without a journal the table is all that there is
-            store.drop_table(*name)
+        if self._number:  # without a journal the table is all that there is
+            while store.torn:
+                store.drop_table(*store.torn.pop())
         self._adopted = self._number == 0 and any(table.stats().rows for table in store.tables())
-        if self._number:
-            for table in store.tables():
-                name = table.view.project, table.view.view
-                if table.version != registry.versions(*name).current.number:  # its owner died in the middle of a swap
-                    store.drop_table(*name)
+        for table in store.tables():
+            name = table.view.project, table.view.view
+            versions = registry.versions(*name)
+            if (
+                self._number or versions.since
+            ) and table.version != versions.current.number:  # its owner died in the middle of a swap
+                store.drop_table(*name)
         held = {(table.view.project, table.view.view) for table in store.tables()}
         views = [(view.project, view.name) for view in registry.current.feature_views]
         self._anew = {name for name in views if name not in held}
@@ -195,7 +206,8 @@ class Recovery:
         plans = {name: WritePlan(*name, registry.current, store) for name in self._after}
         replayer = Replayer(registry, self._durability.make_replay())
         whole = self._whole(registry)
-        reader = JournalReader(self._directory, after := min(self._after.values(), default=self._marked or self._base))
+        after = min(self._after.values(), default=self._marked or self._base)
+        reader = JournalReader(self._directory, after, had=self._marked or 0)
         done, total = 0, journal_bytes(self._directory, after) + sum(journal_bytes(each.directory, 0) for each in whole)
         progress = self._durability.progress()
         with ReadAhead(self._decoded(whole, reader, plans, replayer), AHEAD_MAX) as records:
@@ -274,5 +286,8 @@ class Recovery:
             return Replayer(registry, durability.make_replay())
 
         replacing = Replacing(self._directory, store, registry, journal, writer, make_replayer, durability.versions_kept)
-        replacing.tidy()
+        try:
+            replacing.tidy()
+        except OSError as error:  # of a disk that is read-only: reads go on
+            _log.warning("former rows left", extra={"fields": {"file": error.filename, "reason": error.strerror}})
         return replacing

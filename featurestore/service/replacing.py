@@ -14,6 +14,7 @@ snapshot has been begun behind the commit, the journal is kept from where the ve
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,10 +26,10 @@ from featurestore.durability import (
     Snapshot,
     VersionFiles,
     begin_version,
-    find_version,
     finish_version,
     keep_versions,
     latest_snapshot,
+    sync_journal,
     version_files,
 )
 from featurestore.errors import FailedPreconditionError, InternalError, NotFoundError, ResourceExhaustedError
@@ -95,6 +96,7 @@ class Replacing:
         self._make_replayer = make_replayer
         self._versions_kept = versions_kept
         self._staged: dict[tuple[str, str], Staged] = {}
+        self._files = threading.Lock()  # held by whoever makes a version's files, or looks which may go
 
     # -------------------------------------------------------------------------------------------------------------- filling
 
@@ -172,41 +174,50 @@ class Replacing:
         raise InternalError(f"{self._directory}: got {staged.after} records, expected {last}: files of the journal are missing")
 
     def write_down(self, staged: Staged) -> None:
-        """Has the disk take the rows, as the version that they are to be."""
+        """Has the disk take the rows, as the version that they are to be, and the journal up to what they hold of it."""
         after = staged.after
         self._write(staged, staged.number)
+        sync_journal(self._directory)
         staged.held_after = after
 
     def _write(self, staged: Staged, number: int) -> VersionFiles:
         view = ".".join(staged.name)
-        target = begin_version(self._directory, view)
+        with self._files:
+            target = begin_version(self._directory, view)
         try:
             table = staged.plan.table
             records = self._writer.write(
                 table.directory.parent, target, self._registry.version, memory_bytes=table.stats().memory_bytes
             )
-            return finish_version(self._directory, view, target, number, records)
+            with self._files:
+                return finish_version(self._directory, view, target, number, records)
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
             raise
 
     def swap(self, staged: Staged, now_us: int) -> tuple[Version, Version]:
-        """The swap, while nobody writes to the view and no definition changes. Returns the versions after and before it."""
-        self.catch_up(staged)
+        """The swap, while no definition changes. Returns the versions after and before it."""
         project, view = staged.name
         table, versions = self._store.table(project, view), self._registry.versions(project, view)
-        rows = staged.plan.table.stats().rows
-        current = Version(number=staged.number, time_us=now_us, rows=rows, source=staged.source)
-        before = versions.current.model_copy(update={"rows": table.stats().rows})
-        since = self._registry.version + 1
-        changed = ViewVersions(current=current, since=since, after=staged.held_after, kept=versions.kept)
-        self._registry.commit_versions(project, view, changed)
+        before = versions.current
+
+        def commit() -> None:  # while nobody writes to the view
+            nonlocal before
+            self.catch_up(staged)
+            rows = staged.plan.table.stats().rows
+            current = Version(number=staged.number, time_us=now_us, rows=rows, source=staged.source)
+            before = versions.current.model_copy(update={"rows": table.stats().rows})
+            since = self._registry.version + 1
+            changed = ViewVersions(current=current, since=since, after=staged.held_after, kept=versions.kept)
+            self._registry.commit_versions(project, view, changed)
+
         try:
-            table.exchange(staged.plan.table, current.number)
+            table.exchange(staged.plan.table, staged.number, commit)
         except BaseException:
-            self._registry.commit_versions(project, view, versions)
+            if self._registry.versions(project, view) != versions:
+                self._registry.commit_versions(project, view, versions)
             raise
-        return current, before
+        return self._registry.versions(project, view).current, before
 
     def write_down_former(self, staged: Staged, before: Version) -> None:
         """Has the disk take what the view had, which since the swap is where the new rows were filled in."""
@@ -222,7 +233,9 @@ class Replacing:
         return bool(kept)
 
     def discard(self, staged: Staged) -> None:
-        """Gives up what is staged, or what a swap has left there."""
+        """Gives up what is staged, or what a swap has left there. Nothing happens where that was done."""
+        if self._staged.get(staged.name) is not staged:
+            return
         del self._staged[staged.name]
         self._store.discard_table(staged.plan.table)
         self.tidy()
@@ -247,10 +260,10 @@ class Replacing:
         return min(held, default=self._journal.last)
 
     def needed_files(self, snapshot: Snapshot | None) -> list[VersionFiles]:
-        """Those of the versions that are needed beside that snapshot."""
-        wanted = ((name, number) for name, numbers in self._wanted(snapshot).items() for number in numbers)
-        found = [find_version(self._directory, name, number) for name, number in wanted]
-        return [files for files in found if files is not None]
+        """Those of the versions that are needed beside that snapshot. InternalError where one of them is not there."""
+        wanted = self._wanted(snapshot).items()
+        views = ((*name.partition(".")[::2], number) for name, numbers in wanted for number in numbers)
+        return [version_files(self._directory, project, view, number) for project, view, number in views]
 
     def _wanted(self, snapshot: Snapshot | None) -> dict[str, set[int]]:
         covered = snapshot.definitions if snapshot is not None else 0
@@ -258,5 +271,6 @@ class Replacing:
 
     def tidy(self) -> None:
         """Removes versions from disk that nobody needs any more."""
-        wanted = self._wanted(latest_snapshot(self._directory))
-        keep_versions(self._directory, wanted, untouched={".".join(name) for name in self._staged})
+        with self._files:
+            wanted = self._wanted(latest_snapshot(self._directory))
+            keep_versions(self._directory, wanted, untouched={".".join(name) for name in [*self._staged]})

@@ -199,10 +199,14 @@ class Snapshots:
         if self._journal.bytes_since_snapshot - self._begun_bytes > OVERDUE * max(self._bytes_min, rows_bytes):
             self._writer.hurry()
 
-    def take(self, base: int, definitions: int, needed_after: Callable[[], int]) -> SnapshotTaken:
+    def take(
+        self, base: int, definitions: int, is_current: Callable[[], bool], needed_after: Callable[[], int]
+    ) -> SnapshotTaken | None:
         """Writes one, of everything up to record ``base``, taken by that version of the definitions. Blocks meanwhile.
 
-        ``needed_after``: behind which record the journal is needed whatever is in the snapshot. InternalError where that
+        ``is_current``: whether the definitions are still those. None where they are not any more: rows may have been read
+        that have features which those do not know, and would bring back the rows without them, as new as they are.
+        ``needed_after``: behind which record the journal is needed whatever is in the snapshot. InternalError where it
         fails: the journal stays, and the next one is due when it has grown by as much again.
         """
         started = time.monotonic()
@@ -215,6 +219,8 @@ class Snapshots:
             target = begin_snapshot(self._directory)
             try:
                 records = self._writer.write(self._segments, target, definitions, gives_way=True)
+                if not is_current():
+                    return None
                 with self._files:
                     snapshot = finish_snapshot(self._directory, target, base, records, definitions, needed_after())
             finally:

@@ -6,9 +6,10 @@ from featurestore_client.tables.table import TableReader, TableStats
 
 from featurestore.store.fixed_batch import FixedBatch
 from featurestore.store.store import Store, Trust
-from featurestore.store.table import DeleteCounts, Limits, Table, WriteCounts
+from featurestore.store.table import UNLIMITED, DeleteCounts, Limits, Table, WriteCounts
 
 __all__ = [
+    "UNLIMITED",
     "Column",
     "DeleteCounts",
     "FixedBatch",

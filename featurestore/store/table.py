@@ -79,6 +79,10 @@ class Limits:
         return ReadLimits(self.key_bytes_max, self.batch_rows_max, self.read_string_bytes_max)
 
 
+UNLIMITED = Limits(rows_max=1 << 62, key_bytes_max=(1 << 31) - 1, value_bytes_max=(1 << 31) - 1, batch_rows_max=1 << 62)
+"""For what was acknowledged under limits that may have been others, and is brought back."""
+
+
 class WriteCounts(NamedTuple):
     """What became of the rows of a write; ``rows`` is the sum of the others."""
 
@@ -248,38 +252,47 @@ class Table(TableReader):
         *,
         now_us: int,
         before: Callable[[], None] = _nothing,
+        limits: Limits | None = None,
     ) -> WriteCounts:
         """Writes n rows, last writer wins by event time; an equal event time overwrites.
 
         ``event_timestamps_us``: int64 of n, or of 1 for all. ``columns``: feature name to values of n; features left out keep
         what they hold. ``now_us`` is kept as the time of writing. The whole batch is checked, and all room made, before the
         first row is written. ``before`` is called then, while no other writer can come between: what it raises ends the write.
-        Raises InvalidArgumentError, NotFoundError (a feature), or ResourceExhaustedError (a limit, memory).
+        ``limits``: None for those of this table. Raises InvalidArgumentError, NotFoundError (a feature), or
+        ResourceExhaustedError (a limit, memory).
         """
+        limits = limits or self._limits
         while True:
             layout = self._snapshot.layout
-            batch = self._checked_keys(layout, keys)
+            batch = self._checked_keys(layout, keys, limits)
             events = checked_events(event_timestamps_us, batch.rows)
-            check_columns(self.view.view, layout, columns, batch.rows, self._limits.value_bytes_max)
+            check_columns(self.view.view, layout, columns, batch.rows, limits.value_bytes_max)
             with self._write_lock:
                 if self._snapshot.layout is not layout:
                     continue  # the schema changed before the lock was ours: check against the new one
                 if batch.rows == 0:
                     return WriteCounts(0, 0, 0, 0, 0)
-                return self._write_checked(batch, Source(layout, columns, events), now_us, before)
+                return self._write_checked(batch, Source(layout, columns, events), now_us, before, limits)
 
-    def write_fixed(self, batch: FixedBatch, *, now_us: int, before: Callable[[], None] = _nothing) -> WriteCounts:
+    def write_fixed(
+        self, batch: FixedBatch, *, now_us: int, before: Callable[[], None] = _nothing, limits: Limits | None = None
+    ) -> WriteCounts:
         """As ``write``, what lies in its message and was checked there by a layout of this table."""
-        if batch.rows <= self._limits.batch_rows_max:
+        limits = limits or self._limits
+        if batch.rows <= limits.batch_rows_max:
             keys = keys_of(batch)
             with self._write_lock:
                 if batch.layout.layout is self._snapshot.layout:
-                    return self._write_checked(keys, source_of(batch), now_us, before)
-        return self.write(*batch.as_columns(), now_us=now_us, before=before)  # the schema changed, or it is too large
+                    return self._write_checked(keys, source_of(batch), now_us, before, limits)
+        # The schema changed, or it is too large.
+        return self.write(*batch.as_columns(), now_us=now_us, before=before, limits=limits)
 
-    def _write_checked(self, keys: KeyBatch, source: Source, now_us: int, before: Callable[[], None]) -> WriteCounts:
+    def _write_checked(
+        self, keys: KeyBatch, source: Source, now_us: int, before: Callable[[], None], limits: Limits
+    ) -> WriteCounts:
         self._has_loaded |= keys.rows > INLINE_ROWS_MAX
-        room = self._make_room(keys, source)
+        room = self._make_room(keys, source, limits)
         before()
         return WriteCounts(*write_rows(self._snapshot, keys, source, room, now_us))
 
@@ -290,19 +303,21 @@ class Table(TableReader):
         *,
         now_us: int,
         before: Callable[[], None] = _nothing,
+        limits: Limits | None = None,
     ) -> DeleteCounts:
         """Deletes rows whose event time is not newer. Keys are remembered for the delete window, so that an older event which
-        comes late does not bring them back. ``before`` and what is raised are as in ``write``."""
+        comes late does not bring them back. The rest is as in ``write``."""
+        limits = limits or self._limits
         while True:
             layout = self._snapshot.layout
-            batch = self._checked_keys(layout, keys)
+            batch = self._checked_keys(layout, keys, limits)
             events = checked_events(event_timestamps_us, batch.rows)
             with self._write_lock:
                 if self._snapshot.layout is not layout:
                     continue
                 if batch.rows == 0:
                     return DeleteCounts(0, 0, 0)
-                self._make_room(batch, Source(layout, _NO_COLUMNS), deleting=True)
+                self._make_room(batch, Source(layout, _NO_COLUMNS), limits, deleting=True)
                 before()
                 return DeleteCounts(*delete_rows(self._snapshot, batch, events, now_us))
 
@@ -327,20 +342,18 @@ class Table(TableReader):
             if full:
                 self._grow([(shard, INLINE_ROWS_MAX, 0) for shard in full])
 
-    def _checked_keys(self, layout: RowLayout, keys: Sequence[Values]) -> KeyBatch:
-        batch = key_batch(layout, self._snapshot.join_keys, keys, self._limits.key_bytes_max)
-        if batch.rows > self._limits.batch_rows_max:
-            raise ResourceExhaustedError.of(
-                "rows of a batch", batch.rows, self._limits.batch_rows_max, "write in smaller batches"
-            )
+    def _checked_keys(self, layout: RowLayout, keys: Sequence[Values], limits: Limits) -> KeyBatch:
+        batch = key_batch(layout, self._snapshot.join_keys, keys, limits.key_bytes_max)
+        if batch.rows > limits.batch_rows_max:
+            raise ResourceExhaustedError.of("rows of a batch", batch.rows, limits.batch_rows_max, "write in smaller batches")
         return batch
 
-    def _make_room(self, batch: KeyBatch, source: Source, *, deleting: bool = False) -> Room:
+    def _make_room(self, batch: KeyBatch, source: Source, limits: Limits, *, deleting: bool = False) -> Room:
         if not self.quick_writer.may_hold(self._snapshot, batch.rows):
             total = count_rows(self._snapshot) + count_new(self._snapshot, batch, source)
-            if total > self._limits.rows_max:
+            if total > limits.rows_max:
                 raise ResourceExhaustedError.of(
-                    f"rows of view {self.view.view!r}", total, self._limits.rows_max, "set a retention, or raise rows_max"
+                    f"rows of view {self.view.view!r}", total, limits.rows_max, "set a retention, or raise rows_max"
                 )
         wanted = Room(self._memory, self._snapshot, batch, source, deleting)
         while wanting := wanted.wanting(self._snapshot):
@@ -493,22 +506,25 @@ class Table(TableReader):
                 self.version = version
                 self._publish({}, schema=(self.definition, self.entity))
 
-    def exchange(self, other: "Table", version: int) -> None:
+    def exchange(self, other: "Table", version: int, commit: Callable[[], None] = _nothing) -> None:
         """Takes all rows of ``other``, a table of the same view and as many shards, and gives it its own.
 
-        Each reader of this table sees the other rows from one instant on. ``version`` is theirs. Nothing is copied: files
-        change their directory.
+        ``commit`` is called just before that, when nobody writes to this table any more; what it raises ends the exchange. Each
+        reader of this table sees the other rows from one instant on. ``version`` is theirs. Nothing is copied: files change
+        their directory.
         """
-        with self._write_lock, other._write_lock:
-            assert self._snapshot.layout == other._snapshot.layout
-            # Under a second name first: who looks for a file meanwhile, by what the control file still says, finds it.
-            incoming, outgoing = self._linked(other), other._linked(self)
-            self._has_loaded |= other._has_loaded  # what was committed ahead for the load comes along
-            other.version, self.version = self.version, version
-            other.quick_writer.forget()
-            self.quick_writer.forget()
-            self._publish(incoming, schema=(self.definition, self.entity))
-            other._publish(outgoing, schema=(other.definition, other.entity))
+        with self._write_lock:
+            commit()
+            with other._write_lock:
+                assert self._snapshot.layout == other._snapshot.layout
+                # Under a second name first: who looks for a file meanwhile, by what the control file still says, finds it.
+                incoming, outgoing = self._linked(other), other._linked(self)
+                self._has_loaded |= other._has_loaded  # what was committed ahead for the load comes along
+                other.version, self.version = self.version, version
+                other.quick_writer.forget()
+                self.quick_writer.forget()
+                self._publish(incoming, schema=(self.definition, self.entity))
+                other._publish(outgoing, schema=(other.definition, other.entity))
 
     def _linked(self, other: "Table") -> dict[int, Segment]:
         """The other table's segments, under names of this one's next generation."""

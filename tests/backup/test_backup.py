@@ -406,3 +406,14 @@ def test_a_snapshot_of_nothing_is_something(client: Client, place: Any, restored
     assert verify(place, message_problem).is_whole
     with restored(place) as other:
         assert read(other) == [(2, 2)] * 100
+
+
+def test_a_backup_of_a_store_that_has_lost_a_versions_rows_is_refused(client: Client, server: Servers, tmp_path: Path):
+    write(client, 1)
+    client.replace("v", {"k": [1], "a": [7]})
+    (lost,) = (server.data / "journal/versions/default.v").glob("2-*")
+    lost.rename(tmp_path / "kept")
+    with pytest.raises(InternalError, match="got no files of version 2 of view 'v', expected its rows: put them back"):
+        back_up(client, open_destination(str(tmp_path / "backup")))
+    (tmp_path / "kept").rename(lost)
+    back_up(client, open_destination(str(tmp_path / "backup")))

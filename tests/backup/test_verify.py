@@ -117,12 +117,22 @@ def _ends(path: Path) -> list[int]:
 def test_what_it_says_can_be_recovered_is_what_a_start_recovers(store: Path, server: Servers):
     path = journal_files(store / "journal")[-1].path
     os.truncate(path, path.stat().st_size - 3)
+    (store / "journal" / "end.json").unlink()  # as of a server that was killed
     found = check(store)
     assert found.is_whole
     (torn,) = [file for file in found.files if file.tail_bytes]
     assert torn.name == f"journal/{path.name}"
     assert server.start()["cut_bytes"] == torn.tail_bytes
     assert check(store).last == found.last == 6
+
+
+def test_the_last_file_is_missed_where_a_server_closed_it(store: Path, server: Servers):
+    path = journal_files(store / "journal")[-1].path
+    path.unlink()
+    found = check(store)
+    (missing,) = [file for file in found.files if file.problem]
+    assert missing.problem.startswith("journal/: got 5 as its last record, expected 7, which it had when it was closed")
+    assert "ends with record 5, expected record 7 as its last one, as when it was closed" in server.refused()
 
 
 def test_missing_files_are_named(store: Path, tmp_path: Path):

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from featurestore.durability import Journal, Mark
 from featurestore.durability import journal as journal_module
 from featurestore.durability import next_file as next_file_module
+from featurestore.durability.ending import NotedEnd, note_end
 from featurestore.durability.group_sync import GroupSync
-from featurestore.durability.reading import journal_files
-from featurestore.durability.record import FILE_HEAD, FILE_HEAD_BYTES, FORMAT, MAGIC, seal
+from featurestore.durability.reading import journal_files, mapped
+from featurestore.durability.record import FILE_HEAD, FILE_HEAD_BYTES, FORMAT, MAGIC, seal, unpack
 from featurestore.durability.record_writer import PIECE_BYTES
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError, ResourceExhaustedError
 from tests.durability.conftest import NUMBER, append, entry, read
@@ -175,6 +176,7 @@ def test_a_missing_file_is_named_by_what_is_missing(make_journal, tmp_path: Path
     journal = make_journal(file_bytes=150)
     append(journal, range(1, 31))
     journal.close()
+    note_end(tmp_path, NotedEnd(NUMBER, 30))
     first, second, third = [file.path for file in journal_files(tmp_path)[:3]]
     kept = second.read_bytes()
     second.unlink()
@@ -183,6 +185,90 @@ def test_a_missing_file_is_named_by_what_is_missing(make_journal, tmp_path: Path
     second.write_bytes(kept)
     first.unlink()
     with pytest.raises(FailedPreconditionError, match="expected record 1 in it: put the missing files back"):
+        read(tmp_path)
+
+
+def test_the_last_file_is_missed_where_it_was_there_when_the_journal_was_closed(make_journal, tmp_path: Path):
+    journal = make_journal(fsync="interval", file_bytes=150)
+    append(journal, range(1, 31))
+    journal.close()
+    journal.note_end()
+    last = journal_files(tmp_path)[-1]
+    last.path.unlink()
+    had = (
+        f"a journal that ends with record {last.first_sequence - 1}, expected record 30 as its last one, as when it was closed"
+    )
+    with pytest.raises(FailedPreconditionError, match=f"{had}: put the missing files back, or, .* take end.json away"):
+        read(tmp_path)
+    for file in journal_files(tmp_path):
+        file.path.unlink()
+    with pytest.raises(FailedPreconditionError, match="got no file of a journal, expected record 30 as its last"):
+        read(tmp_path)
+    (tmp_path / "end.json").unlink()
+    assert read(tmp_path)[0] == []
+
+
+def test_a_torn_end_is_damage_where_the_journal_had_been_closed(make_journal, tmp_path: Path):
+    journal = make_journal(fsync="always")
+    append(journal, range(1, 6))
+    journal.close()
+    journal.note_end()
+    path = journal_files(tmp_path)[-1].path
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(
+        InternalError, match=f"{path}: got damage at byte .*, expected record 5, which had been written and synced"
+    ):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '{"magic": "featurestore journal end", "format": 2}',
+            "got format 2, expected at most 1: a newer featurestore wrote it",
+        ),
+        ('{"magic": "featurestore journal end", "format": 1, "journal": "1", "last": 3}', "got a damaged file, expected where"),
+        ("[]", "got a damaged file"),
+        ("{", "got a damaged file"),
+    ],
+)
+def test_what_was_noted_of_the_end_is_read_or_refused(make_journal, tmp_path: Path, text: str, message: str):
+    append(make_journal(), range(1, 3))
+    (tmp_path / "end.json").write_text(text)
+    with pytest.raises(FeatureStoreError, match=message):
+        read(tmp_path)
+
+
+def test_a_file_that_the_disk_got_without_all_of_the_one_before_is_cut(make_journal, tmp_path: Path):
+    """As a loss of power may leave it: nothing says that what is missing had been synced."""
+    journal = make_journal(fsync="interval", fsync_interval_s=3_600, file_bytes=150)
+    append(journal, range(1, 31))
+    first, second, *_ = journal_files(tmp_path)
+    with mapped(first.path) as data:
+        ends = [FILE_HEAD_BYTES]
+        while (record := unpack(data, ends[-1], NUMBER)) is not None:
+            ends.append(ends[-1] + record.record_bytes)
+    os.truncate(first.path, ends[-2])
+    records, end = read(tmp_path)
+    assert [record.sequence for record in records] == [*range(1, second.first_sequence - 1)]
+    assert end.sequence == second.first_sequence - 2
+    assert end.cut_bytes > 0
+    assert [file.path for file in journal_files(tmp_path)] == [first.path]
+    assert read(tmp_path)[1].sequence == end.sequence
+
+
+def test_damage_is_known_by_a_record_in_a_later_file_that_is_short(make_journal, tmp_path: Path):
+    journal = make_journal(fsync="interval", fsync_interval_s=3_600)
+    append(journal, range(1, 200))
+    journal.begin_file()
+    journal._sync()
+    append(journal, range(200, 201))  # it says that those before it are on the disk
+    path = journal_files(tmp_path)[0].path
+    data = bytearray(path.read_bytes())
+    data[FILE_HEAD_BYTES + 20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InternalError, match=f"{path}: got damage at byte {FILE_HEAD_BYTES}, expected record 1, which had been"):
         read(tmp_path)
 
 
@@ -293,7 +379,8 @@ async def test_a_disk_that_fails_to_sync_ends_writing_and_says_so(make_journal, 
         await journal.waiters.synced(sequence)
     with pytest.raises(FeatureStoreError, match="until the server is started again"):
         journal.append(*entry(2))
-    journal.close()
+    with pytest.raises(InternalError, match="got Invalid argument, expected to sync the journal"):
+        journal.close()
     for each in pipe:
         os.close(each)
 

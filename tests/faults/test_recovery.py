@@ -11,8 +11,11 @@ from typing import Any
 
 import featurestore_client
 import pytest
+from featurestore_client import calls
 from featurestore_client.errors import FeatureStoreError, ResourceExhaustedError
 
+from featurestore.durability import journal_number
+from featurestore.durability.ending import NotedEnd, note_end
 from featurestore.durability.reading import journal_files
 from tests.faults.oracle import ENTITY, connect
 from tests.faults.servers import Servers, servers
@@ -198,15 +201,31 @@ def test_a_torn_end_is_cut_and_told(server: Servers):
         assert read(client, "v", 1, "a") == [1]
 
 
-def test_a_record_that_no_longer_fits_the_limits_is_named(server: Servers):
+def test_what_was_written_under_other_limits_comes_back_all_the_same(server: Servers):
+    texts = {
+        "entities": [{"name": "t", "join_keys": [{"name": "t", "type": "string"}]}],
+        "feature_views": [{"name": "of_t", "entity": "t", "features": [{"name": "s", "type": "string"}]}],
+    }
     server.start()
     with connect(server.url) as client:
         apply(client, v=["a"])
+        client.apply(texts)
         client.write("v", {"k": [*range(50)], "a": [*range(50)]})
+        client.write("of_t", {"t": ["key" * 10], "s": ["value" * 10]})
+    tight = {"batch_rows_max": "9", "rows_max": "9", "key_bytes_max": "9", "value_bytes_max": "9"}
+    for _ in range(2):  # from the journal, and then from a snapshot
+        server.kill()
+        server.lose_memory()
+        server.start(**tight)
+        with connect(server.url) as client:
+            assert read(client, "v", 49, "a") == [49]
+            with pytest.raises(ResourceExhaustedError, match="rows of a batch: got 10, at most 9 is allowed"):
+                client.write("v", {"k": [*range(10)], "a": [*range(10)]})
+            client.take_snapshot()
     server.kill()
-    server.lose_memory()
-    assert "record 1, a write to view 'v', cannot be applied again: rows of a batch" in server.refused(batch_rows_max="49")
     server.start()
+    with connect(server.url) as client:
+        assert client.get(["of_t:s"], {"t": ["key" * 10]}).to_dict()["s"] == ["value" * 10]
 
 
 def test_a_full_disk_refuses_writes_reads_go_on_and_space_is_all_it_takes(small_disk: Path, tmp_path: Path):
@@ -371,7 +390,112 @@ def test_a_start_that_ends_while_it_fills_a_table_is_begun_again(server: Servers
         client.write("v", {"k": [*range(50, 100)], "a": [*range(50, 100)]})
     server.kill()
     shutil.rmtree(server.segments / "default.v")  # the mark beside it still says that all is applied
-    assert "record 21, a write to view 'v', cannot be applied again" in server.refused(batch_rows_max="49")
+    (file,) = journal_files(server.data / "journal")
+    whole = file.path.read_bytes()
+    file.path.write_bytes(whole[:-1] + b"x")
+    note_end(file.path.parent, NotedEnd(journal_number(file.path.parent), 21))
+    assert "expected record 21, which had been written and synced" in server.refused()
+    file.path.write_bytes(whole)
     server.start()
     with connect(server.url) as client:
         assert [read(client, "v", key, "a") for key in (0, 19, 50, 99)] == [[0], [19], [50], [99]]
+
+
+def test_a_start_without_the_definitions_is_refused_and_loses_nothing(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a"])
+        write(client, "v", 1, 1, a=1)
+        client.take_snapshot()
+        write(client, "v", 1, 2, a=2)
+    server.stop()
+    registry = server.data / "registry.json"
+    kept = registry.rename(server.directory / "kept")
+    assert f"{registry} is not there, and {server.data / 'journal'} holds rows whose definitions were in it" in server.refused()
+    server.lose_memory()
+    assert "is not there" in server.refused()
+    kept.rename(registry)
+    server.start()
+    with connect(server.url) as client:
+        assert read(client, "v", 1, "a") == [2]
+
+
+def test_a_start_without_the_last_file_of_a_closed_journal_is_refused(server: Servers):
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a"])
+        write(client, "v", 1, 1, a=1)
+        client.take_snapshot()
+        write(client, "v", 1, 2, a=2)
+    server.stop()
+    last = journal_files(server.data / "journal")[-1].path
+    kept = last.rename(server.directory / "kept")
+    for _ in range(2):  # with the tables in memory, and without
+        assert "got no file of a journal, expected record 2 as its last one, as when it was closed" in server.refused()
+        server.lose_memory()
+    kept.rename(last)
+    server.start()
+    with connect(server.url) as client:
+        assert read(client, "v", 1, "a") == [2]
+
+
+@pytest.mark.parametrize("fsync", ["interval", "never", "always"])
+def test_a_loss_of_power_soon_after_a_file_was_begun_costs_no_more_than_what_was_not_synced(server: Servers, fsync: str):
+    server.start(fsync=fsync, fsync_interval_s="3600")
+    with connect(server.url) as client:
+        apply(client, v=["a"], w=["a"])
+        for key in range(20):
+            write(client, "w", key, 1, a=key)
+        client._run(calls.begin_replace("default", "v", "a load that begins a file", 0), 10)
+        files, key = server.data / "journal", 20
+        while len(journal_files(files)) < 2:
+            write(client, "w", key, 1, a=key)
+            key += 1
+    server.kill()
+    server.lose_power()
+    server.start()
+    with connect(server.url) as client:
+        found = [read(client, "w", each, "a")[0] for each in range(key)]
+        there = key - found.count(None)
+        assert found == [*range(there), *[None] * (key - there)]
+        assert fsync != "always" or there == key
+        write(client, "w", 0, 2, a=100)
+    server.stop()
+    server.lose_memory()
+    server.start()
+    with connect(server.url) as client:
+        assert read(client, "w", 0, "a") == [100]
+
+
+def test_a_read_only_disk_with_what_a_killed_server_left_half_done_serves_reads(small_disk: Path, tmp_path: Path):
+    with servers(tmp_path) as server:
+        server.data = small_disk / "data"
+        server.start()
+        with connect(server.url) as client:
+            apply(client, v=["a"])
+            write(client, "v", 1, 1, a=1)
+        server.kill()
+        journal = server.data / "journal"
+        (journal / f"{7:020d}.next.new").write_bytes(b"")
+        (journal / "versions/default.v/half-done.new").mkdir(parents=True)
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+        server.start()
+        with connect(server.url) as client:
+            assert read(client, "v", 1, "a") == [1]
+        server.stop()
+
+
+def test_a_row_that_was_torn_and_a_journal_that_ends_before_the_mark(server: Servers):
+    """Both have their table made anew, and it is one table."""
+    server.start()
+    with connect(server.url) as client:
+        apply(client, v=["a"])
+        for key in range(10):
+            write(client, "v", key, 1, a=key)
+    server.kill()
+    path = journal_files(server.data / "journal")[-1].path
+    os.truncate(path, path.stat().st_size - 8)
+    assert tear_rows(server.segments / "default.v")
+    server.start()
+    with connect(server.url) as client:
+        assert [read(client, "v", key, "a")[0] for key in range(10)] == [*range(9), None]

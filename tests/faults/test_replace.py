@@ -14,7 +14,9 @@ import pytest
 from featurestore_client import calls
 from featurestore_client.errors import FeatureStoreError, NotFoundError, ResourceExhaustedError
 
+import featurestore
 from featurestore.durability.reading import journal_files
+from featurestore.service import replacing
 from tests.faults.oracle import ENTITY, connect
 from tests.faults.servers import Servers, servers
 
@@ -325,3 +327,58 @@ def test_the_tables_of_a_swap_that_was_not_finished_are_those_of_the_registry(se
     server.start()
     with connect(server.url) as client:
         assert values(client, 6, 7) == [2, 70]
+
+
+def test_the_tables_of_a_swap_before_any_write_are_those_of_the_registry(server: Servers) -> None:
+    """As above, where there is no journal yet that would say so."""
+    server.start()
+    with connect(server.url) as client:
+        client.apply(DEFINITIONS)
+        table = server.segments / "default.v"
+        before = shutil.copytree(table, server.directory / "before")
+        client.replace("v", rows(2))
+    server.kill()
+    shutil.rmtree(table)
+    before.rename(table)
+    server.start()
+    with connect(server.url) as client:
+        assert values(client, 6, 7) == [2, 2]
+
+
+def test_what_is_written_after_a_loss_of_power_is_not_taken_for_what_a_version_holds(server: Servers) -> None:
+    server.start(fsync_interval_s="3600")
+    with connect(server.url) as client:
+        begun(server, client)
+        for key in range(50):
+            client.write("v", {"k": [key], "a": [3]}, event_timestamps=now_us())
+        client.replace("v", rows(2, [*range(20)]))
+    server.kill()
+    server.lose_power()
+    server.start(fsync="always")
+    with connect(server.url) as client:
+        for key in range(10):
+            client.write("v", {"k": [key], "a": [1000 + key]}, event_timestamps=now_us())
+    server.stop()
+    server.lose_memory()
+    server.start()
+    with connect(server.url) as client:
+        assert values(client, *range(10)) == [1000 + key for key in range(10)]
+
+
+def test_what_cannot_be_tidied_after_the_swap_does_not_undo_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = replacing.keep_versions
+
+    def once(*arguments: Any, **named: Any) -> None:
+        monkeypatch.setattr(replacing, "keep_versions", kept)
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with featurestore.open(tmp_path / "data", segments=tmp_path / "segments") as client:
+        client.apply(DEFINITIONS)
+        client.write("v", rows(1), event_timestamps=1)
+        monkeypatch.setattr(replacing, "keep_versions", once)
+        assert client.replace("v", rows(2)).version.number == 2
+        assert client.replace("v", rows(3)).version.number == 3
+        assert client.rollback("v").version.source == "version 2"
+    shutil.rmtree(tmp_path / "segments")
+    with featurestore.open(tmp_path / "data", segments=tmp_path / "segments") as client:
+        assert values(client, 1, 2) == [2, 2]

@@ -1,16 +1,22 @@
 """Snapshots: what they stand for is all there, the journal behind them is gone, and what is not whole is not used."""
 
+import errno
+import os
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import featurestore_client
 import pytest
 
+import featurestore
 from featurestore.durability import latest_snapshot
 from featurestore.durability.reading import journal_files
+from featurestore.errors import InternalError
+from featurestore.server.snapshot_process import write_snapshot
 from tests.faults.oracle import connect
 from tests.faults.servers import Servers, servers
 
@@ -190,3 +196,78 @@ def test_a_view_made_again_has_none_of_a_snapshots_rows(server: Servers):
     with connect(server.url) as client:
         assert everything(client) == before
         assert client.get(["of_user:int32"], {"user": [1]}).to_dict() == {"int32": [None]}
+
+
+def test_a_feature_that_came_while_a_snapshot_was_written_keeps_what_was_written_to_it(server: Servers):
+    view = {"name": "v", "entity": "user", "features": [{"name": "a", "type": "int64"}]}
+    more = {**view, "features": [*view["features"], {"name": "b", "type": "int64"}]}
+    entities = DEFINITIONS["entities"][:1]
+    server.start(fsync="always")
+    with connect(server.url) as client, connect(server.url) as other:
+        client.apply({"entities": entities, "feature_views": [view]})
+        client.write("v", {"user": [1], "a": [1]}, event_timestamps=10)
+        with ThreadPoolExecutor(1) as thread:
+            snapshot = thread.submit(other.take_snapshot)
+            while not [*(server.data / "journal").glob("snapshot.*.new")]:
+                assert not snapshot.done()
+            client.apply({"entities": entities, "feature_views": [more]})
+            client.write("v", {"user": [1], "b": [3]}, event_timestamps=25)
+            client.write("v", {"user": [1], "a": [2]}, event_timestamps=30)
+            assert snapshot.result(60)["base"] in (1, 2, 3)
+    server.kill()
+    server.lose_memory()
+    server.start()
+    with connect(server.url) as client:
+        assert client.get(["v:a", "v:b"], {"user": [1]}).to_dict() == {"a": [2], "b": [3]}
+
+
+def test_snapshots_are_taken_while_definitions_change_all_the_time(server: Servers):
+    entities = DEFINITIONS["entities"][:1]
+
+    def views(count: int) -> list[dict[str, Any]]:
+        return [{"name": f"v{n}", "entity": "user", "features": [{"name": "a", "type": "int64"}]} for n in range(count)]
+
+    server.start()
+    with connect(server.url) as client, connect(server.url) as other, ThreadPoolExecutor(1) as thread:
+        client.apply({"entities": entities, "feature_views": views(1)})
+        client.write("v0", {"user": [1], "a": [1]}, event_timestamps=10)
+        snapshot = thread.submit(other.take_snapshot)
+        count = 1
+        while not snapshot.done():
+            count = count % 40 + 1
+            client.apply({"entities": entities, "feature_views": views(count)}, prune=True)
+        assert snapshot.result()["records"] == 1
+
+
+def test_a_snapshot_that_the_disk_did_not_take_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    definitions = {
+        "entities": DEFINITIONS["entities"][:1],
+        "feature_views": [{"name": "v", "entity": "user", "features": [{"name": "a", "type": "int64"}]}],
+    }
+
+    def fail(handle: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with featurestore.open(tmp_path / "data", segments=tmp_path / "segments") as client:
+        client.apply(definitions)
+        client.write("v", {"user": [1], "a": [1]})
+        (target := tmp_path / "target").mkdir()
+        monkeypatch.setattr(os, "fdatasync", fail)
+        with pytest.raises(InternalError, match=f"{target}: got Input/output error, expected to sync the journal"):
+            write_snapshot(tmp_path / "segments", target, 1, 1)
+        monkeypatch.undo()
+
+
+def test_a_snapshot_has_keys_as_long_as_the_server_takes_them(server: Servers):
+    view = {"name": "v", "entity": "page", "features": [{"name": "a", "type": "int64"}]}
+    long = "k" * 2_000
+    server.start(key_bytes_max="4096")
+    with connect(server.url) as client:
+        client.apply({"entities": DEFINITIONS["entities"][1:2], "feature_views": [view]})
+        client.write("v", {"page": [long], "a": [1]}, event_timestamps=10)
+        assert client.take_snapshot()["records"] == 1
+    server.kill()
+    server.lose_memory()
+    server.start(key_bytes_max="4096")
+    with connect(server.url) as client:
+        assert client.get(["v:a"], {"page": [long]}).to_dict() == {"a": [1]}

@@ -1,14 +1,16 @@
 """registry.json: whole at every moment, read back the same, and refused in a sentence when it is not what it should be."""
 
+import errno
 import json
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from featurestore.durability.sealed import sealed, unsealed
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError
-from featurestore.model import Entity, FeatureView, Field, JoinKey
+from featurestore.model import Entity, FeatureView, Field, JoinKey, Project
 from featurestore.registry import Definitions, Registry, Version, ViewVersions, load
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart" / "definitions.yaml"
@@ -203,3 +205,27 @@ def test_damaged_versions_are_named(tmp_path: Path) -> None:
     # Before there were any.
     path.write_text(json.dumps({**{name: each for name, each in document.items() if name != "versions"}, "format": 2}))
     assert Registry.open(tmp_path).versions("default", "v") == ViewVersions()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_directory_that_cannot_be_synced_leaves_the_definitions_as_they_were(
+    tmp_path: Path, desired: Definitions, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    registry = Registry.open(tmp_path)
+    if not is_first:
+        registry.commit(registry.plan(desired, prune=False))
+    before = registry.version
+    fsync = os.fsync
+
+    def fail(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    more = Definitions(projects=(*desired.projects, Project(name="more")))
+    with pytest.raises(InternalError, match="got Input/output error, expected to write the definitions; they are as before"):
+        registry.commit(registry.plan(more, prune=False))
+    monkeypatch.undo()
+    assert registry.version == before
+    assert (Registry.open(tmp_path).version, Registry.open(tmp_path).current) == (before, registry.current)
