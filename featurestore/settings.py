@@ -18,6 +18,7 @@ from featurestore.memory_size import bytes_of
 
 ENVIRONMENT_PREFIX = "FEATURESTORE_"
 MAX_MEMORY_BYTES_MIN = 1 << 20
+SHARDS_MAX = 1_024
 Source = Literal["default", "file", "environment", "flag"]
 
 
@@ -119,7 +120,7 @@ class Settings(BaseModel):
     )
     key_bytes_max: int = Field(1_024, ge=8, le=65_535, description="bytes of one key")
     value_bytes_max: int = Field(1 << 20, ge=1, le=1 << 30, description="bytes of one string or bytes value")
-    shards: int = Field(16, ge=1, le=1_024, description="shards of a new table; a power of two")
+    shards: int = Field(16, ge=1, le=SHARDS_MAX, description="shards of a new table; a power of two")
     delete_window_s: float = Field(
         86_400, gt=0, description="for so long a deleted row is kept from coming back by a late event"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from featurestore.durability.reading import sync_directory
-from featurestore.errors import InvalidArgumentError
+from featurestore.urls import file_system_of
 
 
 class Destination(Protocol):
@@ -115,17 +115,10 @@ class UrlDestination:
     """What fsspec opens."""
 
     def __init__(self, url: str) -> None:
-        import fsspec  # noqa: PLC0415  only where a URL is meant
-
         self._url = url.rstrip("/")
-        try:
-            file_system, root = fsspec.core.url_to_fs(self._url)
-        except (ValueError, ImportError) as error:
-            raise InvalidArgumentError.of(
-                "the backup's place", url, f"a directory, or a URL that fsspec can open: {error}"
-            ) from None
+        file_system, root = file_system_of("the backup's place", self._url)
         self._files: Any = file_system
-        self._root = str(root).rstrip("/")
+        self._root = root.rstrip("/")
 
     def __str__(self) -> str:
         return self._url

@@ -56,7 +56,7 @@ def export(
     if as_json:
         print_json({"view": view, "project": project, "output": output, "rows": rows, "seconds": round(seconds, 3)})
         return
-    size = "" if "://" in output else f", {bytes_text(Path(output).stat().st_size)}"
+    size = f", {bytes_text(Path(output).stat().st_size)}" if "://" not in output and Path(output).is_file() else ""
     typer.echo(f"{view}: {rows:,} rows written to {output}{size}, in {seconds:.2f} s ({rows / seconds:,.0f} rows/s)")
 
 
@@ -84,17 +84,29 @@ def _parquet(output: str, schema: Any) -> Iterator[Callable[[Any], None]]:
 
 @contextmanager
 def _new_file(output: str) -> Iterator[Any]:
-    if "://" in output:
-        import fsspec
+    """A file to write to, which takes its place once it is whole. A FIFO or a device is no such place: it is written to as
+    it stands. A symbolic link stays one, and leads to what is new.
+    """
+    from featurestore.errors import InvalidArgumentError
+    from featurestore.urls import file_system_of
 
-        files, path = fsspec.core.url_to_fs(output)
-        with files.transaction, files.open(path, "wb") as file:
+    if "://" in output:
+        files, url_path = file_system_of("--output", output)
+        with files.transaction, files.open(url_path, "wb") as file:
             yield file
         return
-    beside = Path(output).with_name(f".{Path(output).name}.new")
+    path = Path(output)
+    if not output or path.is_dir():
+        raise InvalidArgumentError.of("--output", output, "the path of a file, or a URL")
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    path = path.resolve()
+    beside = path.with_name(f".{path.name}.new")
     try:
         with beside.open("wb") as file:
             yield file
-        beside.replace(output)
+        beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

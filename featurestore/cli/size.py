@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from featurestore.registry import Definitions
 
 STRING_BYTES = 16
+STRING_BYTES_MAX = 1 << 30
+"""As long as the server takes a value at most."""
+ROWS_MAX = 1 << 40
+"""More than any machine has memory for."""
 
 
 def size(
@@ -66,19 +70,22 @@ def _document(
 ) -> dict[str, Any]:
     from featurestore.server.write_encoding import row_bytes
     from featurestore.service.snapshots import disk_bytes_max
+    from featurestore.settings import SHARDS_MAX
     from featurestore.store.sizing import TABLE_BYTES, size_of_table
     from featurestore.store.table import schema_of
 
     schemas = [schema_of(view, definitions.entity(view.project, view.entity)) for view in definitions.feature_views]
-    rows_of = _numbers("--rows", rows, {schema.view for schema in schemas}, None)
+    rows_of = _numbers("--rows", rows, {schema.view for schema in schemas}, None, ROWS_MAX)
     strings = {name for schema in schemas for name in _strings(schema)}
-    strings_of = _numbers("--string-bytes", string_bytes, strings, STRING_BYTES)
+    strings_of = _numbers("--string-bytes", string_bytes, strings, STRING_BYTES, STRING_BYTES_MAX)
     tables = []
     for schema in schemas:
         table = size_of_table(schema, rows_of[schema.view], shards, strings_of)
         snapshot_bytes = round(table.rows * row_bytes(schema, strings_of))
         named = {"project": schema.project, "view": schema.view, **table._asdict()}
-        tables.append({**named, "shards_wanted": table.shards_wanted, "snapshot_bytes": snapshot_bytes})
+        wanted = min(table.shards_wanted, SHARDS_MAX)
+        is_copied = table.shards_wanted > SHARDS_MAX
+        tables.append({**named, "shards_wanted": wanted, "shards_are_copied": is_copied, "snapshot_bytes": snapshot_bytes})
     summed = ("memory_bytes", "memory_most_bytes", "snapshot_bytes")
     usual, most, snapshot = (sum(each[name] for each in tables) for name in summed)
     beside = TABLE_BYTES * len(tables)
@@ -95,15 +102,15 @@ def _strings(schema: "ViewSchema") -> list[str]:
     return [name for name, each in (*schema.join_keys.items(), *schema.features.items()) if each.is_variable]
 
 
-def _numbers(option: str, given: Sequence[str], names: set[str], default: int | None) -> Mapping[str, int]:
+def _numbers(option: str, given: Sequence[str], names: set[str], default: int | None, most: int) -> Mapping[str, int]:
     """What ``N`` and ``NAME=N`` say for each name."""
     from featurestore.errors import nearest
 
     for_all, numbers = default, {}
     for text in given:
         name, equals, number = text.rpartition("=")
-        if not (number.isascii() and number.isdigit()):
-            raise typer.BadParameter(f"{option} {text}: got {number!r}, expected a whole number")
+        if not (number.isascii() and number.isdigit() and len(number) <= len(str(most)) and int(number) <= most):
+            raise typer.BadParameter(f"{option} {text}: got {number!r}, expected a whole number up to {most:,}")
         if not equals:
             for_all = int(number)
         elif name in names:
@@ -142,5 +149,10 @@ def _print(document: Mapping[str, Any]) -> None:
     )
     typer.echo(f"disk:   at most {bytes_text(document['disk_bytes'])}: journal, snapshot, and the next one being written")
     for table in document["tables"]:
-        if table["shards_wanted"] > table["shards"]:
+        if table["shards_are_copied"]:
+            typer.echo(
+                f"shards: {table['shards_wanted']:,} for {table['view']} (--shards), the most there are: its shards outgrow "
+                "1 GiB even so, and are copied to grow; share the rows out among several views, or servers"
+            )
+        elif table["shards_wanted"] > table["shards"]:
             typer.echo(f"shards: {table['shards_wanted']} for {table['view']} (--shards), so that no shard is copied to grow")

@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 import pyarrow as pa
 
 from featurestore.errors import InvalidArgumentError, NotFoundError, nearest
+from featurestore.urls import file_system_of
 
 STANDARD_INPUT = "-"
 
@@ -132,7 +133,7 @@ def _local_identity(path: str | Path) -> tuple[int, str]:
 
 
 def _find_url(url: str, wanted: Format | None) -> Iterator[Source]:
-    file_system, path = _file_system(url)
+    file_system, path = file_system_of("FILES", url)
     prefix = url[: url.index("://") + 3]
 
     def named(entry: str) -> str:
@@ -154,16 +155,6 @@ def _find_url(url: str, wanted: Format | None) -> Iterator[Source]:
         raise NotFoundError(f"FILES: no file at {url!r}")
     for entry, identity in zip(found, identities, strict=True):
         yield from _sources_of(named(entry) if len(found) > 1 or entry != path else url, wanted, identity)
-
-
-def _file_system(url: str) -> tuple[Any, str]:
-    import fsspec  # noqa: PLC0415  only where a URL is read
-
-    try:
-        file_system, path = fsspec.core.url_to_fs(url)
-    except (ValueError, ImportError) as error:
-        raise InvalidArgumentError.of("FILES", url, f"a URL that fsspec can open: {error}") from error
-    return file_system, str(path)
 
 
 def _remote_identity(info: dict[str, Any]) -> tuple[int | None, str]:

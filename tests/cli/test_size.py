@@ -68,10 +68,20 @@ def test_a_person_is_shown_memory_disk_and_shards(run: Run, path: Path):
     assert "\nshards: 32 for users (--shards), so that no shard is copied to grow\n" in out
 
 
+def test_no_more_shards_are_asked_for_than_a_server_takes(run: Run, path: Path):
+    rows = ["--rows", str(1 << 40)]
+    said = run("size", path, *rows, "--json", bare=True).document["tables"]
+    assert {(table["shards_wanted"], table["shards_are_copied"]) for table in said} == {(1_024, True)}
+    assert "\nshards: 1,024 for users (--shards), the most there are: " in run("size", path, *rows, bare=True).out
+    assert run("size", path, "--rows", "5", "--shards", "1024", bare=True).code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["--rows", "many"], "--rows many: got 'many', expected a whole number"),
+        (["--rows", "9" * 20], f"--rows {'9' * 20}: got '{'9' * 20}', expected a whole number up to 1,099,511,627,776"),
+        (["--rows", "5", "--string-bytes", "9" * 20], f"got '{'9' * 20}', expected a whole number up to 1,073,741,824"),
         (["--rows", "userz=5"], "--rows userz=5: got 'userz', expected one like 'users'"),
         (["--rows", "users=5"], "--rows: got nothing for carriers, expected N for all, or VIEW=N for each"),
         (["--rows", "5", "--string-bytes", "titel=5"], "--string-bytes titel=5: got 'titel', expected one like 'title'"),
