@@ -59,7 +59,7 @@ def apply(
     loaded = survey(path)
     if loaded.violations:
         _raise_mistakes(loaded, connection, prune)
-    with connection.open() as client:
+    with connection.open(makes_store=True) as client:
         planned = _with_places(loaded, lambda: client.apply(loaded.definitions, dry_run=True, prune=prune))
         if not as_json:
             _show(planned, loaded)
@@ -94,7 +94,7 @@ def _raise_mistakes(loaded: "Loaded", connection: Connection, prune: bool) -> No
 
     violations = list(loaded.violations)
     try:
-        with connection.open() as client:
+        with connection.open(makes_store=True) as client:
             client.apply(loaded.definitions, dry_run=True, prune=prune, timeout_s=SECOND_OPINION_TIMEOUT_S)
     except FeatureStoreError as error:  # also when the store cannot be reached: the mistakes of the files are enough to say
         violations += [found for found in _placed(loaded, error.violations) if not _follows(loaded, found)]

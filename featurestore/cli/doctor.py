@@ -1,7 +1,8 @@
 """``featurestore doctor``: looks at a directory and a machine, and says what to change."""
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,13 +16,10 @@ if TYPE_CHECKING:
 _COLORS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
 
 
-@with_connection
+@partial(with_connection, directory_help="The directory; a server may be at work on it.")
 def doctor(
     *,
     connection: Connection,
-    segments: Annotated[
-        Path | None, typer.Option("--segments", help="Where the server maps its rows.", metavar="DIR", show_default=False)
-    ] = None,
     config: ConfigOption = None,
     as_json: Json = False,
 ) -> None:
@@ -29,7 +27,8 @@ def doctor(
 
     For each check: what was found, and what to change. It changes nothing itself, and may be run while a server is at work: by
     the user that the server runs as, in its container if it has one, with the environment or --config file that it has. With
-    --server, that server is asked about its processes instead. The exit code is 1 when there is a problem.
+    --server, or where FEATURESTORE_SERVER names one and no option a place on this machine, that server is asked about its
+    processes instead. The exit code is 1 when there is a problem.
 
     \b
     Examples:
@@ -37,7 +36,9 @@ def doctor(
       featurestore doctor --directory /var/lib/featurestore --json
       featurestore doctor --server grpcs://features.internal:7400
     """
-    findings = _of_server(connection) if connection.is_server_given else _of_directory(connection.directory, segments, config)
+    is_here = connection.directory is not None or connection.segments is not None or config is not None
+    asks_server = connection.is_server_given or (connection.is_server_named and not is_here)
+    findings = _of_server(connection) if asks_server else _of_directory(connection, config)
     problems = sum(finding.verdict == "problem" for finding in findings)
     if as_json:
         print_json({"problems": problems, "findings": [finding._asdict() for finding in findings]})
@@ -54,11 +55,12 @@ def _of_server(connection: Connection) -> "list[Finding]":
         return examine_status(client.status())
 
 
-def _of_directory(directory: Path | None, segments: Path | None, config: Path | None) -> "list[Finding]":
+def _of_directory(connection: Connection, config: Path | None) -> "list[Finding]":
     from featurestore.doctor import Place, examine
     from featurestore.settings import load_settings
 
-    return examine(Place(load_settings({"directory": directory, "segments": segments}, config)[0]))
+    flags = {"directory": connection.directory, "segments": connection.segments}
+    return examine(Place(load_settings(flags, config)[0]))
 
 
 def _print(findings: "list[Finding]") -> None:

@@ -1,6 +1,7 @@
 """``featurestore status``: the processes of a server, and what each is at."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from featurestore.cli.tables import print_json, print_table
 from featurestore.units import bytes_text
 
 
-@with_connection
+@partial(with_connection, directory_help="Look at this directory itself, beside its server too.")
 def status(*, connection: Connection, as_json: Json = False) -> None:
     """Show each process of a server.
 
@@ -30,7 +31,8 @@ def status(*, connection: Connection, as_json: Json = False) -> None:
         with connection.open() as client:
             found: Mapping[str, Any] = client.status()
     else:
-        found = _of_directory(connection.directory)
+        connection.require_store(connection.directory)
+        found = _of_directory(connection.directory, connection.segments)
     recovered = found["recovered"]
     if as_json:
         print_json(found)
@@ -60,12 +62,12 @@ def status(*, connection: Connection, as_json: Json = False) -> None:
         )
 
 
-def _of_directory(directory: Path) -> Mapping[str, Any]:
+def _of_directory(directory: Path, segments: Path | None) -> Mapping[str, Any]:
     from featurestore import __version__
     from featurestore.server.status import StatusBoard
     from featurestore.settings import load_settings
 
-    settings, _ = load_settings({"directory": directory})
+    settings, _ = load_settings({"directory": directory, "segments": segments})
     board = StatusBoard.attach(settings.segments_directory)
     recovered = board.recovered
     return {

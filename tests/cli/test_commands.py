@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+import featurestore
 from featurestore.cli import apply as apply_module
 from featurestore.cli.connection import Connection
 from tests.cli.commands import Run
@@ -301,7 +302,7 @@ def test_server_and_directory_exclude_each_other_but_the_environment_gives_way(
 ) -> None:
     assert run("list", "--server", "grpc://127.0.0.1:1").code == 2
     monkeypatch.setenv("FEATURESTORE_SERVER", "grpc://127.0.0.1:1")
-    assert run("list").code == 0
+    assert run("apply", DEFINITIONS, "--yes").code == 0
 
 
 def test_a_directory_that_somebody_holds_is_one_sentence(filled: Run, directory: Path) -> None:
@@ -316,6 +317,42 @@ def test_a_registry_that_is_damaged_is_one_sentence(filled: Run, directory: Path
     outcome = filled("list")
     assert outcome.code == 1
     assert "registry.json: got a damaged file" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("backup", "BACKUP"),
+        ("export", "v", "-o", "BACKUP"),
+        ("snapshot",),
+        ("list",),
+        ("describe", "view", "v"),
+        ("get", "s", "-k", "a=1"),
+        ("status",),
+        ("rollback", "v", "--yes"),
+        ("ingest", "v", DEFINITIONS),
+    ],
+)
+def test_a_mistyped_directory_is_refused_and_nothing_is_made(run: Run, directory: Path, arguments: tuple[object, ...]) -> None:
+    made = directory.with_name("backup")
+    outcome = run(*(made if each == "BACKUP" else each for each in arguments))
+    expected = "holds no store: expected registry.json or journal/ in it"
+    assert (outcome.code, f"error: --directory: {directory} {expected}" in outcome.err) == (1, True)
+    assert list(directory.parent.iterdir()) == []
+
+
+def test_segments_are_where_the_command_line_says(
+    run: Run, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FEATURESTORE_SEGMENTS")
+    elsewhere = tmp_path / "elsewhere"
+    assert run("apply", DEFINITIONS, "--yes", "--segments", elsewhere).code == 0
+    with featurestore.open(directory, segments=elsewhere) as client:
+        views = {f"default.{table['view']}" for table in client.list_tables()}
+        assert {path.name for path in elsewhere.glob("default.*")} == views
+    assert f"error: {elsewhere}/status is not there" in run("status", "--segments", elsewhere).err  # nobody serves
+    outcome = run("list", "--segments", elsewhere, bare=True)
+    assert (outcome.code, "expected --directory DIR with it" in " ".join(outcome.err.split())) == (2, True)
 
 
 @pytest.mark.parametrize("command", ["apply", "list", "describe", "get", "status", "doctor", "size"])

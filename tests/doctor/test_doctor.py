@@ -316,7 +316,11 @@ def test_a_server_is_looked_at_while_it_serves_and_by_what_it_tells(start_server
         assert [each.verdict for each in examine_status(status)] == [Verdict.OK, Verdict.OK]
         assert examine_status({**status, "version": "0.0.1"})[0].verdict is Verdict.WARNING
         client.write("users", {"user": [2], "a": [[1.0] * 200]})
-    run = subprocess.run(
-        [sys.executable, "-m", "featurestore", "doctor", "--server", server.url], capture_output=True, text=True, check=False
-    )
-    assert (run.returncode, run.stdout.splitlines()[-1]) == (0, "2 checks, 0 problems, 0 warnings")
+    command = [sys.executable, "-m", "featurestore", "doctor"]
+    environment = {**os.environ, "FEATURESTORE_SERVER": server.url}
+    for asked in ([*command, "--server", server.url], command):
+        run = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False)
+        assert (run.returncode, run.stdout.splitlines()[-1]) == (0, "2 checks, 0 problems, 0 warnings")
+    here = [*command, "--directory", server.directory, "--segments", server.directory / "segments"]
+    run = subprocess.run(here, env=environment, capture_output=True, text=True, check=False)
+    assert "20 checks, " in run.stdout.splitlines()[-1]
