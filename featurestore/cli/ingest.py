@@ -124,7 +124,9 @@ def ingest(
             "--max-rejects", help="Stop once more rows than this are rejected: a number or a percentage.", metavar="N|P%"
         ),
     ] = "0",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check everything, write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and check everything that the files show, write nothing.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted load had come to.")] = False,
     checkpoint: Annotated[
         Path | None,
@@ -156,7 +158,11 @@ def ingest(
     ] = None,
     max_drop: Annotated[
         str | None,
-        typer.Option("--max-drop", help="With --replace: by which share the number of rows may fall.", metavar="P%"),
+        typer.Option(
+            "--max-drop",
+            help="With --replace: by which share the number of rows may fall. A load without rows needs 100%.",
+            metavar="P%",
+        ),
     ] = None,
     priority: Annotated[
         Priority,
@@ -190,6 +196,7 @@ def ingest(
         raise typer.BadParameter("expected --dry-run or --resume, and not both")
     if delimiter is not None and len(delimiter) != 1:
         raise typer.BadParameter(f"--delimiter: got {delimiter!r}, expected one character")
+    checks = _checks(expect_rows, max_null_fraction or [], max_drop) if replace else None
     if priority is Priority.LOW and connection.directory is None:
         give_way()  # before pyarrow starts threads
     from featurestore.ingest import Format, Load, LoadOptions, Naming, RejectLimit, TimeFormat, find_sources, naming_of
@@ -212,7 +219,6 @@ def ingest(
             if dry_run or replace
             else _checkpoint_path(checkpoint, defined, resumable=not any(each.is_standard_input for each in sources))
         )
-        checks = _checks(expect_rows, max_null_fraction or [], max_drop) if replace else None
         load = Load(defined, entity, sources, options, store=str(connection), checkpoint=place, resume=resume, replaces=checks)
         if load.resumed and load.resumed_counts.written and not table_rows:
             raise _lost(place)
@@ -221,7 +227,7 @@ def ingest(
     if as_json:
         typer.echo(json.dumps({**summary.as_dict(), **(replaced_dict(load.replaced) if load.replaced else {})}, indent=2))
     else:
-        _tell(summary, options)
+        _tell(summary, options, replace=replace)
         if load.replaced is not None:
             tell_replaced(load.replaced)
     if summary.interrupted:
@@ -266,6 +272,8 @@ def _rows(text: str) -> tuple[int | None, int | None]:
         raise typer.BadParameter(f"--expect-rows: got {text!r}, expected N, N.., ..M or N..M")
     if not dots:
         return int(first), int(first)
+    if first and last and int(first) > int(last):
+        raise typer.BadParameter(f"--expect-rows: got {text!r}, expected N..M with N at most M: no number of rows is both")
     return int(first) if first else None, int(last) if last else None
 
 
@@ -378,7 +386,7 @@ def _stopped_by_signals(load: "Load") -> Iterator[None]:
 # ---------------------------------------------------------------------------------------------------------------- telling
 
 
-def _tell(summary: "Summary", options: "LoadOptions") -> None:
+def _tell(summary: "Summary", options: "LoadOptions", *, replace: bool) -> None:
     counts = summary.counts
     done = "valid, nothing written (--dry-run)" if summary.dry_run else "written"
     parts = [f"{counts.read:,} rows read", f"{counts.written:,} {done}"]
@@ -390,9 +398,15 @@ def _tell(summary: "Summary", options: "LoadOptions") -> None:
     for reject in summary.examples:
         typer.echo(f"  rejected: {reject}", err=True)
     if summary.left_out:
-        typer.echo(f"  note: no column for {_some(summary.left_out)}: rows keep what they hold", err=True)
+        kept = "the new rows have null there" if replace else "rows keep what they hold"
+        typer.echo(f"  note: no column for {_some(summary.left_out)}: {kept}", err=True)
     if summary.unused:
         typer.echo(f"  note: columns that go nowhere: {_some(summary.unused)}", err=True)
+    if summary.dry_run and replace:
+        unseen = (
+            "a dry run does not see keys that occur twice, which make one row, nor the view's rows: --max-drop is not checked"
+        )
+        typer.echo(f"  note: {unseen}", err=True)
 
 
 def _some(names: tuple[str, ...]) -> str:

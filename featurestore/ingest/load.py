@@ -119,7 +119,7 @@ class Summary:
     resumed: bool
     interrupted: bool
     left_out: tuple[str, ...]
-    """Features that no file has: rows keep what they hold."""
+    """Features that no file has: rows keep what they hold; those of a load that replaces have null there."""
     unused: tuple[str, ...]
     """Columns that go nowhere."""
     examples: tuple[Reject, ...]
@@ -192,6 +192,8 @@ class Load:
         self._fraction: float | None = None
         self._mappings: list[Mapping] = []
         self._examples: list[Reject] = []
+        self._nulls: dict[str, int] = {}
+        """Of each feature, in a dry run."""
         self._began_s = time.monotonic()
         self._reject_file: RejectFile | None = None
         self._checkpoint: Checkpoint | None = None
@@ -244,7 +246,8 @@ class Load:
         done = False
         try:
             if sink is None:
-                for _ in self._batches(check_limit=False):
+                for batch in self._batches(check_limit=False):
+                    self._count_nulls(batch)
                     self._settle(self._sent, None)
             else:
                 self._send(sink)
@@ -252,6 +255,8 @@ class Load:
             done = not self._stopping.is_set()
             if done:
                 self._check_limit(self._settled.counts, at_end=True)
+                if sink is None and self._replaces is not None:
+                    self._check_replaces(self._replaces)
         finally:
             if self._checkpoint is not None:
                 self._checkpoint.close(done=done)
@@ -275,13 +280,19 @@ class Load:
         if self._replaces is not None:
             source = ", ".join(each.name for each in self._sources[:SOURCES_NAMED])
             more = len(self._sources) - SOURCES_NAMED
-            self.replaced = sink.replace(
-                self._view.name,
-                self._all_batches(),
-                source=source + (f" and {more} more" if more > 0 else ""),
-                checks=self._replaces,
-                **options,
-            )
+            try:
+                self.replaced = sink.replace(
+                    self._view.name,
+                    self._all_batches(),
+                    source=source + (f" and {more} more" if more > 0 else ""),
+                    checks=self._replaces,
+                    **options,
+                )
+            except FailedPreconditionError as error:
+                # The server says what a load without rows may fall by, which nobody has asked for.
+                if self._sent or self._replaces.max_drop is not None or "fewer than" not in str(error):
+                    raise
+                raise FailedPreconditionError(f"{error}. A load without rows needs --max-drop 100%") from error
             self._settle(self._sent, None)
             return
         try:
@@ -300,6 +311,33 @@ class Load:
         if self._stopping.is_set():
             raise CancelledError("stopped: the view's rows are as they were")
         self._check_limit(self._seen, at_end=True)
+
+    def _count_nulls(self, batch: pa.RecordBatch) -> None:
+        names = set(batch.schema.names)
+        for feature in self._view.features:
+            nulls = batch.column(feature.name).null_count if feature.name in names else batch.num_rows
+            self._nulls[feature.name] = self._nulls.get(feature.name, 0) + nulls
+
+    def _check_replaces(self, checks: ReplaceChecks) -> None:
+        """What the server will check of these rows, as far as they alone show it: raises what it would."""
+        rows, failed = self._settled.counts.written, []
+        if rows < (checks.rows_min or 0):
+            failed.append(f"rows: got {rows}, expected at least {checks.rows_min}")
+        if checks.rows_max is not None and rows > checks.rows_max:
+            failed.append(f"rows: got {rows}, expected at most {checks.rows_max}")
+        given = checks.max_null_fraction
+        limits = {} if given is None else {"": given} if isinstance(given, float | int) else given
+        names = [feature.name for feature in self._view.features]
+        for name in limits:
+            if name and name not in names:
+                expected = f"a feature of view {self._view.name!r}: {', '.join(names)}"
+                raise InvalidArgumentError.of("max_null_fraction", name, expected)
+        for name, count in self._nulls.items():
+            limit = limits.get(name, limits.get(""))
+            if limit is not None and count > rows * limit:
+                failed.append(f"{name}: got {count / rows:.1%} nulls, expected at most {limit:.1%}")
+        if failed:
+            raise FailedPreconditionError(f"view {self._view.name!r} would not be replaced: {'; '.join(failed)}")
 
     def _batches(self, *, check_limit: bool) -> Iterator[pa.RecordBatch]:
         """The batches to send, as the client asks for them."""

@@ -109,6 +109,43 @@ def test_a_load_that_fails_a_check_leaves_the_view(client, run: Run, tmp_path: P
     assert values(client, 1, 99) == [1, 1]
 
 
+def test_a_dry_run_fails_the_checks_that_the_files_show(client, run: Run, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "ten.csv", 10)
+    for option, value, sentence in (
+        ("--expect-rows", "11..", "rows: got 10, expected at least 11"),
+        ("--expect-rows", "..9", "rows: got 10, expected at most 9"),
+        ("--max-null-fraction", "0.1", "b: got 30.0% nulls, expected at most 10.0%"),
+    ):
+        code, _, errors = run("ingest", "v", path, *REPLACE, option, value, "--dry-run")
+        assert (code, errors) == (1, f"error: view 'v' would not be replaced: {sentence}\n")
+    code, _, errors = run("ingest", "v", path, *REPLACE, "--max-null-fraction", "c=5%", "--dry-run")
+    assert (code, "expected a feature of view 'v': a, b" in errors) == (1, True)
+    passed = ("--expect-rows", "10", "--max-null-fraction", "30%", "--max-drop", "5%")
+    code, output, errors = run("ingest", "v", path, *REPLACE, *passed, "--dry-run")
+    assert (code, "10 valid, nothing written (--dry-run)" in output) == (0, True)
+    unseen = "a dry run does not see keys that occur twice, which make one row, nor the view's rows: --max-drop is not checked"
+    assert errors == f"  note: {unseen}\n"
+    assert values(client, 1, 99) == [1, 1]
+
+
+def test_features_without_a_column_are_null_in_the_new_rows_and_count_as_nulls(client, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("k,a\n1,2\n")
+    code, _, errors = run("ingest", "v", "a.csv", *REPLACE, "--max-null-fraction", "b=50%", "--dry-run")
+    assert (code, "b: got 100.0% nulls, expected at most 50.0%" in errors) == (1, True)
+    code, _, errors = run("ingest", "v", "a.csv", *REPLACE)
+    assert (code, errors) == (0, "  note: no column for b: the new rows have null there\n")
+    assert client.get(["v:b"], {"k": [1]}).to_dict()["b"] == [None]
+
+
+def test_a_load_without_rows_says_what_it_needs(client, run: Run, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "none.csv", 0)
+    code, _, errors = run("ingest", "v", path, *REPLACE)
+    assert (code, errors.endswith(". A load without rows needs --max-drop 100%\n")) == (1, True)
+    assert values(client, 1) == [1]
+    assert run("ingest", "v", path, *REPLACE, "--max-drop", "100%")[0] == 0
+    assert values(client, 1) == [None]
+
+
 @pytest.mark.parametrize("allowed", ["0", "1%"])
 def test_rows_that_are_rejected_replace_nothing(client, run: Run, tmp_path: Path, allowed: str) -> None:
     path = tmp_path / "bad.csv"
@@ -146,6 +183,7 @@ def test_wrong_options_are_named(client, run: Run, tmp_path: Path) -> None:
         (["--replace", "--resume"], "--replace or --resume, and not both"),
         (["--max-drop", "5%"], "are for a load with --replace"),
         (["--replace", "--max-drop", "120%"], "--max-drop: got '120%', expected a share such as 5% or 0.05"),
+        (["--replace", "--expect-rows", "10..5"], "--expect-rows: got '10..5', expected N..M with N at most M"),
         (["--replace", "--expect-rows", "many"], "--expect-rows: got 'many', expected N, N.., ..M or N..M"),
     ):
         code, _, errors = run("ingest", "v", path, *options)
