@@ -55,6 +55,8 @@ class Verification(NamedTuple):
     """The record up to which everything can be recovered."""
     behind: int
     """Whole records behind that one, which cannot."""
+    versions_lost: tuple[str, ...] = ()
+    """Former versions of views' rows, ``project.view version 3``, that rollback cannot bring back: a start does without."""
 
     @property
     def is_whole(self) -> bool:
@@ -160,6 +162,8 @@ def _check(files: _Files, views: Mapping[str, memoryview], problem_of: MessagePr
     findings = [FileFinding(REGISTRY, len(views.get(REGISTRY, b"")), 0, files.problems.get(REGISTRY) or wrong)]
     base = covered = behind = 0
     there = set()
+    lost: list[str] = []
+    is_damaged = bool(findings[0].problem)
     for whole in files.whole:
         found = _WHOLE.match(whole)
         assert found is not None
@@ -168,20 +172,29 @@ def _check(files: _Files, views: Mapping[str, memoryview], problem_of: MessagePr
         else:
             there.add((found["view"], int(found["number"])))
         check, of_group = _check_group(files, whole, 0, views, problem_of)
+        kept = versions[found["view"]].kept if found["view"] in versions else ()
+        is_former = not found["base"] and int(found["number"]) in {version.number for version in kept}
         expected = int(found["of_snapshot"] or found["of_version"])
         if check.last != expected and not any(each.problem for each in of_group):
             of_group.append(
                 FileFinding(whole, 0, 0, f"{whole}: got {check.last} records, expected {expected}: files are missing")
             )
         findings += of_group
-        behind += check.last + check.behind
+        if not is_former:
+            is_damaged |= any(each.problem for each in of_group)
+            behind += check.last + check.behind
+        elif any(each.problem for each in of_group):
+            lost.append(f"{found['view']} version {found['number']}")
     for view, each in versions.items():
         for number in sorted(each.numbers_on_disk(covered)):
             if (view, number) not in there:
                 name = f"{JOURNAL}/versions/{view}/{number}"
                 wrong = f"{name} is not there, expected the rows of that version of the view"
                 findings.append(FileFinding(name, 0, 0, wrong))
-    is_damaged = any(each.problem for each in findings)
+                if number in {version.number for version in each.kept}:
+                    lost.append(f"{view} version {number}")
+                else:
+                    is_damaged = True
     after = min([base, *(each.after for each in versions.values() if each.since > covered)])
     check, of_journal = _check_group(files, "", after, views, problem_of)
     findings += of_journal
@@ -192,8 +205,8 @@ def _check(files: _Files, views: Mapping[str, memoryview], problem_of: MessagePr
     told = {each.name for each in findings}
     findings += [FileFinding(name, 0, 0, problem) for name, problem in files.problems.items() if name not in told]
     if is_damaged:
-        return Verification(findings, base, 0, behind + max(check.last - after, 0) + check.behind)
-    return Verification(findings, base, last, check.behind)
+        return Verification(findings, base, 0, behind + max(check.last - after, 0) + check.behind, tuple(lost))
+    return Verification(findings, base, last, check.behind, tuple(lost))
 
 
 def _check_group(

@@ -36,7 +36,7 @@ def verify(
     found = verify_files(open_destination(place), message_problem)
     if as_json:
         summary = {"whole": found.is_whole, "base": found.base, "last": found.last, "behind": found.behind}
-        print_json({**summary, "files": [file._asdict() for file in found.files]})
+        print_json({**summary, "versions_lost": [*found.versions_lost], "files": [file._asdict() for file in found.files]})
     else:
         rows = [[file.name, bytes_text(file.bytes), f"{file.records:,}", _judgement(file)] for file in found.files]
         print_table(["file", "size", "records", ""], rows, numbers=["size", "records"])
@@ -48,6 +48,12 @@ def verify(
                     f"note: {file.name}: {file.tail_bytes:,} bytes behind its last record are of a write that has not ended; "
                     "a start cuts them off"
                 )
+        for version in found.versions_lost:
+            view, _, number = version.partition(" version ")
+            typer.echo(
+                f"only a rollback of {view} to version {number} fails, and a start does without it: put a copy of its files "
+                "back, or restore a backup"
+            )
         lost = f"; {found.behind:,} whole records lie behind what is wrong" if found.behind else ""
         typer.echo(f"everything up to record {found.last:,} can be recovered{lost}")
     if not found.is_whole:

@@ -248,9 +248,13 @@ def journal_in(data: memoryview, path: Path, first_sequence: int) -> int:
 
 
 def _damage(path: Path, offset: int, expected: str) -> InternalError:
+    # A snapshot, and a version of a view's rows, is of use as a whole alone.
+    is_whole = path.parent.name.startswith("snapshot-") or path.parent.parent.parent.name == "versions"
+    of_journal = "; or, to go on with what stands before it, cut the file there and take later ones away"
+    way_out = ", or restore a backup" if is_whole else of_journal
     return InternalError(
-        f"{path}: got damage at byte {offset}, expected {expected}: the disk has changed it. Put a copy of the file back; or, "
-        "to go on with what stands before it, cut the file there and take later ones away"
+        f"{path}: got damage at byte {offset}, expected {expected}: the disk has changed it. Put a copy of the file "
+        f"back{way_out}"
     )
 
 

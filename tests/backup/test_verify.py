@@ -6,15 +6,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from featurestore_client.errors import NotFoundError
+from featurestore_client.errors import InternalError, NotFoundError
 
+import featurestore
 from featurestore.backup import Verification, back_up, open_destination, verify
 from featurestore.durability import Journal, latest_snapshot
 from featurestore.durability.reading import journal_files
 from featurestore.durability.record import FILE_HEAD_BYTES, Kind, Message, unpack
 from featurestore.registry.registry import FORMAT
 from featurestore.server.write_decoding import message_problem
-from tests.backup.conftest import DEFINITIONS, write
+from tests.backup.conftest import DEFINITIONS, read, write
+from tests.cli.commands import run_command
 from tests.durability.conftest import NUMBER, append, entry
 from tests.faults.oracle import connect
 from tests.faults.servers import Servers
@@ -152,6 +154,68 @@ def test_missing_files_are_named(store: Path, tmp_path: Path):
     ]
     with pytest.raises(NotFoundError, match=r"holds neither a store nor a backup: expected registry\.json and journal, or"):
         check(tmp_path / "nothing")
+
+
+def damage(path: Path, place: int) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+@pytest.mark.parametrize("is_missing", [False, True])
+def test_a_former_version_that_is_damaged_costs_a_rollback_alone(
+    tmp_path: Path, is_missing: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FEATURESTORE_SEGMENTS", str(tmp_path / "segments"))
+    data = tmp_path / "data"
+    with featurestore.open(data) as client:
+        client.apply(DEFINITIONS)
+        write(client, 1, range(20))
+        client.replace("v", {"k": [*range(30)], "a": [2] * 30, "b": [2] * 30})
+        write(client, 3, range(5))
+    (former,) = data.glob("journal/versions/default.v/1-*/*.journal")
+    if is_missing:
+        shutil.rmtree(former.parent)
+    else:
+        damage(former, former.stat().st_size - 20)
+    found = check(data)
+    assert (found.is_whole, found.last, found.behind) == (False, 2, 0)
+    assert found.versions_lost == ("default.v version 1",)
+    told = run_command(("verify", data), capsys, monkeypatch)
+    assert told.code == 1
+    assert told.out.endswith(
+        "only a rollback of default.v to version 1 fails, and a start does without it: put a copy of its files back, or "
+        "restore a backup\neverything up to record 2 can be recovered\n"
+    )
+    with featurestore.open(data) as client:
+        assert len([a for a, _ in read(client, range(30)) if a is not None]) == 30
+        with pytest.raises(InternalError) as refused:
+            client.rollback("v")
+    assert is_missing or f"{former}: got damage at byte " in str(refused.value)
+    assert is_missing or "Put a copy of the file back, or restore a backup" in str(refused.value)
+
+
+def test_the_version_that_serves_is_needed_by_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FEATURESTORE_SEGMENTS", str(tmp_path / "segments"))
+    with featurestore.open(tmp_path / "data") as client:
+        client.apply(DEFINITIONS)
+        client.replace("v", {"k": [*range(30)], "a": [2] * 30, "b": [2] * 30})
+    (current,) = (tmp_path / "data").glob("journal/versions/default.v/2-*/*.journal")
+    damage(current, current.stat().st_size - 20)
+    found = check(tmp_path / "data")
+    assert (found.last, found.versions_lost) == (0, ())
+    shutil.rmtree(tmp_path / "segments")
+    with pytest.raises(InternalError, match=r"Put a copy of the file back, or restore a backup$"):
+        featurestore.open(tmp_path / "data")
+
+
+@pytest.mark.parametrize("place", [5, -20])
+def test_a_damaged_snapshot_is_not_to_be_cut(store: Path, tmp_path: Path, place: int):
+    snapshot = latest_snapshot(store / "journal")
+    assert snapshot is not None
+    path = journal_files(snapshot.directory)[0].path
+    damage(path, place % path.stat().st_size)
+    with pytest.raises(InternalError, match=r"Put a copy of the file back, or restore a backup$"):
+        featurestore.open(store, segments=tmp_path / "segments")
 
 
 def test_a_gap_in_the_journal_is_named(tmp_path: Path):
