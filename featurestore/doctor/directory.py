@@ -8,6 +8,7 @@ from pathlib import Path
 
 from featurestore_client.tables.table import TableReader
 
+from featurestore.doctor.files import files
 from featurestore.doctor.finding import Finding, ok, problem, warning
 from featurestore.doctor.machine import IN_MEMORY
 from featurestore.doctor.place import Place, Space, bytes_below, holder_of
@@ -41,7 +42,10 @@ def disk_space(place: Place) -> Finding:
 
 def disk(place: Place) -> Finding:
     """What a reboot or a container's end takes, and whether a sync means what it says."""
-    name, kind = "disk", place.file_system(place.directory)
+    name, kind, space = "disk", place.file_system(place.directory), Space(place.directory)
+    if space.is_read_only:
+        found = f"{place.directory} lies on a file system that is mounted read-only: a start is refused, and each write"
+        return problem(name, found, f"see dmesg for why, then mount -o remount,rw the file system of {space.path}")
     if kind in IN_MEMORY:
         return warning(name, f"{place.directory} lies in memory ({kind}): a reboot takes it", "--directory on a disk")
     if kind == "overlay":
@@ -191,4 +195,4 @@ def _user(number: int) -> str:
         return str(number)
 
 
-CHECKS = (disk_space, disk, formats, clock_and_journal, holder, processes, permissions, leftovers)
+CHECKS = (disk_space, disk, formats, files, clock_and_journal, holder, processes, permissions, leftovers)

@@ -28,6 +28,7 @@ class Space:
         found = os.statvfs(self.path)
         self.bytes = found.f_blocks * found.f_frsize
         self.free_bytes = found.f_bavail * found.f_frsize
+        self.is_read_only = bool(found.f_flag & os.ST_RDONLY)
 
 
 @dataclass(frozen=True)

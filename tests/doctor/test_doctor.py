@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ def place_of(directory: Path, root: Path = Path("/"), **flags: object) -> Place:
 def finding(place: Place, check: str) -> Finding:
     """What that check says; every check speaks, and each says what to change where something is."""
     findings = {each.check: each for each in examine(place)}
-    assert len(findings) == 20
+    assert len(findings) == 21
     for each in findings.values():
         assert bool(each.change) == (each.verdict is not Verdict.OK)
     return findings[check]
@@ -117,6 +117,102 @@ def test_a_newer_or_damaged_file_is_a_problem_in_the_words_of_a_start(directory:
     assert "has format 99, this version reads" in finding(place_of(directory), "formats").found
     arena.write_bytes(data)
     assert finding(place_of(directory), "formats").verdict is Verdict.OK
+
+
+@pytest.fixture
+def rich(tmp_path: Path) -> Path:
+    """Of a store with a snapshot, a former version, and several files in each journal."""
+    directory = tmp_path / "rich"
+    with featurestore.open(directory, segments=directory / "segments") as client:
+        client.apply(DEFINITIONS)
+        client.write("users", {"user": [*range(100)], "a": [[1.0] * 200] * 100})
+        client.replace("users", {"user": [*range(50)], "a": [[2.0] * 200] * 50})
+        client.take_snapshot()
+        client.write("users", {"user": [1], "a": [[3.0] * 200]})
+    assert finding(place_of(directory), "files").verdict is Verdict.OK
+    return directory
+
+
+def test_it_says_that_verify_reads_more(rich: Path):
+    found = finding(place_of(rich), "files").found
+    assert found == (
+        f"those that a start reads are there, by their beginnings and ends; featurestore verify {rich} reads everything"
+    )
+
+
+def remove_registry(directory: Path) -> None:
+    (directory / "registry.json").unlink()
+
+
+def remove_journal(directory: Path) -> None:
+    shutil.rmtree(directory / "journal")
+
+
+def remove_snapshot(directory: Path) -> None:
+    shutil.rmtree(next(directory.glob("journal/snapshot-*")))
+
+
+def remove_file_of_snapshot(directory: Path) -> None:
+    next(directory.glob("journal/snapshot-*/*")).unlink()
+
+
+def flip_last_byte_of_snapshot(directory: Path) -> None:
+    path = next(directory.glob("journal/snapshot-*/*"))
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def cut_former_version(directory: Path) -> None:
+    path = next(directory.glob("journal/versions/default.users/1-*/*"))
+    os.truncate(path, path.stat().st_size - 8)
+
+
+def remove_former_version(directory: Path) -> None:
+    shutil.rmtree(next(directory.glob("journal/versions/default.users/1-*")))
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (remove_registry, "/registry.json is not there, and without it nobody knows the views of the rows in "),
+        (remove_journal, "/journal is not there, and what was written to 1 views is in it"),
+        (remove_snapshot, "/journal: got a first file that begins with record 2, expected 1 in it, or a snapshot in its place"),
+        (remove_file_of_snapshot, ": got no file, expected "),
+        (flip_last_byte_of_snapshot, " at its end: it is damaged, or files behind it are missing"),
+        (cut_former_version, " at its end: it is damaged, or files behind it are missing"),
+        (remove_former_version, "/versions/default.users: version 1 of that view's rows is not there"),
+    ],
+)
+def test_what_a_start_or_a_rollback_would_miss_is_a_problem(rich: Path, damage: Callable[[Path], None], expected: str):
+    damage(rich)
+    found = finding(place_of(rich), "files")
+    assert found.verdict is Verdict.PROBLEM
+    assert expected in found.found
+    assert found.change.endswith(f"or restore one; featurestore verify {rich} says what can be recovered")
+
+
+def test_a_gap_in_the_journal_is_a_problem(directory: Path):
+    shutil.rmtree(directory / "journal")
+    (directory / "journal").mkdir(mode=0o700)
+    journal = Journal(directory / "journal", 7, 0, fsync="never", fsync_interval_s=1, file_bytes=150)
+    for _ in range(20):
+        journal.applied(journal.append(Message(Kind.WRITE, b"", 1), "default", "users", 1))
+    journal.close()
+    assert finding(place_of(directory), "files").verdict is Verdict.OK
+    paths = sorted((directory / "journal").glob("*.journal"))
+    paths[2].unlink()
+    found = finding(place_of(directory), "files")
+    assert found.verdict is Verdict.PROBLEM
+    assert found.found.startswith(f"{paths[1]}: got no whole record {int(paths[3].stem) - 1} at its end")
+
+
+def test_a_disk_that_is_mounted_read_only_is_a_problem(directory: Path, small_memory: Path):
+    place = place_of(small_memory, segments=directory / "segments")
+    assert finding(place, "disk").verdict is Verdict.WARNING  # it is memory
+    subprocess.run(["mount", "-o", "remount,ro", str(small_memory)], check=True)
+    found = finding(place, "disk")
+    assert found.verdict is Verdict.PROBLEM
+    assert "mounted read-only: a start is refused, and each write" in found.found
 
 
 def test_a_clock_that_was_set_back_is_told_by_the_newest_record(directory: Path):
@@ -299,7 +395,7 @@ def test_the_command_ends_with_1_where_there_is_a_problem_and_prints_json(direct
     assert [line.split()[0] for line in lines if " address space   " in line] == ["problem"]
     assert any(line.strip() == "-> ulimit -v unlimited" for line in lines)
     assert "cannot reserve " in run.stdout, "the check of formats maps the tables"
-    assert "20 checks, 2 problems, " in lines[-1]
+    assert "21 checks, 2 problems, " in lines[-1]
 
 
 def test_a_server_is_looked_at_while_it_serves_and_by_what_it_tells(start_server: StartServer):
@@ -323,4 +419,4 @@ def test_a_server_is_looked_at_while_it_serves_and_by_what_it_tells(start_server
         assert (run.returncode, run.stdout.splitlines()[-1]) == (0, "2 checks, 0 problems, 0 warnings")
     here = [*command, "--directory", server.directory, "--segments", server.directory / "segments"]
     run = subprocess.run(here, env=environment, capture_output=True, text=True, check=False)
-    assert "20 checks, " in run.stdout.splitlines()[-1]
+    assert "21 checks, " in run.stdout.splitlines()[-1]
