@@ -8,7 +8,8 @@ holds no store until all of it is there.
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -64,6 +65,22 @@ def back_up(client: Client, place: Destination, progress: Progress = lambda done
             "choose another place, or move that backup away"
         )
     run = f"{RUN_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    try:
+        return _copy(place, run, state, stored, parts, progress)
+    except BaseException:
+        _forget(place, run)
+        raise
+
+
+def _copy(
+    place: Destination,
+    run: str,
+    state: BackupState,
+    stored: Mapping[BackupFile, StoredFile],
+    parts: Iterator[BackupPart],
+    progress: Progress,
+) -> Copied:
+    """Copies what is not stored yet, and then has the backup count."""
     total, done = sum(size for _, size in state.files), 0
     files = []
     for name, _ in state.files:
@@ -83,11 +100,31 @@ def back_up(client: Client, place: Destination, progress: Progress = lambda done
             f"{place}: files of this backup are gone: another one into the same place ended meanwhile, and counts; take one at "
             "a time"
         )
-    place.replace(FILE_NAME, manifest_bytes(manifest))
+    with _named(f"{place}/{FILE_NAME}"):
+        place.replace(FILE_NAME, manifest_bytes(manifest))
     needed = {file.place for file in files}
     place.remove([name for name in place.sizes() if name.startswith(RUN_PREFIX) and name not in needed])
     copied = [file for file in files if file.place.startswith(run)]
     return Copied(manifest, len(copied), sum(file.bytes for file in copied))
+
+
+def _forget(place: Destination, run: str) -> None:
+    """Takes away what a run has written that counts for nothing, if the place still lets us."""
+    with suppress(Exception):
+        manifest = read_manifest(place)
+        needed = {file.place for file in manifest.files} if manifest is not None else set()
+        place.remove([name for name in place.sizes() if name.startswith(f"{run}/") and name not in needed])
+
+
+@contextmanager
+def _named(path: object) -> Iterator[None]:
+    """Gives an error of the system the path, where it has none: that of a write does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def _refuse_others(place: Destination, sizes: dict[str, int]) -> None:
@@ -106,7 +143,7 @@ def _receive(
     content = ContentChecksum()
     part = next(parts)
     if isinstance(part, bytes):
-        with place.open_to_write(target) as file:
+        with _named(f"{place}/{target}"), place.open_to_write(target) as file:
             while isinstance(part, bytes):
                 file.write(content.add(part))
                 progress(content.bytes)
@@ -127,6 +164,18 @@ def restore(place: Destination, directory: Path, progress: Progress = lambda don
     for damage, ResourceExhaustedError where the disk is too small.
     """
     manifest = existing_manifest(place)
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
+    try:
+        _restore(place, manifest, directory, progress)
+    except BaseException:
+        with suppress(OSError):
+            for path in made:
+                path.rmdir()
+        raise
+    return manifest
+
+
+def _restore(place: Destination, manifest: Manifest, directory: Path, progress: Progress) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     held = next((path.name for path in directory.iterdir() if path.name != "lost+found"), None)  # a volume's own
     if held is not None:
@@ -144,7 +193,7 @@ def restore(place: Destination, directory: Path, progress: Progress = lambda don
         for file in manifest.files:
             path = beside / file.name
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with path.open("xb") as target:
+            with _named(path), path.open("xb") as target:
                 for piece in content_of(place, file):
                     target.write(piece)
                     done += len(piece)
@@ -158,7 +207,6 @@ def restore(place: Destination, directory: Path, progress: Progress = lambda don
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    return manifest
 
 
 def existing_manifest(place: Destination) -> Manifest:

@@ -93,9 +93,13 @@ class DirectoryDestination:
 
     def replace(self, name: str, content: bytes) -> None:
         beside = f".{name}.new"
-        with self.open_to_write(beside) as file:
-            file.write(content)
-        (self.root / beside).replace(self.root / name)
+        try:
+            with self.open_to_write(beside) as file:
+                file.write(content)
+            (self.root / beside).replace(self.root / name)
+        except BaseException:
+            (self.root / beside).unlink(missing_ok=True)
+            raise
         sync_tree(self.root)
 
     def sizes(self) -> dict[str, int]:

@@ -44,7 +44,7 @@ def disk(place: Place) -> Finding:
     """What a reboot or a container's end takes, and whether a sync means what it says."""
     name, kind, space = "disk", place.file_system(place.directory), Space(place.directory)
     if space.is_read_only:
-        found = f"{place.directory} lies on a file system that is mounted read-only: a start is refused, and each write"
+        found = f"{place.directory} lies on a file system that is mounted read-only: writes are refused"
         return problem(name, found, f"see dmesg for why, then mount -o remount,rw the file system of {space.path}")
     if kind in IN_MEMORY:
         return warning(name, f"{place.directory} lies in memory ({kind}): a reboot takes it", "--directory on a disk")

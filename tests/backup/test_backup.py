@@ -22,8 +22,11 @@ from featurestore.backup.destination import DirectoryDestination
 from featurestore.backup.manifest import FILE_NAME
 from featurestore.server.write_decoding import message_problem
 from tests.backup.conftest import DEFINITIONS, Restored, read, write
+from tests.faults.conftest import small_disk
 from tests.faults.oracle import ENTITY, connect
 from tests.faults.servers import Servers
+
+__all__ = ["small_disk"]  # a fixture of this module too
 
 
 @pytest.fixture(params=["directory", "memory"])
@@ -152,6 +155,7 @@ def test_one_that_is_cut_short_at_any_file_is_none_and_the_one_before_it_stands(
             back_up(client, Failing(root, left))
         except OSError:
             assert read_manifest(DirectoryDestination(root)) is None
+            assert DirectoryDestination(root).sizes() == {}
             with pytest.raises(NotFoundError, match=r"holds no backup: expected a backup\.json there"):
                 restore(DirectoryDestination(root), tmp_path / "none")
         else:
@@ -165,6 +169,7 @@ def test_one_that_is_cut_short_at_any_file_is_none_and_the_one_before_it_stands(
             last = back_up(client, Failing(root, left))
         except OSError:
             assert read_manifest(DirectoryDestination(root)) == former
+            assert {*DirectoryDestination(root).sizes()} == {FILE_NAME, *(file.place for file in former.files)}
             if left == 0:
                 with restored(DirectoryDestination(root)) as other:
                     assert read(other) == [(1, 1)] * 100
@@ -174,6 +179,22 @@ def test_one_that_is_cut_short_at_any_file_is_none_and_the_one_before_it_stands(
     assert {*DirectoryDestination(root).sizes()} == {FILE_NAME, *(file.place for file in last.manifest.files)}
     with restored(DirectoryDestination(root)) as other:
         assert read(other) == [(2, 2)] * 100
+
+
+def test_a_full_disk_is_named_with_the_file_and_holds_nothing_of_the_run(client: Client, small_disk: Path, tmp_path: Path):
+    write(client, 1)
+    place = DirectoryDestination(small_disk / "backup")
+    former = back_up(client, place).manifest
+    before = place.sizes()
+    client.write("v", {"k": [*range(120_000)], "a": [2] * 120_000}, event_timestamps=2)
+    with pytest.raises(OSError, match="No space left on device") as failed:
+        back_up(client, place)
+    assert str(failed.value.filename).startswith(f"{small_disk / 'backup'}/data-")
+    assert (place.sizes(), read_manifest(place)) == (before, former)
+    back_up(client, DirectoryDestination(tmp_path / "large"))
+    with pytest.raises(ResourceExhaustedError, match=f"{small_disk}/new/store: got .* bytes of space, expected at least "):
+        restore(DirectoryDestination(tmp_path / "large"), small_disk / "new" / "store")
+    assert not (small_disk / "new").exists()
 
 
 def test_a_server_that_is_killed_meanwhile_leaves_nothing_and_the_backup_before_stands(
@@ -310,7 +331,7 @@ def test_damage_is_told_by_its_file_and_nothing_is_restored(client: Client, tmp_
                 InternalError, match=rf"{path}: got {len(damaged)} bytes with checksum .*, expected {len(whole)}"
             ):
                 restore(DirectoryDestination(root), tmp_path / "again")
-            assert not [*(tmp_path / "again").iterdir()]
+            assert not (tmp_path / "again").exists()
         path.unlink()
         with pytest.raises(InternalError, match=f"{path} is not there, and the backup needs it"):
             restore(DirectoryDestination(root), tmp_path / "again")

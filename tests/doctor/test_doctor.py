@@ -212,7 +212,7 @@ def test_a_disk_that_is_mounted_read_only_is_a_problem(directory: Path, small_me
     subprocess.run(["mount", "-o", "remount,ro", str(small_memory)], check=True)
     found = finding(place, "disk")
     assert found.verdict is Verdict.PROBLEM
-    assert "mounted read-only: a start is refused, and each write" in found.found
+    assert "mounted read-only: writes are refused" in found.found
 
 
 def test_a_clock_that_was_set_back_is_told_by_the_newest_record(directory: Path):
