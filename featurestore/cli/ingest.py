@@ -5,6 +5,7 @@ says about going on is true: there is a checkpoint, and the same command with ``
 """
 
 import json
+import logging
 import os
 import shlex
 import signal
@@ -347,7 +348,7 @@ def _run(load: "Load", client: "Client | None", title: str, place: Path | None) 
     from featurestore.errors import CancelledError, FeatureStoreError
 
     try:
-        with _stopped_by_signals(load), ShownProgress(title, load.resumed_counts.read) as shown:
+        with _stopped_by_signals(load), _shown_warnings(), ShownProgress(title, load.resumed_counts.read) as shown:
             return load.run(client, shown.update)
     except FeatureStoreError as error:
         if client is None:
@@ -381,6 +382,25 @@ def _stopped_by_signals(load: "Load") -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+class _Shown(logging.Handler):
+    """Prints what is logged, above the bar where there is one: that of rich takes what goes to stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As logging has it."""
+        typer.echo(record.getMessage(), err=True)
+
+
+@contextmanager
+def _shown_warnings() -> Iterator[None]:
+    """Shows what the client has to say meanwhile: that it tries again, for one."""
+    handler, logger = _Shown(logging.WARNING), logging.getLogger("featurestore_client")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 # ---------------------------------------------------------------------------------------------------------------- telling

@@ -278,6 +278,27 @@ def test_a_load_gives_way_to_all_else_unless_told_otherwise(options, policy, def
         process.communicate()
 
 
+def test_a_load_whose_server_dies_says_that_it_tries_again_and_goes_on(start_server, tmp_path):
+    server = start_server()
+    with featurestore_client.connect(server.url) as client:
+        fields = [Field(name=f"f{i}", type="float32") for i in range(10)]
+        client.apply([Entity(name="e", join_keys=[JoinKey(name="key")]), FeatureView(name="v", entity="e", features=fields)])
+    write_long_csv(tmp_path / "a.csv", ROWS)
+    command = [sys.executable, "-m", "featurestore", "ingest", "v", "a.csv", "--server", server.url, "--json"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for_progress(process, tmp_path / "default.v.ingest-checkpoint", 20_000)
+    server.process.kill()
+    server.wait()
+    assert process.stderr is not None
+    told = process.stderr.readline()  # before there is a server again
+    assert told.startswith("v: trying again for up to ")
+    again = start_server("--listen", server.target, directory=server.directory)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert json.loads(output)["written"] == ROWS
+    assert again.stop() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_load_that_is_stopped_says_how_to_go_on(number, define, start, ingest, client, tmp_path):
     view = define(**{f"f{i}": "float32" for i in range(10)})

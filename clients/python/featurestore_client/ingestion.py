@@ -7,6 +7,7 @@ lost or counted twice.
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
@@ -29,6 +30,8 @@ from featurestore_client.retry import RetryPolicy
 from featurestore_client.transport import INGEST_FEATURES, AsyncTransport, Transport
 from featurestore_client.types import ViewSchema
 from featurestore_client.wire import featurestore_raw_pb2 as wire
+
+_log = logging.getLogger(__name__)
 
 MESSAGE_BYTES = 3 << 20
 """What a message is cut to: a column costs each message, and both ends, as much as some thousand values, so the larger the
@@ -194,8 +197,11 @@ class _Window:
             return 0.0  # it broke while nothing was under way: the next batch opens another
         self._failures, self._failure = self._failures + 1, error
         delay_s = self._options.retry.delay_s(self._failures)
-        if self._options.retry.attempts_max == 1 or delay_s >= self._moved_s + self._options.timeout_s - time.monotonic():
+        left_s = self._moved_s + self._options.timeout_s - time.monotonic()
+        if self._options.retry.attempts_max == 1 or delay_s >= left_s:
             raise error
+        if self._failures == 1:  # once, until the server answers: whoever waits is to know for what
+            _log.warning("%s: trying again for up to %.0f s (%s)", self._view.view, left_s, error)
         return delay_s
 
     def explain(self, error: BaseException) -> BaseException:
