@@ -232,7 +232,7 @@ def ingest(
         if load.replaced is not None:
             tell_replaced(load.replaced)
     if summary.interrupted:
-        typer.echo(_going_on(summary.counts.read, place), err=True)
+        typer.echo(_going_on(summary.counts.read, place if place is not None and place.exists() else None), err=True)
         raise typer.Exit(130)
 
 
@@ -361,7 +361,7 @@ def _run(load: "Load", client: "Client | None", title: str, place: Path | None) 
         if load.is_replacing:
             raise
         left = place is not None and place.exists()
-        way_out = _going_on(load.summary().counts.read, place) if left or place is None else ""
+        way_out = _going_on(load.summary().counts.read, place) if left or (place is None and load.has_sent) else ""
         raise FeatureStoreError(f"{cause}" + (f"\n{way_out}" if way_out else "")) from error
 
 

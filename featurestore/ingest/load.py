@@ -222,6 +222,11 @@ class Load:
         return self._replaces is not None
 
     @property
+    def has_sent(self) -> bool:
+        """Whether any row was sent in this run."""
+        return self._sent > 0
+
+    @property
     def resumed_counts(self) -> Counts:
         """What the interrupted runs had settled."""
         return self._start.counts
@@ -259,7 +264,8 @@ class Load:
                     self._check_replaces(self._replaces)
         finally:
             if self._checkpoint is not None:
-                self._checkpoint.close(done=done)
+                # Where nothing was sent there is nothing to go on with.
+                self._checkpoint.close(done=done or not (self.has_sent or self.resumed))
             if self._reject_file is not None:
                 # Those that ended the load, though it stays before them: resuming finds them again.
                 self._reject_file.write(self._unsettled.rejects if self._unsettled else ())

@@ -196,6 +196,28 @@ def test_what_went_wrong_is_a_sentence_and_exit_code_1(define, start, tmp_path):
     assert process.returncode == 1
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["a.csv", "--where", "a <"],
+        ["a.csv", "--key", "nosuch"],
+        ["text.parquet"],
+        ["wrong.csv"],
+        ["-", "-f", "csv", "-w", "a <"],
+    ],
+)
+def test_a_load_that_sent_nothing_is_not_to_be_gone_on_with(define, start, tmp_path, options):
+    view = define(x="float32")
+    (tmp_path / "a.csv").write_text("key,event_timestamp,x\n1,2024-02-01,1\n")
+    (tmp_path / "wrong.csv").write_text("key,event_timestamp,x\n1,2024-02-01,much\n")
+    (tmp_path / "text.parquet").write_text("no parquet")
+    process = start(view, *options)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, len(errors.splitlines())) == (1, 1)
+    assert errors.startswith("error: ")
+    assert not [*tmp_path.glob("*checkpoint*")]
+
+
 def test_the_summary_for_people_says_it_all(define, start, tmp_path):
     view = define(x="float32", y="float32")
     (tmp_path / "a.csv").write_text("key,event_timestamp,x,z\n1,2024-02-01,1,0\n2,2024-02-01,much,0\n")
