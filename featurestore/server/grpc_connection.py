@@ -66,7 +66,8 @@ class ConnectionLimits:
     window_bytes: int = 1 << 20
     """Sent on one stream before its handler takes it."""
     control_frames_max: int = 2_000
-    """In a second, of resets, pings, settings, priorities, continuations and empty frames: more end the connection."""
+    """In a second, of resets, pings, settings, priorities, continuations and empty frames; and of frames that wait
+    for the peer to take them: more end the connection."""
     held_bytes_max: int = 256 << 20
     """Of one connection's requests that are being received or wait for their handler: what goes beyond ends its call."""
     held_bytes_max_in_all: int = 1 << 30
@@ -389,7 +390,10 @@ class GrpcConnection(asyncio.Protocol):
     def _break(self, error: ProtocolError) -> None:
         _log.info("connection ended", extra={"fields": {"peer": self.peer, "reason": str(error)}})
         self._flush()
-        self._transport.close()
+        if self._is_paused:
+            self._transport.abort()  # it reads nothing: what waits would be kept until it is found to stall
+        else:
+            self._transport.close()
 
     # ---------------------------------------------------------------------------------------------------------- life and end
 

@@ -44,6 +44,16 @@ def flood(server: Attacked, peer: Peer, what: bytes, others: Caller | None = Non
     return peer.until_closed()
 
 
+def reads_nothing(server: Attacked) -> Peer:
+    """Who opened its windows, asked for more than any socket's buffers hold, and takes none of it, not even the settings."""
+    peer = server.peer(greet=False, receive_buffer=4_096)
+    peer.send(frames.PREFACE + frames.settings((frames.INITIAL_WINDOW_SIZE, 0x7FFFFFFF)))
+    peer.send(frames.window_update(0, 0x7FFF0000 - 65_535))
+    for stream in range(1, 21, 2):
+        peer.send(frames.call(stream, "/t/Large") + frames.data(stream, frames.message(b"x"), end=True))
+    return peer
+
+
 # ---------------------------------------------------------------------------------------------------------------- headers
 
 
@@ -102,6 +112,20 @@ def test_making_the_server_reset_streams_ends_the_connection(patient):
         peer.read()
         assert resets < 10_000
     assert peer.until_closed() in (frames.ENHANCE_YOUR_CALM, None)  # None: the end of the connection overtook it
+    assert others.is_served()
+
+
+def test_making_the_server_refuse_streams_and_taking_nothing_ends_the_connection(patient):
+    """Without an acknowledgement of streams_max a refusal is due for each beyond it, and none can be sent."""
+    others, peer = patient.caller(), reads_nothing(patient)
+    before = patient.resident_bytes
+    for batch in range(2_000):
+        begun = [frames.call(1_001 + 2 * (100 * batch + number), "/t/Never") for number in range(100)]
+        if not peer.send(b"".join(begun)):
+            break
+    else:
+        raise AssertionError("200,000 streams, and the connection is still open")
+    assert patient.resident_bytes - before < 4 * MIB
     assert others.is_served()
 
 

@@ -155,14 +155,6 @@ def test_a_request_and_its_answer_arrive_as_one_event_each(pair):
     assert pair.client.session.open_streams == pair.server.session.open_streams == 0
 
 
-def test_a_server_counts_the_streams_that_its_peer_began(pair):
-    for begun in range(3):
-        assert (pair.server.session.peer_streams, pair.client.session.peer_streams) == (begun, 0)
-        pair.client.session.request(HEAD, b"question")
-        (event,) = pair.server.receive(pair.client.take())
-        pair.server.session.reset(event.stream_id, CANCEL)
-
-
 def test_equal_heads_are_the_same_object(pair):
     for _ in range(2):
         pair.client.session.request(HEAD, b"x")
@@ -527,6 +519,48 @@ def test_control_frames_are_counted_by_period():
     pair.pump()
     for _ in range(100):
         pair.server.receive(frame(PING, 0, 0, b"12345678"))
+        pair.server.take()
+
+
+def test_frames_that_wait_for_a_peer_are_bounded_however_slowly_it_makes_them():
+    pair = Pair(control_frames_max=50, control_period_s=0)
+    pair.pump()
+    for _ in range(50):
+        stream = pair.client.session.request(HEAD, b"x")
+        pair.server.receive(pair.client.take())
+        pair.server.session.respond(stream, HEAD, b"y", None)
+        pair.client.session.reset(stream, CANCEL)
+        pair.server.receive(pair.client.take())
+    pair.server.receive(pair.client.take())
+    stream = pair.client.session.request(HEAD, b"x")
+    pair.server.receive(pair.client.take())
+    pair.server.session.respond(stream, HEAD, b"y", None)
+    with pytest.raises(ProtocolError, match="more than 50 frames wait for the peer to take them"):
+        pair.server.receive(frame(PING, 0, 0, b"12345678"))
+
+
+def test_a_client_may_have_any_number_of_requests_wait():
+    pair = Pair(control_frames_max=50)
+    for _ in range(200):
+        pair.client.session.request(HEAD, b"x")
+    pair.pump()
+    assert len(pair.server.streams) == 200
+
+
+def test_refused_streams_count_once_and_before_the_refusal_is_taken():
+    pair = Pair(control_frames_max=50, control_period_s=3_600, streams_max=10)
+    client = Session(client=True)  # which has not heard of streams_max
+    pair.server.receive(client.take())
+    pair.server.take()
+    for _ in range(10 + 45):
+        client.request(HEAD, end=False)
+        pair.server.receive(client.take())
+    sent = list(frames_of(pair.server.take()))
+    assert [kind for kind, _, _, _ in sent].count(RST_STREAM) == 45
+    for _ in range(10):
+        client.request(HEAD, end=False)
+    with pytest.raises(ProtocolError, match="more than 50 control frames in 3600 s"):
+        pair.server.receive(client.take())
 
 
 def test_resets_that_a_peer_makes_necessary_count_as_its_own():

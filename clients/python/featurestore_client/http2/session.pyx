@@ -110,9 +110,9 @@ cdef class Session(Answering):
 
     ``apart`` is a header whose value differs from request to request and is given apart from the others. ``window_bytes`` is
     what a peer may send on one stream before it is consumed. ``control_frames_max`` bounds what a peer may send in
-    ``control_period_s`` that asks for nothing (resets, pings, settings, priorities, empty frames). ``unsent_bytes`` are those
-    of all bodies that are queued and not taken, ``sent_bytes`` those of all that were; ``frames`` counts what was received
-    whole; ``is_greeted`` tells that the peer has acknowledged our settings.
+    ``control_period_s`` that asks for nothing (resets, pings, settings, priorities, empty frames), and what a client may have
+    wait for it to be taken. ``unsent_bytes`` are those of all bodies that are queued and not taken, ``sent_bytes`` those of all
+    that were; ``frames`` counts what was received whole; ``is_greeted`` tells that the peer has acknowledged our settings.
     """
 
     cdef nghttp2_session *_session
@@ -183,6 +183,7 @@ cdef class Session(Answering):
             nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, _on_begin_headers)
             nghttp2_session_callbacks_set_on_header_callback(callbacks, _on_header)
             nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, _on_frame)
+            nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, _on_invalid_frame)
             nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, _on_frame_sent)
             nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, _on_frame_not_sent)
             nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, _on_data)
@@ -486,6 +487,10 @@ cdef class Session(Answering):
 
     cdef int _count_control_frame(self) except -1:
         cdef double now_s
+        # A peer that takes nothing would have them wait for as long as its connection lasts, however slowly it makes them. (Of a
+        # client's own requests any number may wait.)
+        if not self._is_client and nghttp2_session_get_outbound_queue_size(self._session) > <size_t>self._control_frames_max:
+            return self._break(f"more than {self._control_frames_max} frames wait for the peer to take them")
         self._control_frames += 1
         if self._control_frames > self._control_frames_max:
             now_s = monotonic_s()
@@ -564,8 +569,9 @@ cdef class Session(Answering):
         cdef _Stream stream
         if frame.hd.type == NGHTTP2_RST_STREAM:
             known = nghttp2_session_get_stream_user_data(self._session, frame.hd.stream_id)
-            # A reset that the peer made necessary is worth as much as one that it sent.
-            if (known is NULL or not (<_Stream>known).given_up) and self._count_control_frame() != 0:
+            # A reset that the peer made necessary is worth as much as one that it sent. Those of open streams are counted here:
+            # no more wait than may be open. The others were when they became necessary (_on_invalid_frame).
+            if known is not NULL and not (<_Stream>known).given_up and self._count_control_frame() != 0:
                 nghttp2_session_terminate_session(self._session, NGHTTP2_ENHANCE_YOUR_CALM)
             return 0
         if (
@@ -677,6 +683,17 @@ cdef int _on_header(
 cdef int _on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) noexcept:
     try:
         return (<Session>user_data)._frame(frame)
+    except BaseException as error:
+        return _failed(<Session>user_data, error)
+
+
+cdef int _on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user_data) noexcept:
+    # nghttp2 has queued a reset. Of a stream that it never opened (beyond those that may be open) nothing else bounds how many wait
+    # for a peer that takes nothing.
+    if nghttp2_session_get_stream_user_data(session, frame.hd.stream_id) is not NULL:
+        return 0
+    try:
+        return (<Session>user_data)._count_control_frame()
     except BaseException as error:
         return _failed(<Session>user_data, error)
 
