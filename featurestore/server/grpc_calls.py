@@ -30,6 +30,7 @@ from featurestore.durability import Unsynced
 from featurestore.errors import FeatureStoreError
 from featurestore.server.context import CallContext, InlineHead, Metadata, joined
 from featurestore.server.failure import failure_of
+from featurestore.server.inflating import Inflater
 from featurestore.server.methods import Method, StreamMethod, UnaryHandler, UnaryMethod
 from featurestore.server.write_turns import LONG_BYTES, LONG_BYTES_MAX, WriteTurns
 
@@ -170,6 +171,7 @@ class Carrier(Protocol):
     message_bytes_max: int
     request_timeout_s: float
     turns: WriteTurns
+    inflater: Inflater
 
     def flush_soon(self) -> None:
         """Sends what was queued, at the end of the loop's turn."""
@@ -194,7 +196,8 @@ class Call:
         self._stream_id = event.stream_id
         self._head = head
         self._path = head.method.path
-        self._reader = MessageReader(carrier.message_bytes_max, head.encoding)
+        self._message_bytes_max = min(carrier.message_bytes_max, head.method.request_bytes_max or carrier.message_bytes_max)
+        self._reader = MessageReader(self._message_bytes_max, head.encoding)
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._ended = False
@@ -312,7 +315,7 @@ class UnaryCall(Call):
             if not event.ended:
                 self._carrier.session.consume(self._stream_id, len(event.data))
             try:
-                self._messages += self._reader.read(event.data)
+                self._messages += self._reader.read_packed(event.data)
                 self._hold(self._reader.held_bytes + sum(map(len, self._messages)))
             except FramingError as error:
                 self.refuse(error.status, error.message)
@@ -321,7 +324,35 @@ class UnaryCall(Call):
             self.refuse("INTERNAL", f"{len(self._messages)} whole messages in a call of one request: expected 1")
         elif event.ended:
             self.context.request_compressed = self._reader.compressed[-1]
-            self._answer()
+            if self.context.request_compressed:
+                self._inflate(self._messages[0])
+            else:
+                self._answer()
+
+    def _inflate(self, body: bytes) -> None:
+        method, inflater = cast(UnaryMethod, self._head.method), self._carrier.inflater
+        try:
+            if method.check is not None:
+                method.check(self.context)
+            message = inflater.at_once(body, self._message_bytes_max)
+        except Exception as error:
+            self.fail(error)
+            return
+        if message is None:
+            self._start(inflater.beside(body, self._message_bytes_max), self._inflated)
+        else:
+            self._inflated(message)
+
+    def _inflated(self, message: bytes) -> None:
+        if self._ended:
+            return
+        self._messages[0] = message
+        try:
+            self._hold(len(message))
+        except FramingError as error:
+            self.refuse(error.status, error.message)
+            return
+        self._answer()
 
     def settle(self, outcome: bytes | Awaitable[bytes] | Exception) -> None:
         """What an inline handler came to: the answer, something to await, or what it raised."""
@@ -409,7 +440,7 @@ class StreamCall(Call):
             if not self._messages:
                 self._give_credit()
             try:
-                messages = self._reader.read(event.data)
+                messages = self._reader.read_packed(event.data)
                 self._messages.extend(zip(messages, self._reader.compressed, strict=True))
                 self._queued_bytes += sum(map(len, messages)) + len(messages) * MESSAGE_OVERHEAD_BYTES
                 self._hold(self._reader.held_bytes + self._queued_bytes)
@@ -450,7 +481,10 @@ class StreamCall(Call):
     async def _requests(self) -> AsyncIterator[bytes]:
         while True:
             while self._messages:
-                message, self.context.request_compressed = self._messages.popleft()
+                message, is_compressed = self._messages.popleft()
+                if is_compressed:
+                    message = await self._inflated(message)
+                self.context.request_compressed = is_compressed
                 self._taken_bytes.append(len(message) + MESSAGE_OVERHEAD_BYTES)
                 if len(self._taken_bytes) > STREAM_TAKEN_MAX:
                     self._queued_bytes -= self._taken_bytes.popleft()
@@ -463,6 +497,20 @@ class StreamCall(Call):
                 return
             self._arrival = self._loop.create_future()
             await self._arrival
+
+    async def _inflated(self, body: bytes) -> bytes:
+        inflater = self._carrier.inflater
+        try:
+            message = inflater.at_once(body, self._message_bytes_max)
+            if message is None:
+                message = await inflater.beside(body, self._message_bytes_max)
+            self._queued_bytes += len(message) - len(body)
+            if not self._ended:
+                self._hold(self._reader.held_bytes + self._queued_bytes)
+        except FramingError as error:
+            self.refuse(error.status, error.message)  # here: a handler may take it for something of its own
+            raise
+        return message
 
 
 def call_of(carrier: Carrier, event: StreamEvent, head: RequestHead, context: CallContext) -> Call:

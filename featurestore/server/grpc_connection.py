@@ -31,6 +31,7 @@ from featurestore.server.grpc_calls import (
     call_of,
     refusal,
 )
+from featurestore.server.inflating import Inflater
 from featurestore.server.inline_calls import InlineCalls
 from featurestore.server.write_turns import WriteTurns
 
@@ -154,6 +155,7 @@ class GrpcConnection(asyncio.Protocol):
         connections: Connections,
         admission: Admission,
         turns: WriteTurns,
+        inflater: Inflater,
         polling: BusyPolling,
         closed: Callable[[], None],
     ) -> None:
@@ -173,6 +175,7 @@ class GrpcConnection(asyncio.Protocol):
         self._connections = connections
         self._admission = admission
         self.turns = turns
+        self.inflater = inflater
         self._polling = polling
         self._closed = closed
         self._held_bytes = 0  # of requests

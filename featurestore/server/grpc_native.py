@@ -19,6 +19,7 @@ from featurestore.address import UnixAddress
 from featurestore.server.admission import Admission
 from featurestore.server.grpc_calls import RequestHeads
 from featurestore.server.grpc_connection import ConnectionLimits, Connections, GrpcConnection
+from featurestore.server.inflating import Inflater
 from featurestore.server.listener import BACKLOG, Listener
 from featurestore.server.methods import Method
 from featurestore.server.status import Counts
@@ -54,6 +55,7 @@ class GrpcNativeServer:
         self._polling = BusyPolling(asyncio.get_running_loop(), bound_us(busy_poll_us))
         self._admission = Admission(self._polling.after_turn)
         self._turns = WriteTurns(asyncio.get_running_loop())
+        self._inflater = Inflater()
         self._made: weakref.WeakSet[GrpcConnection] = weakref.WeakSet()
         self._connections_max = self._limits.connections_max
         self._all_closed = asyncio.Event()
@@ -101,6 +103,7 @@ class GrpcNativeServer:
                 await asyncio.wait_for(self._all_closed.wait(), drain_timeout_s)
             for connection in list(self._connections.opened):
                 connection.abort()
+        self._inflater.close()
         if self._ticking is not None:
             self._ticking.cancel()
 
@@ -120,7 +123,14 @@ class GrpcNativeServer:
         if len(self._made) >= self._connections_max:
             return _Refused()
         connection = GrpcConnection(
-            self._heads, self._limits, self._connections, self._admission, self._turns, self._polling, self._lost
+            self._heads,
+            self._limits,
+            self._connections,
+            self._admission,
+            self._turns,
+            self._inflater,
+            self._polling,
+            self._lost,
         )
         self._made.add(connection)  # those that are at TLS's handshake count too
         return connection

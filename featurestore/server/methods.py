@@ -33,6 +33,8 @@ UnaryHandler = Callable[[bytes, CallContext], bytes | Awaitable[bytes]]
 StreamHandler = Callable[[AsyncIterator[bytes], CallContext], AsyncIterator[bytes]]
 
 PREFIX = "/featurestore.v1.FeatureStore/"
+PROBE_BYTES_MAX = 4 << 10
+"""Of the name of a service."""
 
 
 class UnaryMethod(NamedTuple):
@@ -45,6 +47,10 @@ class UnaryMethod(NamedTuple):
     """Whether calls may be refused while there are too many: those that come by the thousand."""
     takes_turns: bool = False
     """Whether a long request may be made to wait, so that others pass it (``write_turns.py``)."""
+    check: Callable[[CallContext], object] | None = None
+    """Raises what ``handler`` would before it begins: asked where there is work to do before it can be called."""
+    request_bytes_max: int | None = None
+    """Of one whose requests are short, and that anybody may call; else the engine's own limit holds."""
 
 
 class StreamMethod(NamedTuple):
@@ -52,6 +58,8 @@ class StreamMethod(NamedTuple):
 
     path: str
     handler: StreamHandler
+    request_bytes_max: int | None = None
+    """As above."""
 
 
 Method = UnaryMethod | StreamMethod
@@ -134,8 +142,8 @@ class Methods:
         rows: tuple[Method, ...] = (
             *(self._guarded(row, api_keys) for row in guarded),
             # An orchestrator's probe has no key, and what it learns is no secret.
-            UnaryMethod("/grpc.health.v1.Health/Check", health.check, inline=True),
-            StreamMethod("/grpc.health.v1.Health/Watch", health.watch),
+            UnaryMethod("/grpc.health.v1.Health/Check", health.check, inline=True, request_bytes_max=PROBE_BYTES_MAX),
+            StreamMethod("/grpc.health.v1.Health/Watch", health.watch, PROBE_BYTES_MAX),
         )
         self.by_path = {row.path: row for row in rows}
 
@@ -150,8 +158,9 @@ class Methods:
 
     def _guarded(self, method: Method, api_keys: ApiKeys | None) -> Method:
         if isinstance(method, StreamMethod):
-            return StreamMethod(method.path, self._guarded_stream(method.handler, api_keys))
-        return method._replace(handler=Guard(method.handler, api_keys).call)
+            return method._replace(handler=self._guarded_stream(method.handler, api_keys))
+        guard = Guard(method.handler, api_keys)
+        return method._replace(handler=guard.call, check=guard.check)
 
     def _guarded_stream(self, handler: StreamHandler, api_keys: ApiKeys | None) -> StreamHandler:
         guard = Guard(handler, api_keys)

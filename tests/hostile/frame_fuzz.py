@@ -30,6 +30,7 @@ from featurestore.server.admission import Admission
 from featurestore.server.context import CallContext
 from featurestore.server.grpc_calls import RequestHeads
 from featurestore.server.grpc_connection import ConnectionLimits, Connections, GrpcConnection
+from featurestore.server.inflating import Inflater
 from featurestore.server.methods import Method, StreamMethod, UnaryMethod
 from featurestore.server.write_turns import WriteTurns
 from tests.hostile import frames
@@ -40,6 +41,8 @@ STEP_BYTES_MAX = 4 << 20
 
 _OK = Headers([(b":status", b"200"), (b"content-type", b"application/grpc")])
 _TRAILERS = Headers([(b"grpc-status", b"0")])
+INFLATER = Inflater()
+"""Of all connections, as in a server; no message here is long enough for its thread."""
 _LIMITS = ConnectionLimits(
     message_bytes_max=2_000, streams_max=8, header_bytes_max=2_000, window_bytes=4_000, control_frames_max=60
 )
@@ -449,6 +452,7 @@ async def feed_connection(chance: random.Random, sequence: list[bytes]) -> str:
         connections,
         Admission(loop.call_soon),
         WriteTurns(loop),
+        INFLATER,
         BusyPolling(loop, 0),
         lambda: None,
     )

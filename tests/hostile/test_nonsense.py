@@ -1,13 +1,14 @@
 """Peers that do not speak as they should, HTTP/2 or gRPC: each is told so by the code that fits, and nobody else notices."""
 
 import gzip
+from contextlib import closing
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.hostile import frames
-from tests.hostile.peers import MIB, Peer
+from tests.hostile.peers import MIB, Caller, Peer
 
 FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR, COMPRESSION_ERROR = 3, 5, 6, 9
 ECHO = frames.block(frames.request_pairs("/t/Echo"))
@@ -171,12 +172,58 @@ def test_a_refused_call_asks_for_no_more_of_its_body(patient):
     assert caller.is_served()
 
 
+@pytest.mark.parametrize("path", ["/t/Large", "/t/Take"], ids=["unary", "stream"])
+def test_a_bomb_is_inflated_beside_calls_that_come_after_it(attack, path):
+    """Of which one that is not answered at once takes two turns of the event loop."""
+    server = attack()
+    caller = server.caller()
+    bomb = caller.begin(path, frames.message(BOMB, 1), end=path == "/t/Large", grpc_encoding="gzip")
+    later = caller.begin("/t/Later", GOOD)
+    while not caller.answers[bomb].data:
+        caller.pump()
+    assert caller.answers[later].ended
+    server.leave()
+
+
 # ------------------------------------------------------------------------------------------------------------ a real server
 
 
 @pytest.fixture(scope="module")
 def server(start_server):
     return start_server("--grpc-engine", "native")
+
+
+@pytest.fixture(scope="module")
+def locked(start_server, tmp_path_factory):
+    keys = tmp_path_factory.mktemp("keys") / "keys.txt"
+    keys.write_text("secret\n")
+    return start_server("--grpc-engine", "native", "--api-keys-file", str(keys))
+
+
+NO_GZIP = frames.message(b"no gzip", 1)
+KEY = "Bearer secret"
+
+
+@pytest.mark.parametrize("method", ["WriteFeatures", "TakeSnapshot", "IngestFeatures"], ids=["inline", "task", "stream"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, 16), ({"authorization": KEY, "grpc_timeout": "1n"}, 4), ({"authorization": KEY}, 13)],
+    ids=["no key", "too late", "neither"],
+)
+def test_nothing_is_inflated_for_who_may_not_call(locked, method, headers, status):
+    """What is no gzip is found only where it is."""
+    with closing(Caller(int(locked.target.rpartition(":")[2]))) as caller:
+        assert caller.call(f"/featurestore.v1.FeatureStore/{method}", NO_GZIP, grpc_encoding="gzip", **headers).status == status
+
+
+def test_a_probe_that_needs_no_key_is_no_way_to_have_much_inflated(locked):
+    with closing(Caller(int(locked.target.rpartition(":")[2]))) as caller:
+        probe = frames.message(gzip.compress(bytes(10_000)), 1)
+        answer = caller.call("/grpc.health.v1.Health/Check", probe, grpc_encoding="gzip")
+        assert (answer.status, answer.message) == (8, "a message of more than 4096 bytes: expected at most 4096")
+        assert (
+            caller.call("/grpc.health.v1.Health/Check", frames.message(gzip.compress(b""), 1), grpc_encoding="gzip").status == 0
+        )
 
 
 def rapid_resets(count: int) -> bytes:

@@ -5,6 +5,7 @@ function here returns a value or raises FramingError, and makes no more bytes of
 """
 
 import base64
+import io
 import zlib
 from collections.abc import Iterable
 from typing import Final
@@ -58,6 +59,7 @@ _NOT_METADATA = frozenset(
     {"te", "content-type", "grpc-encoding", "grpc-accept-encoding", "grpc-timeout", "grpc-status", "grpc-message"}
 )
 _GZIP = 16 + zlib.MAX_WBITS
+_PIECE_BYTES = 64 << 10
 
 
 class FramingError(Exception):
@@ -95,17 +97,28 @@ def unframe(data: bytes, message_bytes_max: int) -> bytes | None:
 
 
 def decompressed(body: bytes, message_bytes_max: int) -> bytes:
-    """What gzip made ``body`` of. Raises FramingError, for one that would be larger than allowed too."""
+    """What gzip made ``body`` of. Raises FramingError, for one that would be larger than allowed too.
+
+    It is made in pieces, and not copied when it is whole: in a thread, others have Python's lock between any two of them.
+    """
     unpacker = zlib.decompressobj(wbits=_GZIP)
-    try:
-        message = unpacker.decompress(body, message_bytes_max + 1)
-    except zlib.error as error:
-        raise FramingError("INTERNAL", f"a message is not gzip: {error}") from None
-    if len(message) > message_bytes_max:
-        raise too_large(f"more than {message_bytes_max}", message_bytes_max)
-    if not unpacker.eof or unpacker.unused_data:
+    message, size, rest = io.BytesIO(), 0, memoryview(body)
+    while not unpacker.eof:
+        packed: bytes | memoryview = unpacker.unconsumed_tail
+        if not packed:
+            packed, rest = rest[:_PIECE_BYTES], rest[_PIECE_BYTES:]
+        try:
+            piece = unpacker.decompress(packed, min(_PIECE_BYTES, message_bytes_max + 1 - size))
+        except zlib.error as error:
+            raise FramingError("INTERNAL", f"a message is not gzip: {error}") from None
+        size += message.write(piece)
+        if size > message_bytes_max:
+            raise too_large(f"more than {message_bytes_max}", message_bytes_max)
+        if not piece and not packed:
+            break
+    if not unpacker.eof or unpacker.unused_data or rest:
         raise FramingError("INTERNAL", "a compressed message does not end where it should")
-    return message
+    return message.getvalue()
 
 
 def too_large(size: int | str, message_bytes_max: int) -> FramingError:

@@ -30,6 +30,14 @@ class MessageReader:
 
     def read(self, data: bytes) -> list[bytes]:
         """The messages that end in ``data``. Raises FramingError."""
+        bodies = self.read_packed(data)
+        return [
+            decompressed(body, self._message_bytes_max) if is_packed else body
+            for body, is_packed in zip(bodies, self.compressed, strict=True)
+        ]
+
+    def read_packed(self, data: bytes) -> list[bytes]:
+        """Likewise, those that are compressed as they came."""
         messages: list[bytes] = []
         self.compressed = []
         rest = memoryview(data)
@@ -66,4 +74,4 @@ class MessageReader:
             raise FramingError("INTERNAL", f"a message begins with {flag}: expected 0, or 1 where it is compressed")
         if self._encoding != "gzip":
             raise FramingError("INTERNAL", f"a message is compressed, and grpc-encoding is {self._encoding}: expected gzip")
-        return decompressed(body, self._message_bytes_max)
+        return body

@@ -109,6 +109,18 @@ def test_compressed_messages_need_an_encoding():
     assert "grpc-encoding is identity: expected gzip" in error.message
 
 
+@pytest.mark.parametrize(
+    "message", [b"", random.Random(1).randbytes(300_000), bytes(1_000_000)], ids=["none", "noise", "zeros"]
+)
+def test_what_was_compressed_comes_back_whatever_pieces_it_is_inflated_in(message):
+    packed = gzip.compress(message, mtime=0)
+    assert decompressed(packed, len(message)) == message
+    for wrong in (packed[:-1], packed + b"y", packed + bytes(100_000)):
+        assert error_of(decompressed, wrong, len(message)).status == "INTERNAL"
+    if message:
+        assert error_of(decompressed, packed, len(message) - 1).status == "RESOURCE_EXHAUSTED"
+
+
 def test_a_bomb_is_not_unpacked_beyond_the_limit():
     bomb = gzip.compress(bytes(64 << 20))
     tracemalloc.start()
