@@ -6,6 +6,7 @@ wait for it. Invariant: a call is handed over again only where no owner can have
 """
 
 import asyncio
+import errno
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -114,7 +115,8 @@ class Owner:
 
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(self._path) == 0
+            probe.setblocking(False)  # one that is stopped takes no connection, and as many as it lets wait may be there
+            return probe.connect_ex(self._path) in (0, errno.EAGAIN)
 
 
 class _Source:

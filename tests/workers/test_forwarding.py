@@ -1,6 +1,11 @@
 """What a reader hands to the owner: the same comes back, and where no owner is there it waits so long and no longer."""
 
+import errno
+import socket
+import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -14,6 +19,12 @@ from featurestore.server.wire import featurestore_pb2 as public
 from tests.conftest import ENGINES, StartServer, require_engine
 
 AWAY = "the process that writes has been away for 0.1 s, while reads go on: try again later; the server's log has the reason"
+
+
+async def no_requests() -> AsyncIterator[bytes]:
+    """A stream that ends at once."""
+    return
+    yield b""
 
 
 @pytest.mark.parametrize("kind", ENGINES)
@@ -38,6 +49,29 @@ async def test_a_call_waits_for_the_owner_no_longer_than_its_deadline(tmp_path: 
     with pytest.raises(DeadlineExceededError):
         await owner.unary(PREFIX + "ListTables", b"", CallContext(deadline=time.monotonic() + 0.05))
     await owner.close()
+
+
+async def test_an_owner_that_takes_no_connection_does_not_stop_the_loop(tmp_path: Path) -> None:
+    path = tmp_path / "owner.sock"
+    with ExitStack() as opened:
+        listener = opened.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(path))
+        listener.listen(0)
+        while True:
+            waiting = opened.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            if waiting.connect_ex(str(path)) == errno.EAGAIN:
+                break
+        rescue = threading.Timer(10, listener.close)  # of a loop that waits for it
+        rescue.start()
+        owner = Owner(path, wait_s=0.1)
+        with pytest.raises(UnavailableError) as raised:
+            async for _ in owner.stream(PREFIX + "IngestFeatures", no_requests(), CallContext()):
+                pass
+        assert raised.value.message == AWAY
+        assert rescue.is_alive()
+        rescue.cancel()
+        await owner.close()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
