@@ -168,10 +168,12 @@ class AsyncNativeTransport:
         connecting = socket.socket(family, socket.SOCK_STREAM)
         try:
             connecting.setblocking(False)
-            await loop.sock_connect(connecting, sockaddr)
             if family == socket.AF_UNIX:
+                # At once or not at all: event loops take EAGAIN (as many wait as the server lets) for a connection under way.
+                connecting.connect(sockaddr)
                 _, connection = await loop.create_unix_connection(self._new_connection, sock=connecting)
                 return connection
+            await loop.sock_connect(connecting, sockaddr)
             transport, connection = await loop.create_connection(
                 self._new_connection,
                 sock=connecting,
