@@ -61,26 +61,26 @@ class Owner:
 
     async def stream(self, path: str, requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
         """Requests and answers. What the caller's own requests end with is raised once the owner has answered those before."""
-        source = _Source(requests)
         wait_ends = time.monotonic() + self._wait_s
-        while True:
-            while not self._listens():  # looked at first: grpcio draws requests before it has a connection
-                await self._await_return(context, wait_ends)
-            timeout_s = None if context.deadline is None else _left_s(context)
-            answers = self._transport.stream(path, source.read(), timeout_s=timeout_s)
-            try:
-                async with aclosing(answers):  # type: ignore[type-var]  # a generator, as both transports have it
-                    async for answer in answers:
-                        yield answer
-                if source.error is not None:
-                    raise source.error
-                return
-            except NotSentError as error:
-                if source.drawn:  # that request is gone with the connection
+        async with aclosing(_Source(requests)) as source:
+            while True:
+                while not self._listens():  # looked at first: grpcio draws requests before it has a connection
+                    await self._await_return(context, wait_ends)
+                timeout_s = None if context.deadline is None else _left_s(context)
+                answers = self._transport.stream(path, source.read(), timeout_s=timeout_s)
+                try:
+                    async with aclosing(answers):  # type: ignore[type-var]  # a generator, as both transports have it
+                        async for answer in answers:
+                            yield answer
+                    if source.error is not None:
+                        raise source.error
+                    return
+                except NotSentError as error:
+                    if source.drawn:  # that request is gone with the connection
+                        raise self._as_it_was(error) from None
+                    await self._await_return(context, wait_ends)
+                except FeatureStoreError as error:
                     raise self._as_it_was(error) from None
-                await self._await_return(context, wait_ends)
-            except FeatureStoreError as error:
-                raise self._as_it_was(error) from None
 
     async def close(self) -> None:
         """Ends the calls under way."""
@@ -120,20 +120,43 @@ class Owner:
 
 
 class _Source:
-    """A caller's requests; remembers what they ended with, so that the owner's answers to those before it are not lost."""
+    """A caller's requests; remembers what they ended with, so that the owner's answers to those before it are not lost.
+
+    They are read in a task of their own: an attempt that ends while it waits for a request is cancelled, and would close them
+    for the next one.
+    """
 
     def __init__(self, requests: AsyncIterator[bytes]) -> None:
         self._requests = requests
+        self._awaited: asyncio.Task[bytes | None] | None = None
         self.drawn = False
         self.error: Exception | None = None
 
     async def read(self) -> AsyncIterator[bytes]:
-        try:
-            async for request in self._requests:
-                self.drawn = True
-                yield request
-        except Exception as error:
-            self.error = error
+        """For one attempt; the next one goes on with the request that this one has not got."""
+        while True:
+            if self._awaited is None:
+                self._awaited = asyncio.ensure_future(self._next())
+            await asyncio.wait((self._awaited,))
+            awaited, self._awaited = self._awaited, None
+            try:
+                request = awaited.result()
+            except Exception as error:
+                self.error = error
+                return
+            if request is None:
+                return
+            self.drawn = True
+            yield request
+
+    async def aclose(self) -> None:
+        """No request is waited for any more."""
+        if self._awaited is not None:
+            self._awaited.cancel()
+            await asyncio.gather(self._awaited, return_exceptions=True)
+
+    async def _next(self) -> bytes | None:
+        return await anext(self._requests, None)
 
 
 def _left_s(context: CallContext) -> float:

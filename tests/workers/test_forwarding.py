@@ -1,5 +1,6 @@
 """What a reader hands to the owner: the same comes back, and where no owner is there it waits so long and no longer."""
 
+import asyncio
 import errno
 import socket
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+import uvloop
 
 from featurestore.errors import DeadlineExceededError, UnavailableError
 from featurestore.server.context import CallContext
@@ -51,8 +53,18 @@ async def test_a_call_waits_for_the_owner_no_longer_than_its_deadline(tmp_path: 
     await owner.close()
 
 
-async def test_an_owner_that_takes_no_connection_does_not_stop_the_loop(tmp_path: Path) -> None:
+def test_an_owner_that_takes_no_connection_does_not_stop_the_loop(tmp_path: Path) -> None:
+    require_engine("native")
     path = tmp_path / "owner.sock"
+
+    async def forward() -> None:
+        owner = Owner(path, "native", wait_s=0.1)
+        with pytest.raises(UnavailableError) as raised:
+            async for _ in owner.stream(PREFIX + "IngestFeatures", no_requests(), CallContext()):
+                pass
+        assert raised.value.message == AWAY
+        await owner.close()
+
     with ExitStack() as opened:
         listener = opened.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(str(path))
@@ -64,13 +76,27 @@ async def test_an_owner_that_takes_no_connection_does_not_stop_the_loop(tmp_path
                 break
         rescue = threading.Timer(10, listener.close)  # of a loop that waits for it
         rescue.start()
-        owner = Owner(path, wait_s=0.1)
-        with pytest.raises(UnavailableError) as raised:
-            async for _ in owner.stream(PREFIX + "IngestFeatures", no_requests(), CallContext()):
-                pass
-        assert raised.value.message == AWAY
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as a server has it
+            runner.run(forward())
         assert rescue.is_alive()
         rescue.cancel()
+
+
+async def test_a_stream_that_is_refused_while_it_waits_for_its_first_request_is_handed_over_again_whole(tmp_path: Path) -> None:
+    require_engine("native")
+    from tests.workers.refusing_owner import RefusingOwner
+
+    path = tmp_path / "owner.sock"
+    async with RefusingOwner(path) as refusing:
+        owner = Owner(path, "native")
+
+        async def requests() -> AsyncIterator[bytes]:
+            await refusing.has_accepted.wait()
+            yield b"first"
+            yield b"second"
+
+        answers = [answer async for answer in owner.stream(PREFIX + "IngestFeatures", requests(), CallContext())]
+        assert answers == [b"\0\0\0\0\5first\0\0\0\0\6second"]
         await owner.close()
 
 
