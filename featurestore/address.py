@@ -46,6 +46,12 @@ class Address:
         except ValueError:
             return self.host == "localhost"
 
+    @property
+    def ip(self) -> str:
+        """What a server that is told to listen here listens on: of a name's addresses the first. OSError where it has none."""
+        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return str(found[0][4][0])
+
     def check_available(self) -> None:
         """Raises FailedPreconditionError, in a sentence, when this process could not listen there.
 

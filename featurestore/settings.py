@@ -29,7 +29,7 @@ def _listen_address(text: str) -> str:
 
 def _unix_socket(text: str) -> str:
     if text not in ("auto", "off") and not Path(text).is_absolute():
-        raise ValueError("expected auto, off, or an absolute path such as /run/featurestore/7400.sock")
+        raise ValueError("expected auto, off, or an absolute path such as /run/featurestore/127.0.0.1-7400.sock")
     return text
 
 

@@ -79,11 +79,11 @@ def _listeners(settings: Settings, address: Address, tls: Tls | None) -> list[Li
     if settings.unix_socket not in ("auto", "off"):
         listeners.append(Listener(UnixAddress(Path(settings.unix_socket))))
     elif settings.unix_socket == "auto" and tls is None and address.port:
-        path = local_socket.claim(address.port)
+        path = local_socket.claim(address.ip, address.port)
         try:
             if path is not None:
                 UnixAddress(path).check_available()
                 listeners.append(Listener(UnixAddress(path)))
-        except FailedPreconditionError as error:  # of another server on this port, on another interface
+        except FailedPreconditionError as error:  # of a server that was told this path
             _log.warning("no local socket", extra={"fields": {"reason": str(error)}})
     return listeners

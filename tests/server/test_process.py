@@ -180,3 +180,34 @@ def test_the_socket_of_another_server_is_left_to_it(start_server, tmp_path):
         assert client.list_projects()
     assert first.stop() == 0
     assert not path.exists()
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_whoever_dials_an_address_is_answered_by_the_server_on_it(start_server, transport):
+    if transport == "native":
+        pytest.importorskip("featurestore_client.http2")
+    hosts = ("127.0.0.1", "127.0.0.2")
+    with socket.create_server((hosts[0], 0)) as first, socket.create_server((hosts[1], first.getsockname()[1])):
+        port = first.getsockname()[1]
+    for host in hosts:
+        server = start_server("--listen", f"{host}:{port}")
+        serving = next(event for event in server.events if event["event"] == "serving")
+        assert serving["unix_socket"].endswith(f"/{host}-{port}.sock")
+        with featurestore_client.connect(server.url) as client:
+            client.apply({"projects": [{"name": f"of_{host.replace('.', '_')}"}]})
+    for host in hosts:
+        for scheme in ("featurestore", "shm"):
+            with featurestore_client.connect(f"{scheme}://{host}:{port}", transport=transport) as client:
+                assert f"of_{host.replace('.', '_')}" in [each["name"] for each in client.list_projects()], scheme
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0", "localhost"])  # noqa: S104
+def test_a_server_on_all_addresses_or_on_a_name_is_found_by_its_socket(start_server, listen):
+    pytest.importorskip("featurestore_client.http2")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    server = start_server("--listen", f"{listen}:{port}", "--insecure")
+    assert "unix_socket" in server.events[-1]
+    with featurestore_client.connect(f"featurestore://localhost:{port}", transport="native") as client:
+        assert client.list_projects()
+        assert [each.socket.family for each in client._transport._connections] == [socket.AF_UNIX]

@@ -58,11 +58,13 @@ class Address:
         """What to connect to, one after the other until one answers; ``resolved`` is what getaddrinfo says of the host."""
         if self.path is not None:
             return [(socket.AF_UNIX, self.path)]
-        places: list[Place] = [(family, sockaddr) for family, _, _, _, sockaddr in resolved]
-        if self.prefers_unix:
-            found = local_socket.find(self.port)
-            if found and any(is_own(place) for place in places):
-                places = [*((socket.AF_UNIX, str(path)) for path in found), *places]
+        places: list[Place] = []
+        for family, _, _, _, sockaddr in resolved:
+            if self.prefers_unix:  # before its own address, and no other: on that one there may be another server
+                found = local_socket.find(sockaddr[0], self.port)
+                if found and is_own((family, sockaddr)):
+                    places += [(socket.AF_UNIX, str(path)) for path in found]
+            places.append((family, sockaddr))
         return places
 
 

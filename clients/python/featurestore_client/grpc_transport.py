@@ -73,14 +73,14 @@ class Target:
         """The address as grpc wants it."""
         if self.address.path is not None:
             return f"unix:{self.address.path}"
-        if self.address.prefers_unix and local_socket.find(self.address.port):
+        if self.address.prefers_unix and local_socket.is_any(self.address.port):
             try:
                 resolved = socket.getaddrinfo(self.address.host, self.address.port, type=socket.SOCK_STREAM)
             except OSError:
                 resolved = []  # the first call says so
-            for family, sockaddr in self.address.places(resolved):
-                if family == socket.AF_UNIX:
-                    return f"unix:{sockaddr}"
+            family, place = next(iter(self.address.places(resolved)), (None, None))
+            if family == socket.AF_UNIX:
+                return f"unix:{place}"
         return self.address.authority
 
     @property

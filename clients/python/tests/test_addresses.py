@@ -83,19 +83,28 @@ def test_addresses_of_this_machine_are_known() -> None:
 
 
 def test_the_socket_of_another_machine_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "7400.sock"
-    monkeypatch.setattr(local_socket, "candidates", lambda _port: [path])
+    monkeypatch.setattr(local_socket, "_directories", lambda: [tmp_path])
     tmp_path.chmod(0o755)
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
-        address = parse_address("featurestore://host", Tls())
+        listening.bind(str(tmp_path / "0.0.0.0-7400.sock"))
+        assert families("127.0.0.1") == [socket.AF_UNIX, socket.AF_INET]
+        assert families("192.0.2.1") == [socket.AF_INET]
 
-        def places(host: str) -> list[Any]:
-            resolved = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 7400))]
-            return [place[0] for place in address.places(resolved)]
 
-        assert places("127.0.0.1") == [socket.AF_UNIX, socket.AF_INET]
-        assert places("192.0.2.1") == [socket.AF_INET]
+def families(*hosts: str) -> list[socket.AddressFamily]:
+    """By what ways a server is tried whose name has these addresses, all of IPv4, in their order."""
+    resolved = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 7400)) for host in hosts]
+    return [family for family, _ in parse_address("featurestore://host", Tls()).places(resolved)]
+
+
+def test_a_socket_comes_before_its_own_address_and_not_before_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_socket, "_directories", lambda: [tmp_path])
+    tmp_path.chmod(0o755)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "127.0.0.2-7400.sock"))
+        assert families("127.0.0.1") == [socket.AF_INET]
+        assert families("127.0.0.2") == [socket.AF_UNIX, socket.AF_INET]
+        assert families("127.0.0.1", "127.0.0.2") == [socket.AF_INET, socket.AF_UNIX, socket.AF_INET]
 
 
 def test_only_a_directory_that_nobody_else_can_write_in_is_trusted(tmp_path: Path) -> None:
@@ -114,15 +123,27 @@ def test_only_a_directory_that_nobody_else_can_write_in_is_trusted(tmp_path: Pat
 
 
 def test_a_server_claims_what_its_clients_look_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here, there = tmp_path / "here" / "1.sock", tmp_path / "there" / "1.sock"
-    monkeypatch.setattr(local_socket, "candidates", lambda _port: [here, there])
-    here.parent.mkdir()
-    here.parent.chmod(0o777)
-    assert local_socket.claim(1) == there
-    assert local_socket.find(1) == []
+    here, there = tmp_path / "here", tmp_path / "there"
+    monkeypatch.setattr(local_socket, "_directories", lambda: [here, there])
+    here.mkdir()
+    here.chmod(0o777)
+    path = local_socket.claim("127.0.0.1", 1)
+    assert path == there / "127.0.0.1-1.sock"
+    assert local_socket.find("127.0.0.1", 1) == []
+    assert not local_socket.is_any(1)
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(there))
-    assert local_socket.find(1) == [there]
+        listening.bind(str(path))
+    assert local_socket.find("127.0.0.1", 1) == [path]
+    assert local_socket.find("127.0.0.2", 1) == local_socket.find("127.0.0.1", 11) == []
+    assert local_socket.is_any(1)
+    for wildcard, found_for, not_for in (("0.0.0.0", "127.0.0.2", "::1"), ("::", "::1", "127.0.0.2")):  # noqa: S104
+        path = local_socket.claim(wildcard, 2)
+        assert path is not None
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(path))
+        assert local_socket.find(found_for, 2) == [path]
+        assert local_socket.find(not_for, 2) == []
+        path.unlink()
 
 
 # ------------------------------------------------------------------------------------------------------ which transport

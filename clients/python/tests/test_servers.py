@@ -291,7 +291,7 @@ def place(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     directory = tmp_path_factory.mktemp(f"sockets-{engine}")
     directory.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local_socket, "candidates", lambda port: [directory / f"{port}.sock"])
+        patch.setattr(local_socket, "_directories", lambda: [directory])
         yield directory
 
 
@@ -305,9 +305,9 @@ def families(client: Any) -> set[socket.AddressFamily]:
 
 @pytest.fixture(scope="module")
 def local(engine: str, start: Callable[..., Any], place: Path) -> Any:
-    """A server with a unix socket in ``place``, by the name of the port that it then gets."""
+    """A server with a unix socket in ``place``, by the name of the address and port that it then gets."""
     process = start(FEATURESTORE_GRPC_ENGINE=engine, FEATURESTORE_UNIX_SOCKET=str(place / "server.sock"))
-    (place / f"{process.port}.sock").symlink_to(place / "server.sock")
+    (place / f"127.0.0.1-{process.port}.sock").symlink_to(place / "server.sock")
     with featurestore_client.connect(process.address, transport="native") as client:
         fill(client)
     return process
@@ -339,7 +339,7 @@ def test_a_socket_that_others_could_have_put_there_is_not_taken(local: Any, plac
 
 
 def test_a_socket_that_nobody_listens_on_gives_way_to_tcp(local: Any, place: Path, connect_native: Connect) -> None:
-    path = place / f"{local.port}.sock"
+    path = place / f"127.0.0.1-{local.port}.sock"
     path.unlink()
     try:
         with socket.socket(socket.AF_UNIX) as stale:
