@@ -1,8 +1,10 @@
 """One blocking connection: a socket and the HTTP/2 session on it, used by one thread at a time.
 
 A call is one send and, where its answer is small, one receive. The kernel keeps the time (SO_RCVTIMEO), so that no call of
-``poll`` stands before each receive; OpenSSL would not notice that, so TLS sockets have Python's timeouts. Invariants: a
-connection on which anything went wrong is closed and never used again; no wait is longer than the call's deadline.
+``poll`` stands before each receive; OpenSSL would not notice that, so TLS sockets have Python's timeouts. Where some of the
+call's time has passed (a dial, a retry, a part of an answer, a signal), the timeout is set for what is left. Invariants: a
+connection on which anything went wrong is closed and never used again; no wait goes beyond the call's deadline by more than a
+tenth of its timeout.
 """
 
 import select
@@ -18,6 +20,7 @@ from featurestore_client.addresses import Address, Place
 from featurestore_client.busy_polling import REST_S
 from featurestore_client.http2 import CANCEL, NEVER, Headers, ProtocolError, StreamEvent
 from featurestore_client.http2.busy_receive import busy_receive
+from featurestore_client.http2.interruptible import receive_once, send_once
 from featurestore_client.http2_calls import MESSAGE_BYTES_MAX, STREAM_ID_LAST, Calls, Reply, new_session, too_late
 
 RECEIVE_BYTES: Final = 128 << 10
@@ -66,10 +69,12 @@ def _connected(
     connected = socket.socket(place[0], socket.SOCK_STREAM)
     try:
         connected.settimeout(timeout_s)
+        ends_s = time.monotonic() + timeout_s
         connected.connect(place[1])
         tune(connected)
         if tls is None or not address.secure:
             return connected
+        connected.settimeout(max(1e-3, ends_s - time.monotonic()))
         secured = tls.wrap_socket(connected, server_hostname=server_name or address.host)
     except BaseException:
         connected.close()
@@ -151,26 +156,36 @@ class BlockingConnection:
         except (OSError, ProtocolError):
             return False
 
-    def unary(self, method_path: str, head: Headers, framed: bytes, timeout_s: float, ends_s: float) -> Reply | StreamEvent:
-        """One request, one reply. Raises NotSentError where the server cannot have seen it: then another connection may."""
+    def unary(
+        self, method_path: str, head: Headers, framed: bytes, timeout_s: float, ends_s: float, *, has_waited: bool
+    ) -> Reply | StreamEvent:
+        """One request, one reply. Raises NotSentError where the server cannot have seen it: then another connection may.
+
+        ``has_waited``: some of the call's time has passed since it began.
+        """
         session = self.session
         if timeout_s != self._timeout_s:
             self._set_timeout(timeout_s)
             self._timeout_s = timeout_s
+        if has_waited:
+            try:
+                self._fit_timeout(ends_s)
+            except TimeoutError:
+                raise too_late(method_path, timeout_s) from None
         try:
             stream_id = session.request(head, framed)
             data = session.take()
         except ProtocolError as error:
             raise self._calls.not_sent(str(error)) from None
         try:
-            sent = self.socket.send(data)
+            sent = self._send(data, ends_s)
         except OSError as error:
             if isinstance(error, _TIME_IS_UP):
                 raise too_late(method_path, timeout_s) from None
             raise self._calls.not_sent(f"the connection was lost: {error}") from None
         try:
             if sent < len(data) or sent >= _TAKEN_WHOLE_BYTES:
-                self._send_rest(data[sent:], ends_s)
+                self._send_rest(memoryview(data)[sent:], ends_s)
             count = self._receive_first(ends_s)
             events = session.receive(self._view[:count]) if count else ()
             if len(events) == 1:
@@ -188,7 +203,7 @@ class BlockingConnection:
     def _receive_first(self, ends_s: float) -> int:
         bound_s = self._bound_s
         if not bound_s:
-            return self.socket.recv_into(self._buffer)
+            return self._receive(ends_s)
         began = time.monotonic()
         count = -1
         if self._is_prompt:
@@ -196,9 +211,23 @@ class BlockingConnection:
             if count < 0:
                 self._fit_timeout(ends_s)
         if count < 0:
-            count = self.socket.recv_into(self._buffer)
+            count = self._receive(ends_s)
         self._is_prompt = time.monotonic() - began <= bound_s
         return count
+
+    def _receive(self, ends_s: float) -> int:
+        while True:
+            try:
+                return self.socket.recv_into(self._buffer) if self._secure else receive_once(self._file, self._buffer)
+            except InterruptedError:
+                self._fit_timeout(ends_s)
+
+    def _send(self, data: bytes | memoryview, ends_s: float) -> int:
+        while True:
+            try:
+                return self.socket.send(data) if self._secure else send_once(self._file, data)
+            except InterruptedError:
+                self._fit_timeout(ends_s)
 
     def settle(self) -> None:
         """After the first call: acknowledges the server's settings, for which some servers wait."""
@@ -231,19 +260,18 @@ class BlockingConnection:
                 if length > MESSAGE_BYTES_MAX + _TAKEN_WHOLE_BYTES:
                     self._give_up(stream_id)
                     raise self._calls.error("RESOURCE_EXHAUSTED", f"an answer above {MESSAGE_BYTES_MAX} bytes")
-            self._send_rest(b"", ends_s)
+            self._send_rest(memoryview(b""), ends_s)
             events = session.events()  # of a stream that broke a rule
             if not events:
                 self._fit_timeout(ends_s)
-                count = self.socket.recv_into(self._buffer)
+                count = self._receive(ends_s)
                 events = session.receive(self._view[:count])
 
-    def _send_rest(self, data: bytes, ends_s: float) -> None:
+    def _send_rest(self, data: memoryview, ends_s: float) -> None:
         """Sends ``data`` and all that the session has, as far as the server's windows allow."""
-        while data or (data := self.session.take()):
+        while data or (data := memoryview(self.session.take())):
             self._fit_timeout(ends_s)
-            self.socket.sendall(data)
-            data = b""
+            data = data[self._send(data, ends_s) :]
 
     def _fit_timeout(self, ends_s: float) -> None:
         left_s = ends_s - time.monotonic()

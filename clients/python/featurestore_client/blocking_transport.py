@@ -53,6 +53,7 @@ class NativeTransport:
         head = calls.head(method_path, timeout_s)
         framed = frame(request)
         opened = 0
+        has_waited = False
         while True:
             if idle:
                 try:
@@ -65,10 +66,12 @@ class NativeTransport:
             else:
                 connection = self._open(ends_s)
                 opened += 1
+                has_waited = True
             try:
-                reply = connection.unary(method_path, head, framed, timeout_s, ends_s)
+                reply = connection.unary(method_path, head, framed, timeout_s, ends_s, has_waited=has_waited)
             except NotSentError:
                 self._drop(connection)
+                has_waited = True
                 if opened == REFUSALS_MAX:
                     raise
                 continue

@@ -3,10 +3,14 @@
 import asyncio
 import gzip
 import queue
+import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import featurestore_client
@@ -193,6 +197,81 @@ def test_a_deadline_holds_however_slowly_an_answer_drips(http2_server: Any, conn
             connect_native(server.address).list_tables(timeout_s=1.0)
         assert 1.0 <= time.monotonic() - started_s < 1.6
     finally:
+        over.set()
+
+
+def test_a_slow_handshake_is_part_of_the_time(certificates: Path, connect_native: Connect) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+    context.set_alpn_protocols(["h2"])
+    over = threading.Event()
+
+    def accept() -> None:
+        accepted, _ = listening.accept()
+        over.wait(1.5)
+        with suppress(OSError), context.wrap_socket(accepted, server_side=True):
+            over.wait(20)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        address = f"grpcs://127.0.0.1:{listening.getsockname()[1]}"
+        client = connect_native(address, ca_certificate=certificates / "ca.pem", server_name="store.test", retry=ONCE)
+        started_s = time.monotonic()
+        try:
+            with pytest.raises(DeadlineExceededError):
+                client.list_tables(timeout_s=2.0)
+            assert 2.0 <= time.monotonic() - started_s < 3.2
+        finally:
+            over.set()
+            thread.join(10)
+
+
+def test_a_call_that_was_refused_late_is_made_again_for_the_rest_of_its_time(
+    http2_server: Any, connect_native: Connect
+) -> None:
+    over = threading.Event()
+
+    def script(connection: Any) -> None:
+        if connection.number == 0:
+            stream_id, _, _ = next(connection.requests())
+            over.wait(1.5)
+            connection.session.reset(stream_id, http2.REFUSED_STREAM)
+            connection.flush()
+        over.wait(20)  # without a word
+
+    client = connect_native(http2_server(script).address, retry=ONCE)
+    started_s = time.monotonic()
+    try:
+        with pytest.raises(DeadlineExceededError, match=r"did not end within 2 s"):
+            client.list_tables(timeout_s=2.0)
+        assert 2.0 <= time.monotonic() - started_s < 3.2
+    finally:
+        over.set()
+
+
+@pytest.mark.parametrize("size", [1, 8 << 20], ids=["receiving", "sending"])
+def test_signals_do_not_prolong_a_wait(http2_server: Any, size: int) -> None:
+    over = threading.Event()
+    server = http2_server(lambda _connection: over.wait(60))
+    signals = 0
+
+    def handle(*_: object) -> None:
+        nonlocal signals
+        signals += 1
+        if signals == 100:  # else a wait that each of them prolongs would have no end
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        with featurestore_client.connect(server.address, transport="native") as client:
+            signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+            with pytest.raises(DeadlineExceededError):
+                client._transport.unary(LIST_TABLES, bytes(size), timeout_s=1.0)
+        assert 5 < signals < 50
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
         over.set()
 
 
