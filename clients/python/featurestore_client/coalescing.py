@@ -1,8 +1,9 @@
 """Several reads of one selection as one: reads that begin within a moment of each other travel as one request.
 
 The keys of the requests are put one after the other, and the answer is cut up again by rows, both as wire messages: callers
-above notice nothing but the time. Invariant: a caller gets the answer that its request alone would have had. What may be the
-fault of one of them (INVALID_ARGUMENT, RESOURCE_EXHAUSTED) is found out by asking for each singly.
+above notice nothing but the time. Invariants: a caller gets the answer that its request alone would have had; what may be the
+fault of one of them (INVALID_ARGUMENT, RESOURCE_EXHAUSTED) is found out by asking for each singly. And only reads of one event
+loop travel together: what a loop leaves behind when it is closed is never sent.
 """
 
 import asyncio
@@ -129,7 +130,8 @@ def _by_view(values: bytes, rows: int, width: int, start: int, stop: int) -> byt
 class _Batch:
     """Reads that will travel together."""
 
-    def __init__(self, request: wire.GetFeaturesRequest, timeout_s: float) -> None:
+    def __init__(self, request: wire.GetFeaturesRequest, timeout_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.request = request
         self.timeout_s = timeout_s
         self.rows = 0
@@ -160,19 +162,22 @@ class CoalescingTransport:
         loop = asyncio.get_running_loop()
         kind = (parsed.selection, parsed.known_schema_id, keys.kinds, timeout_s)
         batch = self._batches.get(kind)
+        if batch is not None and batch.loop is not loop:
+            batch = None
         if batch is not None and batch.rows + keys.rows > ROWS_MAX:
-            self._send(kind)
+            self._send(kind, batch)
             batch = None
         if batch is None:
-            batch = self._batches[kind] = _Batch(parsed, timeout_s)
-            batch.timer = loop.call_later(self._coalesce_s, self._send, kind)
+            batch = self._batches[kind] = _Batch(parsed, timeout_s, loop)
+            batch.timer = loop.call_later(self._coalesce_s, self._send, kind, batch)
         future: asyncio.Future[bytes] = loop.create_future()
         batch.rows += keys.rows
         batch.parts.append((request, keys, future))
         return await future
 
-    def _send(self, kind: tuple[object, ...]) -> None:
-        batch = self._batches.pop(kind)
+    def _send(self, kind: tuple[object, ...], batch: _Batch) -> None:
+        if self._batches.get(kind) is batch:
+            del self._batches[kind]
         assert batch.timer is not None
         batch.timer.cancel()
         task = asyncio.get_running_loop().create_task(self._run(batch), name="featurestore-coalesced")
@@ -222,8 +227,11 @@ class CoalescingTransport:
 
     async def close(self) -> None:
         """Ends the calls under way."""
-        for kind in list(self._batches):
-            self._send(kind)
+        loop = asyncio.get_running_loop()
+        for kind, batch in list(self._batches.items()):
+            if batch.loop is loop:
+                self._send(kind, batch)
         await self._transport.close()
-        if self._running:
-            await asyncio.wait(self._running)
+        running = [task for task in self._running if task.get_loop() is loop]
+        if running:
+            await asyncio.wait(running)

@@ -174,6 +174,25 @@ async def test_a_batch_has_a_limit_and_large_reads_go_alone(store: Any) -> None:
         assert len(calls) == 5
 
 
+def test_what_a_closed_loop_left_is_not_joined(store: Any) -> None:
+    client = featurestore_client.connect_async(store.address, coalesce_us=20_000, timeout_s=5)
+
+    async def begin_a_read() -> None:
+        reading = asyncio.create_task(client.get("words", {"user": [2]}))
+        await asyncio.sleep(0)
+        reading.cancel()
+
+    async def read_and_close() -> Any:
+        try:
+            return (await asyncio.wait_for(client.get("words", {"user": [2]}), 30)).to_dict()
+        finally:
+            await asyncio.wait_for(client.close(), 30)
+
+    asyncio.run(begin_a_read())
+    assert len(client._transport._batches) == 1  # type: ignore[attr-defined]
+    assert asyncio.run(read_and_close()) == {"name": ["üü"]}
+
+
 async def test_closing_the_client_ends_reads_that_wait(store: Any) -> None:
     client = featurestore_client.connect_async(store.address, coalesce_us=900_000)
     task = asyncio.create_task(client.get("words", {"user": [1]}))
