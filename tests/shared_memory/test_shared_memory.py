@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from featurestore_client import Client, FailedPreconditionError, NotFoundError, UnavailableError, connect
+from featurestore_client.reads import Selection
+from featurestore_client.shared_reads import LocalReads
+from featurestore_client.transport import GET_FEATURES
 
 from tests.conftest import RunningServer, StartServer
 
@@ -140,6 +143,25 @@ def test_changed_definitions_are_followed(served: RunningServer, client: Client)
         other.apply({**definitions("a", "c"), "feature_services": []}, prune=True)
         with pytest.raises(NotFoundError, match="model"):
             client.get("model", {"user": [3]})
+
+
+def test_what_is_learned_is_of_the_answer_and_not_of_an_older_one_that_came_late(
+    served: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = LocalReads.learn
+
+    def learn_after_another_thread(reads: LocalReads, selection: Selection, *rest: Any) -> None:
+        selection.answer(older, None)
+        learn(reads, selection, *rest)
+
+    with connect(served.url) as other, connect(address(served), timeout_s=5) as client:
+        request, _ = client._selections.find("model", "default", False, False).request({"user": [3]})
+        older = client._unary(GET_FEATURES, request, 5, repeatable=True)
+        other.apply(definitions("b", "a"))
+        monkeypatch.setattr(LocalReads, "learn", learn_after_another_thread)
+        for _ in range(2):  # by the server, and then by ourselves
+            assert client.get("model", {"user": [3]}).names == ("b", "a")
+        assert is_local(client)
 
 
 def test_a_view_that_is_dropped_and_made_again_is_another_one(served: RunningServer, client: Client) -> None:

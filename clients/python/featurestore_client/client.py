@@ -112,14 +112,15 @@ class Client:
                 return batch
         if self._shared is None:
             request, known = selection.request(keys)
-            return selection.answer(self._unary(GET_FEATURES, request, timeout_s, repeatable=True), known)
+            return selection.answer(self._unary(GET_FEATURES, request, timeout_s, repeatable=True), known)[0]
         deadline = self._deadline(timeout_s)
         reads = self._local_reads(self._shared, deadline)
         version = 0 if reads is None else reads.version
         request, known = selection.request(keys)
-        batch = selection.answer(self._unary(GET_FEATURES, request, deadline.left_s(), repeatable=True), known)
+        answer = self._unary(GET_FEATURES, request, deadline.left_s(), repeatable=True)
+        batch, schema = selection.answer(answer, known)
         if reads is not None:
-            reads.learn(selection, version)
+            reads.learn(selection, schema, version)
         return batch
 
     def _local_reads(self, shared: "SharedMemory", deadline: Deadline) -> "LocalReads | None":

@@ -39,11 +39,6 @@ class Selection:
         """The shortest way of ``local``, where it has one."""
         self._current: tuple[bytes, AnswerSchema | None] = get_request_prefix(encoded, None), None
 
-    @property
-    def schema(self) -> AnswerSchema | None:
-        """Of the last answer."""
-        return self._current[1]
-
     def request(self, keys: Mapping[str, Any]) -> tuple[bytes, AnswerSchema | None]:
         """The request for these keys, and the schema that it says is known, for ``answer``."""
         prefix, schema = self._current
@@ -62,17 +57,17 @@ class Selection:
                 pass  # perhaps the definitions have changed: by the values' own types, so that the server judges
         return get_request(prefix, [key_column(name, values) for name, values in keys.items()]), schema
 
-    def answer(self, encoded: bytes, known: AnswerSchema | None) -> FeatureBatch:
-        """The answer to a request, whose schema is ``known`` unless it brings a new one."""
+    def answer(self, encoded: bytes, known: AnswerSchema | None) -> tuple[FeatureBatch, AnswerSchema]:
+        """The answer to a request, and its schema, which is ``known`` unless it brings a new one."""
         if known is not None and (ordinary := matrix_of(encoded, known)) is not None:
-            return FeatureBatch(known, *ordinary, expired_values=self.expired_values)
+            return FeatureBatch(known, *ordinary, expired_values=self.expired_values), known
         answer = wire.GetFeaturesResponse.FromString(encoded)
         if known is None or answer.schema_id != known.schema_id:
             if not answer.schema:
                 raise InternalError(f"the answer is of schema {answer.schema_id}, which the request did not name, and lacks it")
             known = AnswerSchema.decode(answer.schema_id, answer.schema)
             self._current = get_request_prefix(self._encoded, known.schema_id), known
-        return FeatureBatch.decode(answer, known, expired_values=self.expired_values)
+        return FeatureBatch.decode(answer, known, expired_values=self.expired_values), known
 
 
 class Selections:

@@ -174,10 +174,12 @@ class LocalReads:
         newer."""
         return self._catalog.version
 
-    def learn(self, selection: Selection, version: int) -> None:
-        """Compiles a selection that the server has just answered, for the reads that follow."""
-        schema = selection.schema
-        if schema is None or not schema.view_keys or self._catalog.version != version:
+    def learn(self, selection: Selection, schema: AnswerSchema, version: int) -> None:
+        """Compiles a selection that the server has just answered, for the reads that follow.
+
+        ``schema`` is that of this very answer: by now another thread may have taken in an older one.
+        """
+        if not schema.view_keys or self._catalog.version != version:
             return
         try:
             local = LocalRead(selection, schema, self._catalog, version, self._tables)
