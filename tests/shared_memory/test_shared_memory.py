@@ -5,6 +5,7 @@ What is answered, and how mistakes are told, is asked of this way as of every ot
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from featurestore_client import Client, FailedPreconditionError, NotFoundError, UnavailableError, connect
+from featurestore_client import Client, DeadlineExceededError, FailedPreconditionError, NotFoundError, UnavailableError, connect
 from featurestore_client.reads import Selection
 from featurestore_client.shared_reads import LocalReads
 from featurestore_client.transport import GET_FEATURES
@@ -327,6 +328,33 @@ def test_where_it_cannot_be_had_shm_says_why(start_server: StartServer) -> None:
         pytest.raises(FailedPreconditionError, match="does not share its memory: start it with --shared-memory"),
     ):
         client.get("model", {"user": [1]})
+
+
+async def test_a_name_server_that_takes_its_time_does_not_hold_the_loop(
+    served: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("featurestore_client.http2")
+    import featurestore_client
+
+    resolve = socket.getaddrinfo
+    asked_in: set[threading.Thread] = set()
+    answers = threading.Event()
+
+    def resolve_late(*arguments: Any, **options: Any) -> Any:
+        asked_in.add(threading.current_thread())
+        answers.wait(20)
+        return resolve(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_late)
+    url = address(served, "featurestore")
+    async with featurestore_client.connect_async(url, transport="native") as client:
+        try:
+            with pytest.raises((UnavailableError, DeadlineExceededError)):
+                await client.get("model", {"user": [1]}, timeout_s=0.5)
+        finally:
+            answers.set()
+        assert threading.current_thread() not in asked_in
+        assert (await client.get("model", {"user": [7]})).to_numpy().tolist() == [[7, 0]]
 
 
 async def test_asyncio_reads_it_too(served: RunningServer) -> None:

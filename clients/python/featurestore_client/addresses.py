@@ -68,15 +68,6 @@ class Address:
         return places
 
 
-def is_beside(address: Address) -> bool:
-    """Whether a server's host is this machine."""
-    try:
-        resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except OSError:
-        return False
-    return any(is_own((family, sockaddr)) for family, _, _, _, sockaddr in resolved)
-
-
 def is_own(place: Place) -> bool:
     """Whether an IP address is one of this machine: it can be bound to."""
     family, sockaddr = place

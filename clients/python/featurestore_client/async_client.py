@@ -5,6 +5,7 @@ same methods with the same arguments (tested).
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -104,7 +105,7 @@ class AsyncClient:
         return batch
 
     async def _local_reads(self, shared: "SharedMemory", deadline: Deadline) -> "LocalReads | None":
-        if shared.wants_to_attach():
+        if shared.wants_to_attach() and await self._is_beside(shared, deadline):
             try:
                 shared.attach(await self._unary(GET_SHARED_MEMORY, b"", deadline.left_s(), repeatable=True))
             except (UnavailableError, DeadlineExceededError):
@@ -112,6 +113,18 @@ class AsyncClient:
             except FeatureStoreError as error:
                 shared.refuse(error)
         return shared.local
+
+    @staticmethod
+    async def _is_beside(shared: "SharedMemory", deadline: Deadline) -> bool:
+        if shared.unresolved is None:
+            return True
+        host, port = shared.unresolved.host, shared.unresolved.port
+        try:
+            async with asyncio.timeout(deadline.left_s()):  # a name server may take its time, and the loop goes on
+                resolved = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError:
+            return shared.is_beside([])
+        return shared.is_beside(resolved)
 
     async def write(
         self,

@@ -4,6 +4,7 @@ Each method says what goes over the wire (``reads.py``, ``calls.py``, ``ingestio
 answer. Invariant: thread-safe, and all that it remembers can be lost without anyone noticing more than a slower call.
 """
 
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -124,7 +125,7 @@ class Client:
         return batch
 
     def _local_reads(self, shared: "SharedMemory", deadline: Deadline) -> "LocalReads | None":
-        if shared.wants_to_attach():
+        if shared.wants_to_attach() and self._is_beside(shared):
             try:
                 shared.attach(self._unary(GET_SHARED_MEMORY, b"", deadline.left_s(), repeatable=True))
             except (UnavailableError, DeadlineExceededError):
@@ -132,6 +133,16 @@ class Client:
             except FeatureStoreError as error:
                 shared.refuse(error)
         return shared.local
+
+    @staticmethod
+    def _is_beside(shared: "SharedMemory") -> bool:
+        if shared.unresolved is None:
+            return True
+        try:
+            resolved = socket.getaddrinfo(shared.unresolved.host, shared.unresolved.port, type=socket.SOCK_STREAM)
+        except OSError:
+            resolved = []
+        return shared.is_beside(resolved)
 
     def write(
         self,

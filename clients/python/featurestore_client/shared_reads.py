@@ -9,13 +9,13 @@ force.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from featurestore_client.addresses import Address, is_beside
+from featurestore_client.addresses import Address, is_own
 from featurestore_client.answers import AnswerSchema, FeatureBatch
 from featurestore_client.columns import flat_values
 from featurestore_client.errors import DeadlineExceededError, FailedPreconditionError, FeatureStoreError, PermissionDeniedError
@@ -220,17 +220,22 @@ class SharedMemory:
         return self._local if self._catalog is not None and self._catalog.is_served else None
 
     def wants_to_attach(self) -> bool:
-        """Whether the server is to be asked for its memory now: nothing is mapped, or its server has gone."""
+        """Whether the server, if it ``is_beside``, is to be asked for its memory now: nothing is mapped, or it has gone."""
         if self.local is not None or self._address is None:
             return False
-        if self._required:
-            return True
-        if time.monotonic() < self._again_at:
-            return False
-        if is_beside(self._address):
+        return self._required or time.monotonic() >= self._again_at
+
+    def is_beside(self, resolved: Iterable[tuple[Any, ...]]) -> bool:
+        """Whether the server is on this machine; ``resolved`` is what getaddrinfo says of its host."""
+        if any(is_own((family, sockaddr)) for family, _, _, _, sockaddr in resolved):
             return True
         self._again_at = time.monotonic() + ATTACH_AGAIN_S
         return False
+
+    @property
+    def unresolved(self) -> Address | None:
+        """The address to be resolved for ``is_beside``; None where the server is asked in any case, and says why not."""
+        return None if self._required else self._address
 
     def attach(self, response: bytes) -> None:
         """Maps what a GetSharedMemoryResponse names. Raises FailedPreconditionError or PermissionDeniedError where required."""
