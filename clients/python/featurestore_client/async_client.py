@@ -106,10 +106,11 @@ class AsyncClient:
 
     async def _local_reads(self, shared: "SharedMemory", deadline: Deadline) -> "LocalReads | None":
         if shared.wants_to_attach() and await self._is_beside(shared, deadline):
+            timeout_s = shared.ask_s(deadline.left_s())
             try:
-                shared.attach(await self._unary(GET_SHARED_MEMORY, b"", deadline.left_s(), repeatable=True))
-            except (UnavailableError, DeadlineExceededError):
-                raise
+                shared.attach(await self._unary(GET_SHARED_MEMORY, b"", timeout_s, repeatable=True))
+            except (UnavailableError, DeadlineExceededError) as error:
+                shared.unanswered(error)
             except FeatureStoreError as error:
                 shared.refuse(error)
         return shared.local
@@ -120,7 +121,7 @@ class AsyncClient:
             return True
         host, port = shared.unresolved.host, shared.unresolved.port
         try:
-            async with asyncio.timeout(deadline.left_s()):  # a name server may take its time, and the loop goes on
+            async with asyncio.timeout(shared.ask_s(deadline.left_s())):  # a name server may take its time
                 resolved = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError:
             return shared.is_beside([])

@@ -126,10 +126,11 @@ class Client:
 
     def _local_reads(self, shared: "SharedMemory", deadline: Deadline) -> "LocalReads | None":
         if shared.wants_to_attach() and self._is_beside(shared):
+            timeout_s = shared.ask_s(deadline.left_s())
             try:
-                shared.attach(self._unary(GET_SHARED_MEMORY, b"", deadline.left_s(), repeatable=True))
-            except (UnavailableError, DeadlineExceededError):
-                raise
+                shared.attach(self._unary(GET_SHARED_MEMORY, b"", timeout_s, repeatable=True))
+            except (UnavailableError, DeadlineExceededError) as error:
+                shared.unanswered(error)
             except FeatureStoreError as error:
                 shared.refuse(error)
         return shared.local

@@ -32,6 +32,11 @@ from featurestore_client.wire import featurestore_raw_pb2 as wire
 
 ATTACH_AGAIN_S: Final = 60.0
 """After a server did not let its memory be mapped, before it is asked again."""
+AWAY_AGAIN_S: Final = 5.0
+"""After it did not answer in time: what owns the memory may be away while other processes read on (``serve --workers``)."""
+ASK_SHARE: Final = 0.1
+ASK_S_MAX: Final = 0.5
+"""What a read gives of its time, at most, for memory that it can do without."""
 
 Tables = Callable[[str, str], TableReader]
 """The table of a view, by its project and name."""
@@ -220,10 +225,28 @@ class SharedMemory:
         return self._local if self._catalog is not None and self._catalog.is_served else None
 
     def wants_to_attach(self) -> bool:
-        """Whether the server, if it ``is_beside``, is to be asked for its memory now: nothing is mapped, or it has gone."""
+        """Whether the server, if it ``is_beside``, is to be asked for its memory now: nothing is mapped, or it has gone.
+
+        Where it is only preferred, one read at a time is told so, and the others go to the server meanwhile.
+        """
         if self.local is not None or self._address is None:
             return False
-        return self._required or time.monotonic() >= self._again_at
+        if self._required:
+            return True
+        now_s = time.monotonic()
+        if now_s < self._again_at:
+            return False
+        self._again_at = now_s + AWAY_AGAIN_S
+        return True
+
+    def ask_s(self, left_s: float) -> float:
+        """How long a read waits for what ``attach`` takes, with so much of its time left."""
+        return left_s if self._required else min(ASK_S_MAX, ASK_SHARE * left_s)
+
+    def unanswered(self, error: FeatureStoreError) -> None:
+        """The server did not answer. Raises the reason where its memory is required; what is mapped is read once it is back."""
+        if self._required:
+            raise error
 
     def is_beside(self, resolved: Iterable[tuple[Any, ...]]) -> bool:
         """Whether the server is on this machine; ``resolved`` is what getaddrinfo says of its host."""
@@ -263,6 +286,7 @@ class SharedMemory:
             )
         else:
             self._catalog = catalog
+            self._again_at = 0.0
             self._local = LocalReads(catalog, MappedTables(directory, catalog).table)
 
     def refuse(self, error: FeatureStoreError) -> None:
