@@ -42,6 +42,8 @@ class AsyncConnection(asyncio.Protocol):
         """Done once the socket is closed."""
         self._fresh: set[int] = set()
         """The streams of which nothing is written yet."""
+        self._beginning: list[_StreamCall] = []
+        """Those of them that have requests to draw, once it is."""
         self._heard = 0
         """How often the server had something to say to a call."""
         self._poll = select.poll()
@@ -117,6 +119,7 @@ class AsyncConnection(asyncio.Protocol):
     ) -> AsyncGenerator[bytes, None]:
         """Many requests, many responses."""
         call = _StreamCall(self, method_path, head, timeout_s)
+        self._beginning.append(call)
         timer = None if ends_s is None else self.loop.call_at(ends_s + TICK_S, call.fail, too_late(method_path, timeout_s))
         feeder = asyncio.create_task(call.feed(requests), name="featurestore-stream")
         try:
@@ -221,6 +224,8 @@ class AsyncConnection(asyncio.Protocol):
         self._fresh.clear()
         while not self._is_paused and (data := self._session.take()):
             self._writer.write(data)
+        while self._beginning:
+            self._beginning.pop().begun.set()
         self._tell(self._session.events())  # of streams that broke a rule, or came too late to begin
         for stream_id in self._session.drained():
             call = self._open.get(stream_id)
@@ -291,10 +296,12 @@ class _StreamCall:
         self._is_over = False
         self._changed = asyncio.Event()
         self.drained = asyncio.Event()
+        self.begun = asyncio.Event()
         self.stream_id = connection.begin(self, head, b"", end=False)
 
     async def feed(self, requests: AsyncIterator[bytes]) -> None:
-        """Draws the requests, no faster than the server takes them."""
+        """Draws the requests, no faster than the server takes them; none before it can know of the stream."""
+        await self.begun.wait()
         try:
             async for request in requests:
                 self._connection.send(self.stream_id, prefix_of(request))

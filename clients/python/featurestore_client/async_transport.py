@@ -19,7 +19,7 @@ from featurestore_client.busy_polling import bound_us
 from featurestore_client.errors import FailedPreconditionError, NotSentError
 from featurestore_client.grpc_framing import frame
 from featurestore_client.http2_calls import Calls
-from featurestore_client.retry import RetryPolicy
+from featurestore_client.retry import Requests, RetryPolicy
 from featurestore_client.tls import Tls
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -80,16 +80,26 @@ class AsyncNativeTransport:
         """Many requests, many responses."""
         loop = self._running_loop()
         ends_s = None if timeout_s is None else loop.time() + timeout_s
-        connection = self._connection
-        if connection is None or not connection.is_open:
-            connection = await self._connect(loop, loop.time() + CONNECT_TIMEOUT_S if ends_s is None else ends_s)
         head = self._calls.head(method_path, timeout_s)
-        responses = connection.stream(method_path, head, requests, timeout_s, ends_s)
-        try:
-            async for response in responses:
-                yield response
-        finally:
-            await responses.aclose()
+        source = Requests(requests)
+        refusals = 0
+        while True:
+            connection = self._connection
+            if connection is None or not connection.is_open:
+                connection = await self._connect(loop, loop.time() + CONNECT_TIMEOUT_S if ends_s is None else ends_s)
+                refusals += 1
+            responses = connection.stream(method_path, head, source, timeout_s, ends_s)
+            try:
+                async for response in responses:
+                    yield response
+                return
+            except NotSentError:
+                if source.are_drawn or refusals == REFUSALS_MAX:
+                    raise
+                if connection is self._connection:
+                    connection.retire()
+            finally:
+                await responses.aclose()
 
     async def close(self) -> None:
         """Ends the calls under way."""

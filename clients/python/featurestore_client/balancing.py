@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import Final, Generic, Literal, TypeVar
 
 from featurestore_client.errors import DeadlineExceededError, NotSentError, UnavailableError
-from featurestore_client.retry import RetryPolicy
+from featurestore_client.retry import Requests, RetryPolicy
 from featurestore_client.transport import AsyncTransport, Transport
 
 Balancing = Literal["round_robin", "least_in_flight"]
@@ -205,14 +205,24 @@ class AsyncBalancedTransport:
         self, method_path: str, requests: AsyncIterator[bytes], *, timeout_s: float | None
     ) -> AsyncIterator[bytes]:
         """Many requests, many responses, all with one address."""
-        endpoint = self._balancer.pick()
-        try:
-            async for response in endpoint.transport.stream(method_path, requests, timeout_s=timeout_s):
-                yield response
-        except UnavailableError:
-            endpoint.failed()
-            raise
-        endpoint.succeeded()
+        ends_s = None if timeout_s is None else time.monotonic() + timeout_s
+        source = Requests(requests)
+        tried: list[Endpoint[AsyncTransport]] = []
+        while True:
+            endpoint = self._balancer.pick(tried)
+            tried.append(endpoint)
+            try:
+                async for response in endpoint.transport.stream(method_path, source, timeout_s=timeout_s):
+                    yield response
+            except UnavailableError as error:
+                endpoint.failed()
+                timeout_s = None if ends_s is None else ends_s - time.monotonic()
+                is_last = len(tried) == len(self._balancer.endpoints) or (timeout_s is not None and timeout_s <= 0)
+                if not isinstance(error, NotSentError) or source.are_drawn or is_last:
+                    raise
+            else:
+                endpoint.succeeded()
+                return
 
     async def close(self) -> None:
         """Ends the calls under way."""

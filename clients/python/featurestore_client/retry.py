@@ -6,7 +6,9 @@ never past its deadline.
 
 import random
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Self
 
 from featurestore_client.errors import InvalidArgumentError, NotSentError, UnavailableError
 
@@ -42,6 +44,23 @@ class Deadline:
     def left_s(self) -> float:
         """What is left of it; never 0, so that a call that comes too late ends as one that took too long."""
         return max(1e-6, self._ends_s - time.monotonic())
+
+
+class Requests:
+    """The requests of an asyncio stream, which may begin elsewhere while none has been asked for: one that was is gone."""
+
+    __slots__ = ("_requests", "are_drawn")
+
+    def __init__(self, requests: AsyncIterator[bytes]) -> None:
+        self._requests = requests
+        self.are_drawn = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self.are_drawn = True
+        return await anext(self._requests)
 
 
 class Attempts:

@@ -4,16 +4,18 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import featurestore_client
 import pytest
 from featurestore_client import NotFoundError, RetryPolicy, UnavailableError
 from featurestore_client.balancing import TIMEOUTS_MAX, Balancer
+from featurestore_client.transport import SERVICE
 
-pytest.importorskip("featurestore_client.http2")
+http2 = pytest.importorskip("featurestore_client.http2")
 
+LIST_TABLES = SERVICE + "ListTables"
 ONCE = RetryPolicy(attempts_max=1)
 Connect = Callable[..., Any]
 
@@ -82,6 +84,41 @@ def test_a_dead_address_costs_no_call(three: Any, connect_native: Connect) -> No
         client.apply({})  # which is never done twice
     assert scripts[1].calls == 0
     assert abs(scripts[0].calls - scripts[2].calls) <= 3, "what it would have got is shared"
+
+
+def test_a_dead_address_costs_no_stream(three: Any, connect_native: Connect) -> None:
+    scripts, servers = three
+    client = connect_native(addresses(servers), retry=ONCE)
+    servers[1].close()
+    for _ in range(9):
+        if isinstance(client, featurestore_client.Client):
+            assert list(client._transport.stream(LIST_TABLES, iter([b""]), timeout_s=20)) == [b""]
+        else:
+            assert client._loop.run_until_complete(responses(client._client)) == [b""]
+    assert scripts[1].calls == 0
+
+
+async def test_a_stream_whose_requests_are_drawn_is_not_made_again(http2_server: Any) -> None:
+    def refusing(connection: Any) -> None:
+        for event in connection.events():
+            if event.ended:
+                connection.session.reset(event.stream_id, http2.REFUSED_STREAM)
+                connection.flush()
+
+    servers = [http2_server(refusing) for _ in range(2)]
+    async with featurestore_client.connect_async(addresses(servers), transport="native") as client:
+        with pytest.raises(UnavailableError, match="refused"):
+            await responses(client)
+    assert [len(server.connections) for server in servers] == [1, 0]
+
+
+async def responses(client: Any) -> list[bytes]:
+    """Of a stream of one request."""
+
+    async def one() -> AsyncIterator[bytes]:
+        yield b""
+
+    return [each async for each in client._transport.stream(LIST_TABLES, one(), timeout_s=20)]
 
 
 def test_an_address_is_tried_again_when_its_delay_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

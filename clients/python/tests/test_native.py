@@ -623,6 +623,22 @@ def test_an_empty_stream_ends(http2_server: Any, streams: Any) -> None:
     assert list(streams(http2_server(echo).address).responses(iter([]))) == []
 
 
+def test_a_stream_takes_another_connection_where_the_server_left_the_one(http2_server: Any, streams: Any) -> None:
+    left: queue.Queue[None] = queue.Queue()
+
+    def script(connection: Any) -> None:
+        requests = connection.requests()
+        stream_id, _, message = next(requests)
+        connection.answer(stream_id, message)
+        connection.socket.shutdown(socket.SHUT_RDWR)
+        left.put(None)
+
+    client = streams(http2_server(script).address)
+    for count in range(3):
+        assert list(client.responses(iter([b"%d" % count]))) == [b"%d" % count]
+        left.get(timeout=10)
+
+
 def test_no_more_is_drawn_than_the_server_takes(http2_server: Any, streams: Any) -> None:
     drawn = 0
     stalled, go_on = threading.Event(), threading.Event()
