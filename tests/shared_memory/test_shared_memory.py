@@ -18,6 +18,7 @@ import pytest
 from featurestore_client import Client, DeadlineExceededError, FailedPreconditionError, NotFoundError, UnavailableError, connect
 from featurestore_client.reads import Selection
 from featurestore_client.shared_reads import LocalReads
+from featurestore_client.tables.table import TableReader
 from featurestore_client.transport import GET_FEATURES
 
 from tests.conftest import RunningServer, StartServer
@@ -209,6 +210,37 @@ def test_a_child_process_reads_on(client: Client) -> None:
         found = client.get("model", {"user": [7]}).to_numpy().tolist()
         os._exit(0 if found == [[7, 0]] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_child_of_a_process_that_was_mapping_a_table_reads_on(
+    served: RunningServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps = TableReader._map
+    inside, go_on = threading.Event(), threading.Event()
+
+    def map_slowly(table: TableReader, *, writable: bool) -> None:
+        if threading.current_thread() is reading:
+            inside.set()
+            go_on.wait(30)
+        maps(table, writable=writable)
+
+    monkeypatch.setattr(TableReader, "_map", map_slowly)
+    with connect(served.url) as other:
+        fill(other, 20 * ROWS)  # another snapshot
+    reading = threading.Thread(target=client.get, args=("model", {"user": [1]}))
+    reading.start()
+    try:
+        assert inside.wait(30)
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # not the test runner's
+            signal.alarm(30)
+            found = client.get("model", {"user": [7, 19 * ROWS]}).to_numpy().tolist()
+            os._exit(0 if found == [[7, 0], [19 * ROWS, 0]] else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        go_on.set()
+        reading.join()
 
 
 # ----------------------------------------------------------------------------------------------------------- when it ends

@@ -5,7 +5,9 @@ in a new one, which the control file publishes.
 """
 
 import json
+import os
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,6 +81,11 @@ class TableReader(SnapshotReader):
         self._refreshing = threading.Lock()
         self._arenas: list[int] = []
         self._indexes: list[int] = []
+        _READERS.add(self)
+
+    def after_fork(self) -> None:
+        """In a child process: whichever thread of the parent was refreshing at that moment is not here to let go."""
+        self._refreshing = threading.Lock()
 
     @property
     def directory(self) -> Path:
@@ -181,3 +188,14 @@ def _view_in(document: dict[str, Any]) -> ViewSchema:
         {name: parse_type(text) for name, text in document["join_keys"].items()},
         {name: parse_type(text) for name, text in document["features"].items()},
     )
+
+
+_READERS: weakref.WeakSet[TableReader] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for reader in list(_READERS):
+        reader.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
