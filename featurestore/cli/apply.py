@@ -4,13 +4,13 @@ The plan that is shown is the server's own; this command adds where each definit
 that was not shown or agreed to beforehand (``--yes``).
 """
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from featurestore.cli.asking import ask
 from featurestore.cli.connection import Connection, Json, with_connection
 from featurestore.cli.tables import print_json
 
@@ -65,23 +65,13 @@ def apply(
             _show(planned, loaded)
         if planned.changes and not dry_run:
             if not yes:
-                _ask(len(planned.changes))
+                which = "this change" if len(planned.changes) == 1 else f"these {len(planned.changes)} changes"
+                ask(f"Apply {which}?", otherwise="add --yes to apply, or --dry-run to see the plan")
             planned = _with_places(loaded, lambda: client.apply(loaded.definitions, dry_run=False, prune=prune))
             if not as_json:
                 typer.echo(f"Applied {_count(len(planned.changes), 'change')}.")
     if as_json:
         print_json({**asdict(planned), "applied": not dry_run})  # where nothing changes, it stands as applied
-
-
-def _ask(changes: int) -> None:
-    if not _somebody_is_there():
-        typer.echo("error: nobody is there to be asked: add --yes to apply, or --dry-run to see the plan", err=True)
-        raise typer.Exit(2)
-    typer.confirm(f"Apply {'this change' if changes == 1 else f'these {changes} changes'}?", abort=True)
-
-
-def _somebody_is_there() -> bool:
-    return sys.stdin.isatty()
 
 
 # --------------------------------------------------------------------------------------------------------------- mistakes

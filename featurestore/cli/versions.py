@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featurestore.cli.asking import ask
 from featurestore.cli.connection import Connection, Json, Project, with_connection
 from featurestore.cli.tables import print_json
 
@@ -35,14 +36,17 @@ def rollback(
       featurestore rollback carrier_stats
       featurestore rollback carrier_stats --to 3 --yes --json
     """
+    if as_json and not yes:
+        raise typer.BadParameter("--json cannot ask: add --yes to bring the rows back")
     with connection.open() as client:
+        described = client.describe_feature_view(view, project=project)  # says where there is no such view
         if not yes:
-            described = client.describe_feature_view(view, project=project)
             wanted = next((each for each in described["kept"] if to in (None, each["number"])), None)
             if wanted is not None:  # else the server says what there is
                 typer.echo(f"now:  {version_text(described['version'], rows=described['table']['rows'])}")
                 typer.echo(f"back: {version_text(wanted)}")
-                typer.confirm("What was written to the view since is not in it. Bring it back?", abort=True)
+                question = "What was written to the view since is not in it. Bring it back?"
+                ask(question, otherwise="add --yes to bring it back")
         replaced = client.rollback(view, version=to, project=project)
     if as_json:
         print_json(replaced_dict(replaced))

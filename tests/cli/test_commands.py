@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import featurestore
-from featurestore.cli import apply as apply_module
+from featurestore.cli import asking
 from featurestore.cli.connection import Connection
 from tests.cli.commands import Run
 
@@ -61,7 +61,7 @@ def test_a_dry_run_changes_nothing(run: Run) -> None:
 def test_apply_asks_and_does_as_it_is_told(
     run: Run, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, views: int
 ) -> None:
-    monkeypatch.setattr(apply_module, "_somebody_is_there", lambda: True)
+    monkeypatch.setattr(asking, "_somebody_is_there", lambda: True)
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{answer}\n"))
     outcome = run("apply", DEFINITIONS)
     assert outcome.code == code

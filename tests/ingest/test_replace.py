@@ -82,9 +82,14 @@ def test_the_rows_of_files_take_the_place_of_those_of_a_view_and_go_back(client,
     _, output, _ = run("describe", "view", "v")
     assert "version      version 2, since 20" in output
     assert "kept         version 1, 100 rows" in output
-    code, output, _ = run("rollback", "v")  # whose question the end of its input answers with no
-    assert code == 1
+    code, output, errors = run("rollback", "v")
+    assert (code, errors) == (2, "error: nobody is there to be asked: add --yes to bring it back\n")
     assert "back: version 1, 100 rows\n" in output
+    code, output, errors = run("rollback", "v", "--json")
+    assert (code, output, "--json cannot ask: add --yes" in errors) == (2, "", True)
+    for wrong in (["w"], ["w", "--yes"]):
+        code, _, errors = run("rollback", *wrong)
+        assert (code, errors) == (1, "error: feature view 'w' does not exist: expected one of 'v'\n")
     assert values(client, 60) == [None]
     code, output, _ = run("rollback", "v", "--yes", "--json")
     assert code == 0
