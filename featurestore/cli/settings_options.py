@@ -41,9 +41,16 @@ def _parameter(name: str) -> inspect.Parameter:
         else f" [default: {str(field.default).lower() if isinstance(field.default, bool) else field.default}]"
     )
     text = f"{field.description}{default}"
-    option = typer.Option(f"--{name.replace('_', '-')}", help=text[0].upper() + text[1:], show_default=False)
+    option = typer.Option(
+        f"--{name.replace('_', '-')}", help=text[0].upper() + text[1:], show_default=False, metavar=_choices(field.annotation)
+    )
     kind: Any = _flag_type(field.annotation)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+
+
+def _choices(annotation: Any) -> str | None:
+    """The values that are allowed, where they are few words; else the type stands there."""
+    return "|".join(get_args(annotation)) if get_origin(annotation) is Literal else None
 
 
 def _flag_type(annotation: Any) -> Any:

@@ -362,6 +362,18 @@ def test_help_has_examples(run: Run, command: str) -> None:
     assert f"\n    featurestore {command} " in outcome.out
 
 
+def test_help_of_serve_lists_the_values_that_are_allowed(run: Run) -> None:
+    text = " ".join(run("serve", "--help", bare=True).out.split())
+    for values in (
+        "--fsync always|interval|never ",
+        "--log-format text|json ",
+        "--log-level debug|info|warning|error ",
+        "--shared-memory off|owner|group|all ",
+        "--grpc-engine auto|native|grpcio ",
+    ):
+        assert values in text
+
+
 def test_help_lists_the_commands_and_a_wrong_one_is_refused(run: Run) -> None:
     for command in ("apply", "list", "describe", "get", "ingest", "serve", "status", "doctor", "size", "config"):
         assert f"\n  {command} " in run("--help", bare=True).out
