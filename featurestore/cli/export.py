@@ -56,8 +56,10 @@ def export(
     if as_json:
         print_json({"view": view, "project": project, "output": output, "rows": rows, "seconds": round(seconds, 3)})
         return
-    size = f", {bytes_text(Path(output).stat().st_size)}" if "://" not in output and Path(output).is_file() else ""
-    typer.echo(f"{view}: {rows:,} rows written to {output}{size}, in {seconds:.2f} s ({rows / seconds:,.0f} rows/s)")
+    is_file = Path(output).is_file()
+    size = f", {bytes_text(Path(output).stat().st_size)}" if is_file else ""
+    told = f"{view}: {rows:,} rows written to {output}{size}, in {seconds:.2f} s ({rows / seconds:,.0f} rows/s)"
+    typer.echo(told, err="://" not in output and not is_file)  # which may be standard output itself
 
 
 @contextmanager

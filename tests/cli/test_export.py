@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -46,7 +48,14 @@ def test_a_fifo_is_written_through_and_stays(filled: Run, tmp_path: Path) -> Non
     assert fifo.is_fifo()
     reader.join()
     assert pq.read_table(io.BytesIO(read[0])).num_rows == 2
-    assert f"2 rows written to {fifo}, in " in outcome.out  # how large it is nobody knows
+    assert f"2 rows written to {fifo}, in " in outcome.err  # how large it is nobody knows
+
+
+def test_standard_output_gets_the_file_and_nothing_else(filled: Run, directory: Path) -> None:
+    command = [sys.executable, "-m", "featurestore", "export", "carrier_stats", "-o", "/dev/stdout", "-d", str(directory)]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert pq.read_table(io.BytesIO(done.stdout)).num_rows == 2
+    assert b"2 rows written to /dev/stdout, in " in done.stderr
 
 
 def test_a_symbolic_link_stays_and_leads_to_the_rows(filled: Run, tmp_path: Path) -> None:
