@@ -22,6 +22,7 @@ from featurestore.server.context import CallContext
 from featurestore.server.export_methods import ExportMethods
 from featurestore.server.feature_methods import FeatureReads
 from featurestore.server.methods import PREFIX, Method, StreamMethod, UnaryMethod
+from featurestore.server.shared_memory import SharedMemory
 from featurestore.server.status import ProcessSlot, StatusBoard
 from featurestore.server.status_methods import StatusMethods
 from featurestore.server.wire import featurestore_pb2 as public
@@ -166,10 +167,13 @@ def _left_s(context: CallContext) -> float:
     return max(context.deadline - time.monotonic(), 1e-6)
 
 
-def reader_methods(reader: OnlineReader, owner: Owner, board: StatusBoard, slot: ProcessSlot) -> list[Method]:
+def reader_methods(
+    reader: OnlineReader, shared: SharedMemory, owner: Owner, board: StatusBoard, slot: ProcessSlot
+) -> list[Method]:
     """All of FeatureStore's, in a process that reads; ``slot`` is its row of the board."""
     own = {
         "GetFeatures": FeatureReads(reader).get,
+        "GetSharedMemory": shared.get,  # for clients that begin while the owner is away
         "GetStatus": StatusMethods(board, slot).get_status,
     }
     methods: list[Method] = [

@@ -69,6 +69,7 @@ def own_methods(service: OnlineStore, board: StatusBoard, slot: ProcessSlot) -> 
     """All of FeatureStore's, over the store that this process owns; ``slot`` is its row of the board."""
     loads, backups = Loads(service), BackupMethods(service)
     writes, replacing = FeatureWrites(service, loads), ReplaceMethods(loads)
+    shared = SharedMemory(service.store.segments, lambda: service.catalog, is_shared=service.shares_memory)
     return [
         *_reading_methods(service, FeatureReads(service).get, board, slot),
         UnaryMethod(PREFIX + "WriteFeatures", writes.write, inline=True, sheds=True, takes_turns=True),
@@ -79,7 +80,7 @@ def own_methods(service: OnlineStore, board: StatusBoard, slot: ProcessSlot) -> 
         UnaryMethod(PREFIX + "AbortReplace", replacing.abort, inline=False),
         UnaryMethod(PREFIX + "Rollback", replacing.roll_back, inline=False),
         UnaryMethod(PREFIX + "Apply", DefinitionChanges(service).apply, inline=False),
-        UnaryMethod(PREFIX + "GetSharedMemory", SharedMemory(service).get, inline=True),
+        UnaryMethod(PREFIX + "GetSharedMemory", shared.get, inline=True),
         UnaryMethod(PREFIX + "TakeSnapshot", backups.take_snapshot, inline=False),
         StreamMethod(PREFIX + "Backup", backups.backup),
     ]

@@ -26,6 +26,7 @@ from featurestore.server.logs import configure_logs
 from featurestore.server.methods import Methods, own_methods
 from featurestore.server.opening import Engines, choose_engines, open_reader, open_service_logged
 from featurestore.server.serving import Ready, Served, log_serving, serve
+from featurestore.server.shared_memory import SharedMemory
 from featurestore.server.status import Role, StatusBoard
 from featurestore.server.supervisor import Seat, Supervisor
 from featurestore.service import Progress
@@ -130,7 +131,9 @@ class _Processes:
                 await owner.close()
                 await reader.close()
 
-            methods = Methods(reader_methods(reader, owner, board, slot), self._api_keys)
+            is_shared = settings.shared_memory != "off"
+            shared = SharedMemory(settings.segments_directory, lambda: reader.catalog, is_shared=is_shared)
+            methods = Methods(reader_methods(reader, shared, owner, board, slot), self._api_keys)
             return Served(methods, self._engines.public(methods, self._shared.of_reader(number)), close)
 
         serve(open_served, slot, settings.drain_timeout_s, ready)
