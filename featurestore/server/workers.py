@@ -13,10 +13,13 @@ Invariant: what is acknowledged by the owner is in the segments, or in the regis
 whichever reader a caller asks next has it.
 """
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+
+from featurestore_client.tables.table import follow_all
 
 from featurestore.address import Address, UnixAddress
 from featurestore.server.api_keys import ApiKeys
@@ -32,6 +35,8 @@ from featurestore.server.supervisor import Seat, Supervisor
 from featurestore.service import Progress
 from featurestore.settings import Settings
 
+FOLLOW_S = 1.0
+"""After which a reader that nobody asks lets go of tables that were replaced."""
 OWNER_SOCKET_MODE = 0o600
 """Whoever may connect there is past the API keys."""
 
@@ -134,6 +139,12 @@ class _Processes:
             is_shared = settings.shared_memory != "off"
             shared = SharedMemory(settings.segments_directory, lambda: reader.catalog, is_shared=is_shared)
             methods = Methods(reader_methods(reader, shared, owner, board, slot), self._api_keys)
-            return Served(methods, self._engines.public(methods, self._shared.of_reader(number)), close)
+            return Served(methods, self._engines.public(methods, self._shared.of_reader(number)), close, _follow)
 
         serve(open_served, slot, settings.drain_timeout_s, ready)
+
+
+async def _follow() -> None:
+    while True:
+        await asyncio.sleep(FOLLOW_S)
+        follow_all()

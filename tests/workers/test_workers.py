@@ -6,6 +6,7 @@ import queue
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
@@ -380,6 +381,32 @@ def test_a_client_with_mapped_memory_goes_on_when_the_owner_is_killed(workers: W
         assert [value_of(client, 9) for _ in range(3)] == [9, 9, 9]
         client.write("users", {"user": [9], "value": [10]})
         assert [value_of(client, 9) for _ in range(3)] == [10, 10, 10]
+
+
+def test_a_reader_that_nobody_asks_lets_go_of_rows_that_were_replaced(workers: Workers) -> None:
+    client = workers.connect()
+    client.apply(VIEW)
+    client.replace("users", {"user": [1], "value": [1]})
+    clients = workers.connect_all()
+    for pid, connected in clients.items():
+        assert value_of(connected[0], 1) == 1
+        assert not has_removed_tables(pid)
+    client.replace("users", {"user": [1], "value": [2]})
+    for pid in clients:
+        wait_until(lambda pid=pid: not has_removed_tables(pid))
+    assert value_of(client, 1) == 2
+
+
+def has_removed_tables(pid: int) -> bool:
+    """Whether a process has a table's file mapped whose name is gone."""
+    return any("/arena-" in line and "(deleted)" in line for line in Path(f"/proc/{pid}/maps").read_text().splitlines())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 def test_nobody_lives_on_without_the_supervisor(start_server: StartServer) -> None:

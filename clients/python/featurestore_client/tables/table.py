@@ -9,10 +9,11 @@ import os
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from featurestore_client.errors import FailedPreconditionError, NotFoundError
+from featurestore_client.errors import FailedPreconditionError, FeatureStoreError, NotFoundError
 from featurestore_client.tables.layout import RowLayout
 from featurestore_client.tables.reader import Projection, Snapshot, SnapshotReader
 from featurestore_client.tables.segment import Arena, Control, Index, Segment
@@ -167,6 +168,10 @@ class TableReader(SnapshotReader):
             raise FailedPreconditionError(f"the types of features of {self.view.view!r} changed: resolve the names again")
         return again
 
+    def follow(self) -> None:
+        """Maps what the table is now, if that is not mapped, and lets go of what it was, as a read does."""
+        self._current()
+
     def stats(self) -> TableStats:
         """The table's size now."""
         snapshot = self._current()
@@ -191,6 +196,17 @@ def _view_in(document: dict[str, Any]) -> ViewSchema:
 
 
 _READERS: weakref.WeakSet[TableReader] = weakref.WeakSet()
+
+
+def follow_all() -> None:
+    """Has each table that this process reads map what it is now, and so let go of the rows that were replaced, or outgrown.
+
+    A read does the same, which may be long in coming. For a process that reads in one thread; what cannot be mapped is left for
+    the next read to say.
+    """
+    for reader in list(_READERS):
+        with suppress(FeatureStoreError, OSError):
+            reader.follow()
 
 
 def _after_fork() -> None:
