@@ -42,8 +42,9 @@ class AsyncConnection(asyncio.Protocol):
         """Done once the socket is closed."""
         self._fresh: set[int] = set()
         """The streams of which nothing is written yet."""
-        self._beginning: list[_StreamCall] = []
-        """Those of them that have requests to draw, once it is."""
+        self._is_doubtful = False
+        self._in_doubt: list[_StreamCall] = []
+        """Streams that wait for what the server said while the connection was idle: it may be farewell."""
         self._heard = 0
         """How often the server had something to say to a call."""
         self._poll = select.poll()
@@ -119,7 +120,10 @@ class AsyncConnection(asyncio.Protocol):
     ) -> AsyncGenerator[bytes, None]:
         """Many requests, many responses."""
         call = _StreamCall(self, method_path, head, timeout_s)
-        self._beginning.append(call)
+        if self._is_doubtful:
+            self._in_doubt.append(call)
+        else:
+            call.begun.set()
         timer = None if ends_s is None else self.loop.call_at(ends_s + TICK_S, call.fail, too_late(method_path, timeout_s))
         feeder = asyncio.create_task(call.feed(requests), name="featurestore-stream")
         try:
@@ -153,7 +157,7 @@ class AsyncConnection(asyncio.Protocol):
             raise self.calls.not_sent(str(error)) from None
         if not self._open and not self._flush_is_due and self._poll.poll(0):
             # The server said something while the connection was idle, perhaps farewell: that is read before anything is sent.
-            self._flush_is_due = True
+            self._flush_is_due = self._is_doubtful = True
             self.loop.call_soon(self.loop.call_soon, self._flush)
         self._open[stream_id] = call
         self._fresh.add(stream_id)
@@ -224,8 +228,10 @@ class AsyncConnection(asyncio.Protocol):
         self._fresh.clear()
         while not self._is_paused and (data := self._session.take()):
             self._writer.write(data)
-        while self._beginning:
-            self._beginning.pop().begun.set()
+        if self._is_doubtful:
+            self._is_doubtful = False
+            while self._in_doubt:
+                self._in_doubt.pop().begun.set()
         self._tell(self._session.events())  # of streams that broke a rule, or came too late to begin
         for stream_id in self._session.drained():
             call = self._open.get(stream_id)
@@ -300,7 +306,7 @@ class _StreamCall:
         self.stream_id = connection.begin(self, head, b"", end=False)
 
     async def feed(self, requests: AsyncIterator[bytes]) -> None:
-        """Draws the requests, no faster than the server takes them; none before it can know of the stream."""
+        """Draws the requests, no faster than the server takes them; none while it may turn out that it has left."""
         await self.begun.wait()
         try:
             async for request in requests:
