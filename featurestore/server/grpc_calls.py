@@ -323,6 +323,8 @@ class UnaryCall(Call):
         if len(self._messages) > 1 or (event.ended and not (self._messages and self._reader.is_between)):
             self.refuse("INTERNAL", f"{len(self._messages)} whole messages in a call of one request: expected 1")
         elif event.ended:
+            if self._body_timer is not None:
+                self._body_timer.cancel()
             self.context.request_compressed = self._reader.compressed[-1]
             if self.context.request_compressed:
                 self._inflate(self._messages[0])

@@ -359,6 +359,19 @@ def test_a_body_that_trickles_is_refused_after_request_timeout_s(hasty):
     assert caller.is_served()
 
 
+def test_a_request_that_has_come_whole_is_not_refused_however_long_its_answer_takes(hasty):
+    peer = hasty.peer()
+    peer.send(frames.call(1, "/t/Never"))
+    peer.send(frames.ping(b"the head"))
+    while (frames.PING, frames.ACK, 0, b"the head") not in peer.received:
+        peer.read()
+    peer.send(frames.data(1, frames.message(b"x"), end=True))
+    for _ in range(3):  # a third of a second apart
+        _, _, _, payload = peer.until(frames.PING)
+        peer.send(frames.ping(payload, ack=True))
+    assert not [got for got in peer.received if got[0] in (frames.HEADERS, frames.RST_STREAM)]
+
+
 def test_a_window_that_stays_shut_ends_the_connection_whatever_else_is_sent(hasty):
     peer = hasty.peer(settings=frames.settings((frames.INITIAL_WINDOW_SIZE, 0)))
     peer.send(frames.call(1, "/t/Large") + frames.data(1, frames.message(b"x"), end=True))
