@@ -120,7 +120,7 @@ class Journal(RecordWriter):
         for handle in (*self._files, self._directory_handle):
             os.close(handle)
         if self._failure is not None:
-            raise self._failure
+            raise InternalError(self._failure.message)
 
     def note_end(self) -> None:
         """Notes where it ends, once it is closed: a file that is missing later is told from one that the disk never got."""

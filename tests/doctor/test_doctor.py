@@ -302,7 +302,7 @@ def test_a_table_that_is_there_once_has_to_fit_twice(directory: Path, small_memo
     monkeypatch.setattr(machine, "SHM_OF_A_CONTAINER", 1 << 20)
     segments = small_memory / "segments"
     with featurestore.open(directory, segments=segments) as client:
-        client.write("users", {"user": [*range(36_000)], "a": [[1.0] * 200] * 36_000})
+        client.write("users", {"user": [*range(42_000)], "a": [[1.0] * 200] * 42_000})
     found = finding(place_of(directory, segments=segments), "segments space")
     assert found.verdict is Verdict.WARNING
     assert "view users takes " in found.found
