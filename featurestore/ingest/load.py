@@ -32,6 +32,7 @@ from featurestore.ingest.sources import Format, Source
 from featurestore.ingest.times import TimeFormat
 from featurestore.ingest.where import Where
 from featurestore.model import Entity, FeatureView
+from featurestore.replace_checks import check_names, null_failures, row_failures
 
 PARTS_AHEAD = 4
 """How many parts are read before they are needed."""
@@ -286,19 +287,13 @@ class Load:
         if self._replaces is not None:
             source = ", ".join(each.name for each in self._sources[:SOURCES_NAMED])
             more = len(self._sources) - SOURCES_NAMED
-            try:
-                self.replaced = sink.replace(
-                    self._view.name,
-                    self._all_batches(),
-                    source=source + (f" and {more} more" if more > 0 else ""),
-                    checks=self._replaces,
-                    **options,
-                )
-            except FailedPreconditionError as error:
-                # The server says what a load without rows may fall by, which nobody has asked for.
-                if self._sent or self._replaces.max_drop is not None or "fewer than" not in str(error):
-                    raise
-                raise FailedPreconditionError(f"{error}. A load without rows needs --max-drop 100%") from error
+            self.replaced = sink.replace(
+                self._view.name,
+                self._all_batches(),
+                source=source + (f" and {more} more" if more > 0 else ""),
+                checks=self._replaces,
+                **options,
+            )
             self._settle(self._sent, None)
             return
         try:
@@ -326,22 +321,10 @@ class Load:
 
     def _check_replaces(self, checks: ReplaceChecks) -> None:
         """What the server will check of these rows, as far as they alone show it: raises what it would."""
-        rows, failed = self._settled.counts.written, []
-        if rows < (checks.rows_min or 0):
-            failed.append(f"rows: got {rows}, expected at least {checks.rows_min}")
-        if checks.rows_max is not None and rows > checks.rows_max:
-            failed.append(f"rows: got {rows}, expected at most {checks.rows_max}")
-        given = checks.max_null_fraction
+        rows, given = self._settled.counts.written, checks.max_null_fraction
         limits = {} if given is None else {"": given} if isinstance(given, float | int) else given
-        names = [feature.name for feature in self._view.features]
-        for name in limits:
-            if name and name not in names:
-                expected = f"a feature of view {self._view.name!r}: {', '.join(names)}"
-                raise InvalidArgumentError.of("max_null_fraction", name, expected)
-        for name, count in self._nulls.items():
-            limit = limits.get(name, limits.get(""))
-            if limit is not None and count > rows * limit:
-                failed.append(f"{name}: got {count / rows:.1%} nulls, expected at most {limit:.1%}")
+        check_names(limits, self._view.name, [feature.name for feature in self._view.features])
+        failed = [*row_failures(rows, checks.rows_min or 0, checks.rows_max), *null_failures(self._nulls, rows, limits)]
         if failed:
             raise FailedPreconditionError(f"view {self._view.name!r} would not be replaced: {'; '.join(failed)}")
 

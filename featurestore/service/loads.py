@@ -12,10 +12,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from featurestore.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from featurestore.errors import FailedPreconditionError, NotFoundError
+from featurestore.replace_checks import check_names, drop_failures, null_failures, row_failures
 from featurestore.service.online_store import OnlineStore
 from featurestore.service.replacing import Replaced, Staged
-from featurestore.service.write_plan import WritePlan
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,8 @@ class Loads:
         if done is not None:
             return done
         load = self._find(name)
-        _check_names(checks, load.staged.plan)
+        plan = load.staged.plan
+        check_names(checks.max_null_fractions, plan.view, [*plan.features])
         if load.ending is None:
             load.ending = self._service.begin(self._commit(name, load, checks))
         return await asyncio.shield(load.ending)
@@ -160,35 +161,11 @@ class Loads:
         """Raises FailedPreconditionError with all checks that the load does not pass."""
         table = staged.plan.table
         rows, former = table.stats().rows, self._service.table(*staged.name).stats().rows
-        failed = []
-        if rows < checks.rows_min:
-            failed.append(f"rows: got {rows}, expected at least {checks.rows_min}")
-        if checks.rows_max is not None and rows > checks.rows_max:
-            failed.append(f"rows: got {rows}, expected at most {checks.rows_max}")
-        max_drop = checks.max_drop
-        if max_drop is None and rows == 0:
-            max_drop = 0.0
-        if max_drop is not None and former and rows < former * (1 - max_drop):
-            fewer = 1 - rows / former
-            failed.append(f"rows: got {rows}, {fewer:.1%} fewer than the {former} of now, expected at most {max_drop:.1%}")
-        failed += _null_failures(table.null_counts(), rows, checks.max_null_fractions) if checks.max_null_fractions else []
+        nulls = table.null_counts() if checks.max_null_fractions else {}
+        failed = [
+            *row_failures(rows, checks.rows_min, checks.rows_max),
+            *drop_failures(rows, former, checks.max_drop),
+            *null_failures(nulls, rows, checks.max_null_fractions),
+        ]
         if failed:
             raise FailedPreconditionError(f"view {staged.plan.view!r} was not replaced: " + "; ".join(failed))
-
-
-def _check_names(checks: Checks, plan: WritePlan) -> None:
-    """Raises InvalidArgumentError where a check names a feature that the view does not have."""
-    for name in checks.max_null_fractions:
-        if name and name not in plan.features:
-            raise InvalidArgumentError.of(
-                "max_null_fraction", name, f"a feature of view {plan.view!r}: {', '.join(plan.features)}"
-            )
-
-
-def _null_failures(nulls: Mapping[str, int], rows: int, limits: Mapping[str, float]) -> list[str]:
-    failed = []
-    for name, count in nulls.items():
-        limit = limits.get(name, limits.get(""))
-        if limit is not None and count > rows * limit:
-            failed.append(f"{name}: got {count / rows:.1%} nulls, expected at most {limit:.1%}")
-    return failed
