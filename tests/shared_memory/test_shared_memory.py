@@ -19,7 +19,7 @@ from featurestore_client import Client, DeadlineExceededError, FailedPreconditio
 from featurestore_client.reads import Selection
 from featurestore_client.shared_reads import LocalReads
 from featurestore_client.tables.table import TableReader
-from featurestore_client.transport import GET_FEATURES
+from featurestore_client.transport import GET_FEATURES, GET_SHARED_MEMORY
 
 from tests.conftest import RunningServer, StartServer
 
@@ -360,6 +360,39 @@ def test_where_it_cannot_be_had_shm_says_why(start_server: StartServer) -> None:
         pytest.raises(FailedPreconditionError, match="does not share its memory: start it with --shared-memory"),
     ):
         client.get("model", {"user": [1]})
+
+
+class Unanswered:
+    """A transport whose server does not say in time where its memory is, and answers all else."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self.asked_s: list[float] = []
+
+    def unary(self, method_path: str, request: bytes, *, timeout_s: float) -> bytes:
+        if method_path == GET_SHARED_MEMORY:
+            self.asked_s.append(timeout_s)
+            raise DeadlineExceededError("not in time")
+        answer: bytes = self._transport.unary(method_path, request, timeout_s=timeout_s)
+        return answer
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+def test_memory_that_is_not_had_in_time_is_done_without_where_it_is_only_preferred(served: RunningServer) -> None:
+    with connect(address(served, "featurestore")) as client:
+        transport = client._transport = Unanswered(client._transport)  # type: ignore[assignment]
+        for _ in range(3):
+            assert client.get("model", {"user": [1]}, timeout_s=2).rows == 1
+        assert len(transport.asked_s) == 1, "it is not asked by each read"
+        assert transport.asked_s[0] <= 0.2
+        assert not is_local(client)
+    with connect(address(served)) as client:
+        transport = client._transport = Unanswered(client._transport)  # type: ignore[assignment]
+        with pytest.raises(DeadlineExceededError, match="not in time"):
+            client.get("model", {"user": [1]}, timeout_s=2)
+        assert transport.asked_s[0] > 1
 
 
 async def test_a_name_server_that_takes_its_time_does_not_hold_the_loop(

@@ -1,6 +1,5 @@
 """What a server of several processes promises: as one server to its callers, and more than that when one of them dies."""
 
-import asyncio
 import os
 import queue
 import signal
@@ -12,20 +11,17 @@ from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from featurestore_client import (
     Client,
-    DeadlineExceededError,
     FeatureStoreError,
     NotFoundError,
     UnauthenticatedError,
     UnavailableError,
     WriteCounts,
     connect,
-    connect_async,
 )
 
 from tests.conftest import ENGINES, RunningServer, StartServer, require_engine
@@ -347,29 +343,6 @@ def test_reads_go_on_and_writes_wait_while_the_owner_is_away(workers: Workers) -
         os.kill(owner["pid"], signal.SIGCONT)
     writing.join(30)
     assert value_of(client, 5) == 6
-
-
-def test_a_client_that_would_map_the_memory_reads_without_it_while_the_owner_is_away(workers: Workers) -> None:
-    client = workers.connect(retry=ONCE)
-    client.apply(VIEW)
-    client.write("users", {"user": [5], "value": [5]})
-    (owner,) = processes(client, "owner")
-    preferred, required = (workers.server.url.replace("grpc:", f"{scheme}:") for scheme in ("featurestore", "shm"))
-
-    async def read_async() -> Any:
-        async with connect_async(preferred) as client:
-            return (await client.get(["users:value"], {"user": [5]}))["value"].tolist()
-
-    os.kill(owner["pid"], signal.SIGSTOP)
-    try:
-        with connect(preferred) as other:
-            assert value_of(other, 5) == 5
-            assert value_of(other, 5) == 5
-        assert asyncio.run(read_async()) == [5]
-        with connect(required, retry=ONCE) as other, pytest.raises(DeadlineExceededError):
-            other.get(["users:value"], {"user": [5]}, timeout_s=0.2)
-    finally:
-        os.kill(owner["pid"], signal.SIGCONT)
 
 
 def test_a_client_with_mapped_memory_goes_on_when_the_owner_is_killed(workers: Workers) -> None:
