@@ -153,7 +153,11 @@ class JournalReader:
 
     def _refuse_missing(self, place: int) -> None:
         """Raises unless all from that file on, and what is missing before it, may be what the disk never got."""
-        if self._had > self._last or self._is_proven(place, FILE_HEAD_BYTES):
+        for file in self._files[place:]:
+            with mapped(file.path) as data:
+                self._check_head(data, *file)  # what is not this journal's own is not to be cut
+        is_behind = self._files[place].first_sequence > self._last
+        if not is_behind or self._had > self._last or self._is_proven(place, FILE_HEAD_BYTES):
             raise self._missing(place)
 
     def _refuse_end(self, last: int) -> None:

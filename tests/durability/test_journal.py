@@ -258,6 +258,16 @@ def test_a_file_that_the_disk_got_without_all_of_the_one_before_is_cut(make_jour
     assert read(tmp_path)[1].sequence == end.sequence
 
 
+@pytest.mark.parametrize(("first", "number"), [(5, NUMBER), (9, NUMBER + 1)], ids=["it has some", "of another journal"])
+def test_a_file_that_does_not_belong_there_is_not_cut(make_journal, tmp_path: Path, first: int, number: int):
+    append(make_journal(fsync="interval", fsync_interval_s=3_600), range(1, 7))
+    append(make_journal(last=first - 1, number=number), range(first, first + 3))
+    files = journal_files(tmp_path)
+    with pytest.raises(FailedPreconditionError, match=f"{files[1].path}: got a file "):
+        read(tmp_path)
+    assert journal_files(tmp_path) == files
+
+
 def test_damage_is_known_by_a_record_in_a_later_file_that_is_short(make_journal, tmp_path: Path):
     journal = make_journal(fsync="interval", fsync_interval_s=3_600)
     append(journal, range(1, 200))
