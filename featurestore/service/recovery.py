@@ -158,9 +158,8 @@ class Recovery:
         for table in store.tables():
             name = table.view.project, table.view.view
             versions = registry.versions(*name)
-            if (
-                self._number or versions.since
-            ) and table.version != versions.current.number:  # its owner died in the middle of a swap
+            is_known = self._number or versions.since  # else there is no journal yet, and nothing was replaced
+            if is_known and table.version != versions.current.number:  # its owner died in the middle of a swap
                 store.drop_table(*name)
         held = {(table.view.project, table.view.view) for table in store.tables()}
         views = [(view.project, view.name) for view in registry.current.feature_views]
