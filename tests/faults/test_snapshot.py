@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,8 @@ import pytest
 import featurestore
 from featurestore.durability import latest_snapshot
 from featurestore.durability.reading import journal_files
-from featurestore.errors import InternalError
+from featurestore.errors import InternalError, ResourceExhaustedError
+from featurestore.server import snapshot_process
 from featurestore.server.snapshot_process import write_snapshot
 from tests.faults.oracle import connect
 from tests.faults.servers import Servers, servers
@@ -271,3 +273,21 @@ def test_a_snapshot_has_keys_as_long_as_the_server_takes_them(server: Servers):
     server.start(key_bytes_max="4096")
     with connect(server.url) as client:
         assert client.get(["v:a"], {"page": [long]}).to_dict() == {"a": [1]}
+
+
+def test_a_snapshot_that_fails_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise ResourceExhaustedError("a value that is too long for any message")
+
+    def journals() -> int:
+        return sum(thread.name == "featurestore-journal" for thread in threading.enumerate())
+
+    view = {"name": "v", "entity": "user", "features": [{"name": "a", "type": "int64"}]}
+    with featurestore.open(tmp_path / "data", segments=tmp_path / "segments") as client:
+        client.apply({"entities": DEFINITIONS["entities"][:1], "feature_views": [view]})
+        (target := tmp_path / "target").mkdir()
+        before = journals()
+        monkeypatch.setattr(snapshot_process, "messages_of", fail)
+        with pytest.raises(ResourceExhaustedError, match="too long for any message"):
+            write_snapshot(tmp_path / "segments", target, 1, 1)
+        assert journals() == before
