@@ -1,8 +1,10 @@
 """Loads that replace, and what becomes of them when something breaks: all of the new rows, or all of the old ones."""
 
+import itertools
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,6 +18,9 @@ from featurestore_client.errors import FeatureStoreError, NotFoundError, Resourc
 
 import featurestore
 from featurestore.durability.reading import journal_files
+from featurestore.registry import Registry, ViewVersions
+from featurestore.server import in_process
+from featurestore.server.context import CallContext
 from featurestore.service import replacing
 from tests.faults.oracle import ENTITY, connect
 from tests.faults.servers import Servers, servers
@@ -382,3 +387,39 @@ def test_what_cannot_be_tidied_after_the_swap_does_not_undo_it(tmp_path: Path, m
     shutil.rmtree(tmp_path / "segments")
     with featurestore.open(tmp_path / "data", segments=tmp_path / "segments") as client:
         assert values(client, 1, 2) == [2, 2]
+
+
+def test_a_write_of_a_thread_of_its_own_is_not_lost_at_the_swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has asked whether it need wait, and then stands still until the swap is under way."""
+    asked, is_swapping, written = threading.Event(), threading.Event(), threading.Event()
+    checks = itertools.count(1)
+
+    class Standing(CallContext):
+        def check_deadline(self) -> None:
+            if threading.current_thread() is writer and next(checks) == 2:  # the first is before it asks
+                asked.set()
+                assert is_swapping.wait(30)
+
+    commit = Registry.commit_versions
+
+    def commit_once(self: Registry, project: str, view: str, versions: ViewVersions) -> None:
+        if not is_swapping.is_set():
+            is_swapping.set()
+            written.wait(0.5)  # enough for the write, if nothing kept it out
+        commit(self, project, view, versions)
+
+    def write() -> None:
+        client.write("v", {"k": [500], "a": [555]})
+        written.set()
+
+    with featurestore.open(tmp_path / "data", segments=tmp_path / "segments") as client:
+        client.apply(DEFINITIONS)
+        client.write("v", rows(1), event_timestamps=1)
+        monkeypatch.setattr(in_process, "CallContext", Standing)
+        monkeypatch.setattr(Registry, "commit_versions", commit_once)
+        writer = threading.Thread(target=write)
+        writer.start()
+        assert asked.wait(30)
+        client.replace("v", rows(2))
+        writer.join()
+        assert values(client, 1, 500) == [2, 555]
