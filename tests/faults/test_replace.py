@@ -317,6 +317,14 @@ def test_a_version_whose_files_are_damaged_is_refused_with_the_file(server: Serv
     assert "got no files of version 3 of view 'v'" in server.refused()
 
 
+def start_with(server: Servers, table: Path, before: Path) -> None:
+    """Kills the server, and starts one that finds the table as it was before."""
+    server.kill()
+    shutil.rmtree(table)
+    before.rename(table)
+    server.start()
+
+
 def test_the_tables_of_a_swap_that_was_not_finished_are_those_of_the_registry(server: Servers) -> None:
     """Killed between the commit of the registry and the exchange of the tables."""
     server.start()
@@ -326,10 +334,7 @@ def test_the_tables_of_a_swap_that_was_not_finished_are_those_of_the_registry(se
         before = shutil.copytree(table, server.directory / "before")
         client.replace("v", rows(2))
         client.write("v", {"k": [7], "a": [70]}, event_timestamps=now_us())
-    server.kill()
-    shutil.rmtree(table)
-    before.rename(table)
-    server.start()
+    start_with(server, table, before)
     with connect(server.url) as client:
         assert values(client, 6, 7) == [2, 70]
 
@@ -342,10 +347,7 @@ def test_the_tables_of_a_swap_before_any_write_are_those_of_the_registry(server:
         table = server.segments / "default.v"
         before = shutil.copytree(table, server.directory / "before")
         client.replace("v", rows(2))
-    server.kill()
-    shutil.rmtree(table)
-    before.rename(table)
-    server.start()
+    start_with(server, table, before)
     with connect(server.url) as client:
         assert values(client, 6, 7) == [2, 2]
 
@@ -409,7 +411,10 @@ def test_a_write_of_a_thread_of_its_own_is_not_lost_at_the_swap(tmp_path: Path, 
         commit(self, project, view, versions)
 
     def write() -> None:
-        client.write("v", {"k": [500], "a": [555]})
+        nonlocal checks
+        while not asked.is_set():  # one that finds the table in use waits for its turn in another thread
+            checks = itertools.count(1)
+            client.write("v", {"k": [500], "a": [555]})
         written.set()
 
     with featurestore.open(tmp_path / "data", segments=tmp_path / "segments") as client:
