@@ -6,6 +6,7 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from featurestore.errors import FailedPreconditionError
 
@@ -46,11 +47,10 @@ class Address:
         except ValueError:
             return self.host == "localhost"
 
-    @property
-    def ip(self) -> str:
+    def to_listen(self) -> tuple[socket.AddressFamily, Any]:
         """What a server that is told to listen here listens on: of a name's addresses the first. OSError where it has none."""
         found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        return str(found[0][4][0])
+        return found[0][0], found[0][4]
 
     def check_available(self) -> None:
         """Raises FailedPreconditionError, in a sentence, when this process could not listen there.
@@ -58,10 +58,8 @@ class Address:
         gRPC itself only says that binding failed, and logs the reason from C.
         """
         try:
-            family, kind, _, _, target = socket.getaddrinfo(
-                self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            with socket.socket(family, kind) as probe:
+            family, target = self.to_listen()
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(target)
                 probe.listen(1)

@@ -20,7 +20,7 @@ from featurestore.durability.reading import journal_files, mapped
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError, NotFoundError
 from featurestore.registry import Registry
 from featurestore.registry.registry import FILE_NAME as REGISTRY
-from featurestore.registry.versions import Versions
+from featurestore.registry.versions import Versions, journal_needed_after
 from featurestore.service.recovery import DIRECTORY_NAME as JOURNAL
 
 _ATTEMPTS_MAX = 10
@@ -195,7 +195,7 @@ def _check(files: _Files, views: Mapping[str, memoryview], problem_of: MessagePr
                     lost.append(f"{view} version {number}")
                 else:
                     is_damaged = True
-    after = min([base, *(each.after for each in versions.values() if each.since > covered)])
+    after = journal_needed_after(versions, base, covered)
     check, of_journal = _check_group(files, "", after, views, problem_of)
     findings += of_journal
     last = max(check.last, base)

@@ -14,7 +14,7 @@ from featurestore.durability.record import FILE_HEAD_BYTES
 from featurestore.errors import FeatureStoreError
 from featurestore.registry import Registry
 from featurestore.registry.registry import FILE_NAME as REGISTRY
-from featurestore.registry.versions import Versions
+from featurestore.registry.versions import Versions, journal_needed_after
 
 _ATTEMPTS_MAX = 10
 _TAILS_BYTES = (1 << 16, 1 << 22, 1 << 62)
@@ -71,7 +71,7 @@ def _wrong(place: Place, store: _Store) -> Iterator[str]:
     if store.snapshot is not None:
         yield from _wrong_in(store.snapshot.directory, journal_files(store.snapshot.directory), 0, store.snapshot.records)
     base = store.snapshot.base if store.snapshot is not None else 0
-    after = min([base, *(each.after for each in store.versions.values() if each.since > covered)])
+    after = journal_needed_after(store.versions, base, covered)
     yield from _wrong_in(place.journal, store.journal, after, None)
     for view, each in store.versions.items():
         for number in sorted(each.numbers_on_disk(covered)):

@@ -6,12 +6,11 @@ synced.
 """
 
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from featurestore.durability.sealed import sealed, unsealed
+from featurestore.durability.sealed import put_in_place, sealed, unsealed
 from featurestore.errors import FailedPreconditionError, InternalError
 
 FILE_NAME = "end.json"
@@ -33,13 +32,8 @@ def note_end(directory: Path, end: NotedEnd) -> None:
     with suppress(OSError):
         if noted_end(directory) == end:
             return
-        path = directory / FILE_NAME
-        beside = path.with_suffix(".new")
-        with beside.open("w") as file:
-            file.write(sealed({"magic": _MAGIC, "format": _FORMAT, "journal": f"{end.journal:016x}", "last": end.last}))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)  # if the disk does not take the name, it has the former one
+        text = sealed({"magic": _MAGIC, "format": _FORMAT, "journal": f"{end.journal:016x}", "last": end.last})
+        put_in_place(directory / FILE_NAME, text)  # if the disk does not take the name, it has the former one
 
 
 def noted_end(directory: Path) -> NotedEnd:

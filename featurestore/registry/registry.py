@@ -8,12 +8,11 @@ directory: the store's lock sees to that, not this class. ``commit`` is called b
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from featurestore.durability.sealed import sealed, unsealed
+from featurestore.durability.sealed import put_in_place, sealed, unsealed
 from featurestore.errors import FailedPreconditionError, FeatureStoreError, InternalError
 from featurestore.model import DEFAULT_PROJECT, Project
 from featurestore.registry.births import Births, births_after, features_known
@@ -177,17 +176,12 @@ def _damaged(path: Path, why: str) -> InternalError:
 
 
 def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             former = path.read_bytes() if path.exists() else None
-            beside.replace(path)
+            put_in_place(path, text)
             try:
                 os.fsync(directory)
             except OSError:  # the name is there, and nobody knows for how long
@@ -196,12 +190,11 @@ def _replace(path: Path, text: str) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
         raise InternalError(f"{path}: got {error.strerror}, expected to write the definitions; they are as before") from error
 
 
 def _put_back(path: Path, former: bytes | None) -> None:
+    # Not synced: the disk has just failed to, and what was there is what the system is to show.
     if former is None:
         path.unlink()
     else:

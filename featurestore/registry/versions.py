@@ -58,6 +58,12 @@ Versions = Mapping[str, ViewVersions]
 """By ``project.view``; a view whose rows were never replaced is not in it."""
 
 
+def journal_needed_after(versions: Versions, base: int, covered: int) -> int:
+    """Behind which record the journal is needed beside a snapshot of everything up to ``base``, which was begun under version
+    ``covered`` of the definitions."""
+    return min([base, *(each.after for each in versions.values() if each.since > covered)])
+
+
 def versions_after(versions: Versions, before: Births, after: Births) -> Versions:
     """Those of the views that are still the same ones."""
     return {

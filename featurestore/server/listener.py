@@ -47,10 +47,8 @@ class Listener(NamedTuple):
                 bound.bind(str(self.address))
                 self.address.path.chmod(self.mode)  # before it listens: nobody can have connected
                 return bound
-            family, kind, _, _, target = socket.getaddrinfo(
-                self.address.host, self.address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            bound = socket.socket(family, kind)
+            family, target = self.address.to_listen()
+            bound = socket.socket(family, socket.SOCK_STREAM)
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if self.is_shared:
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

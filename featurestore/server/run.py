@@ -79,7 +79,8 @@ def _listeners(settings: Settings, address: Address, tls: Tls | None) -> list[Li
     if settings.unix_socket not in ("auto", "off"):
         listeners.append(Listener(UnixAddress(Path(settings.unix_socket))))
     elif settings.unix_socket == "auto" and tls is None and address.port:
-        path = local_socket.claim(address.ip, address.port)
+        _, (ip, *_) = address.to_listen()
+        path = local_socket.claim(ip, address.port)
         try:
             if path is not None:
                 UnixAddress(path).check_available()
