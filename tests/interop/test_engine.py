@@ -169,16 +169,19 @@ def test_a_slow_reader_holds_back_the_handler_and_ends_it_by_going(caller: Calle
 
 def test_a_slow_handler_holds_back_the_sender(url: str, certificates: Path, token: Metadata):
     caller = BlockingCaller(url, certificates)
-    sent = 0
+    sent, last = 0, FLOOD_MESSAGES
 
     def requests() -> Iterator[bytes]:
         nonlocal sent
-        for _ in range(FLOOD_MESSAGES):
+        while sent < last:
             sent += 1
             yield bytes(FLOOD_MESSAGE_BYTES)
 
     answers = caller.channel.stream_stream(PROBE + "Stall")(requests(), metadata=token, timeout=60)
-    assert 0 < settled(lambda: sent, caller) < FLOOD_MESSAGES
+    held = settled(lambda: sent, caller)
+    assert 0 < held < FLOOD_MESSAGES
+    last = held + 10
     caller.unary(PROBE + "Release", b"", metadata=token)
-    assert list(answers) == [str(FLOOD_MESSAGES).encode()]
+    assert list(answers) == [str(sent).encode()]
+    assert sent > held
     caller.close()
