@@ -1,6 +1,6 @@
 """gRPC over a plain socket: requests are frames made before, and an answer is compared with what is expected to surround it.
 
-What ``RedisRaw`` and ``RedisPipeline`` are to Redis: the least that a client in Python can do, so that two servers can be
+What ``RedisRaw`` and ``RedisSet`` are to Redis: the least that a client in Python can do, so that two servers can be
 compared by it. One call at a time over one connection; a method is a path, a request ``framed``. An answer is taken apart only
 where it is another one than the last, but for the number of its stream.
 """

@@ -1,15 +1,16 @@
 """Redis as a feature server's peer for a Python caller: a raw socket, the floor of any client, and redis-py as people use it.
 
 All hold one connection over TCP, and block. Over the raw socket requests are the commands' bytes, made before; a method is the
-size of the values to get (so that it knows when it has all of one), or how many ``SET`` are sent at once. Of redis-py a method
-is a command, and a request a key or keys.
+size of the values to get (so that it knows when it has all of one), or how many commands that set values are sent at once. Of
+redis-py a method is a command, and a request a key or keys.
 """
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,10 @@ def get_command(key: bytes) -> bytes:
     return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
 
 
-def set_command(key: bytes, value: bytes) -> bytes:
-    """SET as it goes over the wire."""
-    return b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(value), value)
+def set_command(rows: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """SET of one row, MSET of several, as it goes over the wire."""
+    parts = [b"MSET" if len(rows) > 1 else b"SET", *chain.from_iterable(rows)]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
 OK = b"+OK\r\n"
@@ -72,8 +74,8 @@ def _getter(connection: socket.socket, value_bytes: str) -> Callable[[bytes], by
 
 
 @dataclass(frozen=True)
-class RedisPipeline(BlockingOnly):
-    """``SET`` pipelined: a request is all commands in one send, a method how many they are."""
+class RedisSet(BlockingOnly):
+    """``SET``, pipelined, or ``MSET``: a request is all commands in one send, a method how many they are."""
 
     port: int
     failures = (OSError,)
@@ -81,13 +83,13 @@ class RedisPipeline(BlockingOnly):
     @contextmanager
     def blocking(self, timeout_s: float) -> Iterator[Bind]:
         with plain_socket(f"{HOST}:{self.port}") as connection:
-            yield partial(_pipeline, connection)
+            yield partial(_setter, connection)
 
     def rows(self, answer: bytes) -> Floats:
         raise NotImplementedError("SET answers no values")
 
 
-def _pipeline(connection: socket.socket, commands: str) -> Callable[[bytes], bytes]:
+def _setter(connection: socket.socket, commands: str) -> Callable[[bytes], bytes]:
     expected = OK * int(commands)
 
     def send(request: bytes) -> bytes:
