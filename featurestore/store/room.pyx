@@ -9,7 +9,7 @@ import os
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcmp, memset
 from posix.fcntl cimport O_CLOEXEC, O_RDWR, open
 from posix.unistd cimport close
 
@@ -34,9 +34,19 @@ cdef enum:
     AHEAD_BYTES_MAX = 256 << 10   # of a shard, or a COMMIT_SHARE of it: what is left over when no batch follows
 
 
+cdef inline bint is_key_of(KeyBatch keys, Py_ssize_t i, uint64_t key_hash, const char *key, uint64_t key_bytes) noexcept nogil:
+    # Whether row i has that key.
+    cdef uint64_t other_bytes
+    cdef const char *other
+    if keys.hashes[i] != key_hash:
+        return False
+    other = key_at(keys, i, &other_bytes)
+    return other_bytes == key_bytes and memcmp(other, key, key_bytes) == 0
+
+
 cdef int measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint deleting, Need *needs) noexcept nogil:
     # The rows that are new, and the heap units of blocks that must be of another size. -1 without memory for telling new keys
-    # apart: they are, by their hashes (two keys of one 64-bit hash would take a row of the slack that is always committed).
+    # apart: by their hashes, and where these are the same by themselves, since whoever chooses keys can make many of one hash.
     # A key that is twice in the batch counts its blocks twice. That is enough: a block that is taken without being counted is
     # one of the size that its row had at first, and so follows one of that size which the row gave back.
     cdef Py_ssize_t i
@@ -50,7 +60,7 @@ cdef int measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint dele
     cdef uint64_t places = 16
     while places < <uint64_t>keys.rows * 2:
         places *= 2
-    cdef uint64_t *seen = <uint64_t *>calloc(places, 8)
+    cdef uint64_t *seen = <uint64_t *>calloc(places, 8)  # 1 + the first row of the batch with that key
     if seen == NULL:
         return -1
     for i in range(-2 * DISTANCE, keys.rows):
@@ -65,10 +75,10 @@ cdef int measure_need(Snapshot snapshot, KeyBatch keys, Source source, bint dele
         row = find_row(shard, shape, <uint32_t>key_hash, key, key_bytes, &slot)
         if row == NULL:
             slot = key_hash & (places - 1)
-            while seen[slot] != 0 and seen[slot] != key_hash:
+            while seen[slot] != 0 and not is_key_of(keys, <Py_ssize_t>(seen[slot] - 1), key_hash, key, key_bytes):
                 slot = (slot + 1) & (places - 1)
             if seen[slot] == 0:
-                seen[slot] = key_hash
+                seen[slot] = <uint64_t>(i + 1)
                 need.new_rows += 1
         if shape.parts == 0:
             continue

@@ -30,6 +30,8 @@ USER = Entity(name="user", join_keys=[JoinKey(name="user_id")])
 NAMED = Entity(name="named", join_keys=[JoinKey(name="name", type="string")])
 ROWS_USED_OFFSET = 56  # in an arena's header: see SegmentHeader in segment.pxd
 NOW = np.array([1_000], np.int64)
+SAME_HASH = 0xE7037ED1A0B428DB - (1 << 64)
+"""As the last number of a key, behind whatever: a factor of zero in hash.h."""
 
 
 @pytest.fixture
@@ -74,6 +76,24 @@ def test_shard_and_place_of_a_key_are_the_same_on_every_run(directory: Path) -> 
         keys = var_column([f"user-{i}".encode() for i in range(1_000)])
         named.write([keys], NOW, {"f0": Column(np.zeros(1_000, np.float32))}, now_us=0)
         assert [segment.counts[0] for segment in named._snapshot.segments] == [245, 251, 265, 239]
+
+
+def test_new_keys_of_one_hash_find_room_as_any_others(store: Store) -> None:
+    pair = Entity(name="pair", join_keys=[JoinKey(name="a"), JoinKey(name="b")])
+    table = store.create_table(view("float64[50]", entity="pair"), pair)
+
+    def write(count: int) -> tuple[int, ...]:
+        numbers = np.concatenate([np.arange(count), np.arange(10)])  # some twice
+        values = np.repeat(numbers.astype(np.float64), 50).reshape(-1, 50)
+        return table.write([numbers, np.full(count + 10, SAME_HASH)], NOW, {"f0": Column(values)}, now_us=0)
+
+    before = table.stats()
+    assert write(900) == (910, 900, 0, 10, 0)
+    assert table.stats().memory_bytes - before.memory_bytes >= 900 * before.row_bytes, "nothing is stored to without memory"
+    assert write(5_000) == (5_010, 4_100, 0, 910, 0)  # which the index has no room for
+    keys = [np.arange(10_000), np.full(10_000, SAME_HASH)]
+    assert table.delete(keys, NOW, now_us=0) == (5_000, 5_000, 0)
+    assert table.stats().deleted_rows == 10_000
 
 
 def test_memory_reported_is_what_the_file_system_holds(store: Store, directory: Path) -> None:
