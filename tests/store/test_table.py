@@ -393,6 +393,18 @@ def test_a_projection_made_before_a_schema_change_goes_on(store: Store) -> None:
         table.read([ids(1)], projection, now_us=0)
 
 
+def test_a_feature_that_was_made_again_is_not_read_as_of_its_former_type(store: Store) -> None:
+    table = store.create_table(view("float32", "int64"), USER)
+    projections = [table.projection(["f1"]), table.projection(["f0", "f1"], columnar=True)]
+    store.alter_table(view("float32"), USER)
+    store.alter_table(view("float32", "float64"), USER)  # of the same width
+    table.write([ids(1)], NOW, {"f1": Column(np.array([1.5]))}, now_us=0)
+    for projection in projections:
+        with pytest.raises(FailedPreconditionError, match="types of features of 'v' changed"):
+            table.read([ids(1)], projection, now_us=0)
+    assert np.frombuffer(read(table, ids(1), ["f1"]).values, np.float64).tolist() == [1.5]
+
+
 def test_a_directory_has_one_owner_and_says_who(store: Store, directory: Path) -> None:
     with pytest.raises(FailedPreconditionError, match=f"is held by process {os.getpid()}"):
         Store.open(directory)

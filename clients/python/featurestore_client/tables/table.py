@@ -164,7 +164,8 @@ class TableReader(SnapshotReader):
 
     def _recompile(self, projection: Projection, layout: RowLayout) -> Projection:
         again = Projection(layout, projection.features, projection.columnar, projection.null_bits, projection.null_row_bytes)
-        if again.row_bytes != projection.row_bytes or again.var_features != projection.var_features:
+        before, now = projection.layout.slot_of, layout.slot_of
+        if any(before[name].type != now[name].type for name in projection.features):
             raise FailedPreconditionError(f"the types of features of {self.view.view!r} changed: resolve the names again")
         return again
 
