@@ -190,6 +190,7 @@ def _restore(place: Destination, manifest: Manifest, directory: Path, progress: 
     beside = directory / ".restoring"
     done = 0
     try:
+        beside.mkdir(mode=0o700)  # there may be no file at all
         for file in manifest.files:
             path = beside / file.name
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -68,6 +68,8 @@ def hold_files(
             path = place / str(len(found))
             path.write_bytes(content)
             found.append(HeldFile(name, path, len(content)))
+        if not beside:
+            snapshot = None  # there are no definitions yet, and so no rows: it would be one without those
         whole = [each.directory for each in (*((snapshot,) if snapshot is not None else ()), *versions)]
         journals = [each for each in journal_files(directory) if each.first_sequence <= position.last]
         del journals[: needless_files(journals, after)]

@@ -429,6 +429,20 @@ def test_a_snapshot_of_nothing_is_something(client: Client, place: Any, restored
         assert read(other) == [(2, 2)] * 100
 
 
+@pytest.mark.parametrize("has_snapshot", [False, True])
+def test_a_store_that_nothing_was_applied_to_comes_back(server: Servers, place: Any, restored: Restored, has_snapshot: bool):
+    server.start()
+    with connect(server.url) as client:
+        if has_snapshot:
+            client.take_snapshot()
+        back_up(client, place)
+    assert verify(place, message_problem).is_whole
+    with restored(place) as other:
+        other.apply(DEFINITIONS)
+        write(other, 1)
+        assert read(other) == [(1, 1)] * 100
+
+
 def test_a_backup_of_a_store_that_has_lost_a_versions_rows_is_refused(client: Client, server: Servers, tmp_path: Path):
     write(client, 1)
     client.replace("v", {"k": [1], "a": [7]})
