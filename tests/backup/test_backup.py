@@ -21,7 +21,7 @@ from featurestore.backup import back_up, open_destination, read_manifest, restor
 from featurestore.backup.destination import DirectoryDestination
 from featurestore.backup.manifest import FILE_NAME
 from featurestore.server.write_decoding import message_problem
-from tests.backup.conftest import DEFINITIONS, Restored, read, write
+from tests.backup.conftest import DEFINITIONS, VIEW, Restored, read, write
 from tests.faults.conftest import small_disk
 from tests.faults.oracle import ENTITY, connect
 from tests.faults.servers import Servers
@@ -308,6 +308,26 @@ def test_a_store_that_was_restored_in_its_own_place_has_nothing_of_later(client:
     server.start()
     with connect(server.url) as again:
         assert read(again) == [(2, 2)] * 100
+
+
+def test_a_restored_directory_that_got_the_number_of_the_one_before_it_has_the_backups_rows(
+    client: Client, server: Servers, tmp_path: Path
+):
+    """As file systems give it again. What was done since is none of the journal's: the tables have all of its records."""
+    place = open_destination(str(tmp_path / "backup"))
+    write(client, 1)
+    back_up(client, place)
+    client.apply({"entities": [ENTITY], "feature_views": [{**VIEW, "features": VIEW["features"][:1]}]})
+    server.stop()
+    for path in (server.data / "journal").iterdir():
+        path.unlink()
+    restore(place, tmp_path / "restored")
+    for path in (tmp_path / "restored" / "journal").iterdir():
+        path.rename(server.data / "journal" / path.name)
+    (tmp_path / "restored" / "registry.json").replace(server.data / "registry.json")
+    server.start()
+    with connect(server.url) as again:
+        assert read(again) == [(1, 1)] * 100
 
 
 def test_damage_is_told_by_its_file_and_nothing_is_restored(client: Client, tmp_path: Path):
