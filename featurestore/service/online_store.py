@@ -336,19 +336,20 @@ class OnlineStore(OnlineReader):
             plan = await self._in_thread(lambda: self._registry.plan(desired, prune=prune))
             if dry_run or not plan.changes:
                 return plan
-            await self._hold_changed_tables(gates, plan.result)
+            await self._hold_changed_tables(gates, self._registry.current, plan.result)
             await self._in_thread(lambda: self._change(plan))
             await self._settle()
             return plan
 
-    async def _hold_changed_tables(self, gates: AsyncExitStack, definitions: Definitions) -> None:
-        changed = table_changes.changed_tables(self.store, definitions)
+    async def _hold_changed_tables(self, gates: AsyncExitStack, *definitions: Definitions) -> None:
+        changed = sorted({name for each in definitions for name in table_changes.changed_tables(self.store, each)})
         if self._replacing is not None:
             self._replacing.refuse_changes(changed)
         for project, view in changed:
             await gates.enter_async_context(self._turn(self.store.table(project, view)))
 
     def _change(self, plan: Plan) -> None:
+        table_changes.drop_what_comes_again(self.store, self._registry.current, plan.result)
         undo = table_changes.prepare(self.store, plan.result)
         try:
             self._registry.commit(plan)

@@ -49,6 +49,24 @@ def undo_all(undo: Undo) -> None:
         undo.pop()()
 
 
+def drop_what_comes_again(store: Store, before: Definitions, after: Definitions) -> None:
+    """Drops what ``before`` has no more and ``after`` has again, where ``settle`` could not: it would have old rows or values.
+
+    Raises as ``Store.alter_table`` does.
+    """
+    views = {(view.project, view.name): view for view in before.feature_views}
+    wanted = {(view.project, view.name): view for view in after.feature_views}
+    for table in store.tables():
+        key = (table.view.project, table.view.view)
+        view = views.get(key)
+        if key not in wanted:
+            continue
+        if view is None:
+            store.drop_table(*key)
+        elif (_features(table.definition) - _features(view)) & _features(wanted[key]):
+            store.alter_table(view, before.entity(view.project, view.entity))
+
+
 def settle(store: Store, definitions: Definitions) -> None:
     """Drops what no definition has any more. Safe to repeat."""
     wanted = {(view.project, view.name): view for view in definitions.feature_views}
@@ -73,8 +91,12 @@ def changed_tables(store: Store, definitions: Definitions) -> list[tuple[str, st
     return changed
 
 
+def _features(view: FeatureView) -> set[str]:
+    return {feature.name for feature in view.features}
+
+
 def _widened(before: FeatureView, after: FeatureView) -> FeatureView:
-    names = {feature.name for feature in after.features}
+    names = _features(after)
     dropped = tuple(feature for feature in before.features if feature.name not in names)
     return after.model_copy(update={"features": after.features + dropped})
 

@@ -1,6 +1,7 @@
 """A server's ``--max-memory``, and that its tables take what it says they take."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,24 @@ def test_at_max_memory_new_rows_are_refused_and_the_rest_goes_on(start_server: A
         with pytest.raises(ResourceExhaustedError, match="max_memory"):
             client.apply(definitions(vector="float32[50]", text="string", more="float64[50]"))
         assert write(client, 0, 10).equal == 10
+
+
+def test_a_feature_that_there_was_no_memory_to_drop_does_not_come_back_with_its_values(start_server: Any) -> None:
+    server = start_server("--max-memory", "30MB")
+    without, again = definitions(vector="float32[50]"), definitions(vector="float32[50]", text="string")
+    with connect(server.url) as client:
+        client.apply({**again, "feature_views": [*again["feature_views"], {**again["feature_views"][0], "name": "other"}]})
+        client.write("other", {"user": np.arange(2 * ROWS), "vector": np.ones((2 * ROWS, 50), np.float32)}, event_timestamps=1)
+        with suppress(ResourceExhaustedError):
+            for first in range(0, 10 * ROWS, 2_000):
+                write(client, first, 2_000)
+        client.apply(without)
+        with pytest.raises(ResourceExhaustedError, match="max_memory"):
+            client.apply(again)
+        client.apply(without, prune=True)  # makes room
+        client.apply(again)
+        assert client.get(["v:vector", "v:text"], {"user": [1]}).to_dict()["text"] == [None]
+        assert client.get(["v:vector"], {"user": [1]}).to_dict()["vector"][0][0] == 1
 
 
 def test_what_is_no_size_is_told_at_the_start(start_server: Any) -> None:
