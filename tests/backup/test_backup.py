@@ -2,6 +2,8 @@
 was there at that instant.
 """
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +26,7 @@ from featurestore.server.write_decoding import message_problem
 from tests.backup.conftest import DEFINITIONS, VIEW, Restored, read, write
 from tests.faults.conftest import small_disk
 from tests.faults.oracle import ENTITY, connect
-from tests.faults.servers import Servers
+from tests.faults.servers import Servers, lose_unsynced, noting_syncs
 
 __all__ = ["small_disk"]  # a fixture of this module too
 
@@ -328,6 +330,30 @@ def test_a_restored_directory_that_got_the_number_of_the_one_before_it_has_the_b
     server.start()
     with connect(server.url) as again:
         assert read(again) == [(1, 1)] * 100
+
+
+def test_a_backup_and_what_is_restored_of_it_outlive_a_loss_of_power(client: Client, server: Servers, tmp_path: Path):
+    def run(directory: Path, *arguments: str) -> None:
+        notes = directory.with_suffix(".synced")
+        command = [sys.executable, "-m", "featurestore", *arguments]
+        subprocess.run(command, env=noting_syncs(notes), check=True, capture_output=True)
+        lose_unsynced(directory, notes)
+
+    write(client, 1)
+    client.take_snapshot()
+    write(client, 2, range(50))
+    client.replace("v", {"k": [*range(50)], "a": [3] * 50, "b": [3] * 50, "event_timestamp": [3] * 50})
+    write(client, 4, range(10))
+    backup = tmp_path / "backup"
+    run(backup, "backup", str(backup), "--server", server.url)
+    server.stop()
+    server.move(tmp_path / "restored")
+    run(server.data, "restore", str(backup), str(server.data))
+    server.start()
+    with connect(server.url) as other:
+        assert read(other) == [(4, 4)] * 10 + [(3, 3)] * 40 + [(None, None)] * 50
+        other.rollback("v")
+        assert read(other) == [(2, 2)] * 50 + [(1, 1)] * 50
 
 
 def test_damage_is_told_by_its_file_and_nothing_is_restored(client: Client, tmp_path: Path):

@@ -3,8 +3,8 @@
     python -m tests.faults.host
 
 Takes a line of JSON with settings, forks a server with them, prints its process id, and waits for its end before it takes the
-next line. Servers log to standard error. ``synced``, where given, is a file in which a server keeps how much of each journal
-file it has synced (``note_syncs.c``): what a loss of power would leave.
+next line. Servers log to standard error. ``synced``, where given, is a file in which a server keeps what it has synced
+(``note_syncs.c``): what a loss of power would leave.
 """
 
 import gc

@@ -16,8 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from featurestore.durability.reading import journal_files
-
 WAIT_S = 60
 
 
@@ -32,6 +30,43 @@ def note_syncs() -> Path:
     return library
 
 
+def noting_syncs(notes: Path | None = None) -> dict[str, str]:
+    """The environment of a process that keeps in that file what it has synced."""
+    preloaded = " ".join(filter(None, (os.environ.get("LD_PRELOAD"), str(note_syncs()))))
+    return {**os.environ, "LD_PRELOAD": preloaded, **({} if notes is None else {"SYNCED_NOTES": str(notes)})}
+
+
+def lose_unsynced(directory: Path, notes: Path) -> None:
+    """Takes away what a loss of power would: what files hold that was not synced, and what they are called.
+
+    What was removed stays so, as the disk may have it.
+    """
+    sizes: dict[int, int] = {}
+    names: dict[int, dict[str, int]] = {}
+    for line in notes.read_text().splitlines():
+        inode, *rest = line.split(" ")
+        if inode.endswith("/"):
+            names[int(inode[:-1])] = {name: int(of) for name, _, of in (each.rpartition("=") for each in rest)}
+        else:
+            sizes[int(inode)] = int(rest[0])
+
+    def lose_names(parent: Path) -> None:
+        synced = names.get(parent.stat().st_ino, {})
+        for path in [*parent.iterdir()]:
+            if synced.get(path.name) != path.stat().st_ino:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if path.name in synced:  # something else had that name
+                    os.link(f"{notes}.d/{synced[path.name]}", path)
+            elif path.is_dir():
+                lose_names(path)
+
+    lose_names(directory)
+    for path in directory.rglob("*"):
+        if path.is_file():
+            status = path.stat()
+            os.truncate(path, min(sizes.get(status.st_ino, 0), status.st_size))
+
+
 class Servers:
     """One server at a time on ``directory``."""
 
@@ -44,7 +79,7 @@ class Servers:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "LD_PRELOAD": " ".join(filter(None, (os.environ.get("LD_PRELOAD"), str(note_syncs()))))},
+            env=noting_syncs(),
         )
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.lines: list[str] = []
@@ -127,18 +162,9 @@ class Servers:
         shutil.rmtree(self.segments)
 
     def lose_power(self) -> None:
-        """The tables are gone, and of the journal everything that was not synced."""
+        """The tables are gone, and of the directory everything that was not synced."""
         self.lose_memory()
-        synced: dict[str, int] = {}
-        for line in self._synced.read_text().splitlines():
-            name, _, bytes_ = line.rpartition(" ")
-            for suffix in (".new", ".next", ".journal"):  # its head is synced before it has its name
-                name = name.removesuffix(suffix)
-            synced[name] = int(bytes_)
-        for file in journal_files(self.data / "journal"):
-            size = synced[str(file.path.with_suffix(""))]
-            assert size <= file.path.stat().st_size
-            os.truncate(file.path, size)
+        lose_unsynced(self.data, self._synced)
 
     def close(self) -> None:
         """Ends the host, and what it runs."""

@@ -143,6 +143,21 @@ def test_all_comes_back_from_a_snapshot_and_what_lies_behind_it(server: Servers)
         assert counts.older == 1
 
 
+def test_all_comes_back_from_a_snapshot_after_a_loss_of_power(server: Servers):
+    server.start(fsync="always")
+    with connect(server.url) as client:
+        client.apply(DEFINITIONS)
+        fill(client)
+        client.take_snapshot()
+        before = everything(client)
+    server.kill()
+    server.lose_power()
+    assert all(file.first_sequence > 1 for file in journal_files(server.data / "journal"))
+    server.start()
+    with connect(server.url) as client:
+        assert everything(client) == before
+
+
 def test_a_snapshot_that_is_not_whole_is_refused_with_its_file(server: Servers):
     server.start()
     with connect(server.url) as client:
