@@ -370,9 +370,14 @@ class OnlineStore(OnlineReader):
                 await self._in_thread(self._replacing.tidy)
             self._unsettled = False
             self._move()  # a plan made since the commit would compile its projection again at each read
-        except Exception:
+        except Exception as error:
+            if not self._unsettled:  # told once: a full store may stay so for days
+                _log.error(
+                    "dropped features or tables still hold memory; tried again in the background",
+                    exc_info=not isinstance(error, FeatureStoreError),
+                    extra={"fields": {"reason": str(error)}},
+                )
             self._unsettled = True
-            _log.exception("dropped features or tables still hold memory; tried again in the background")
 
     async def _in_thread(self, call: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._writers, call)

@@ -1,6 +1,7 @@
 """A server's ``--max-memory``, and that its tables take what it says they take."""
 
 import re
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,9 @@ def test_a_feature_that_there_was_no_memory_to_drop_does_not_come_back_with_its_
         client.apply(without)
         with pytest.raises(ResourceExhaustedError, match="max_memory"):
             client.apply(again)
+        time.sleep(0.6)  # it is tried again meanwhile
+        assert server.log.count("dropped features or tables still hold memory") == 1
+        assert "Traceback" not in server.log
         client.apply(without, prune=True)  # makes room
         client.apply(again)
         assert client.get(["v:vector", "v:text"], {"user": [1]}).to_dict()["text"] == [None]
