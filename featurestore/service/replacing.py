@@ -272,5 +272,5 @@ class Replacing:
     def tidy(self) -> None:
         """Removes versions from disk that nobody needs any more."""
         with self._files:
-            wanted = self._wanted(latest_snapshot(self._directory))
-            keep_versions(self._directory, wanted, untouched={".".join(name) for name in [*self._staged]})
+            untouched = {".".join(name) for name in [*self._staged]}  # first: what leaves it is in the registry by then
+            keep_versions(self._directory, self._wanted(latest_snapshot(self._directory)), untouched=untouched)
