@@ -22,6 +22,8 @@ from featurestore.registry import Registry, ViewVersions
 from featurestore.server import in_process
 from featurestore.server.context import CallContext
 from featurestore.service import replacing
+from featurestore.service.replacing import Replacing, Staged
+from featurestore.service.snapshots import SnapshotWriter
 from tests.faults.oracle import ENTITY, connect
 from tests.faults.servers import Servers, servers
 
@@ -200,6 +202,40 @@ def test_a_snapshot_that_was_begun_before_the_swap_does_not_take_the_journal_tha
             assert values(client, 6, 7) == [2, 70]
             client.rollback("v")
             assert values(client, 6) == [1]
+
+
+def test_a_snapshot_that_was_begun_before_the_swap_and_ends_long_after_it_leaves_the_journal_behind_the_new_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written down; then comes a write, and the snapshot, which stands for the write and not for the new rows."""
+    is_replaced = threading.Event()
+    write, write_down = SnapshotWriter.write, Replacing.write_down
+
+    def write_late(self: SnapshotWriter, segments: Path, target: Path, definitions: int, **named: Any) -> int:
+        if named.pop("gives_way", False):
+            assert is_replaced.wait(30)
+            named["memory_bytes"] = 0  # so that it needs no process
+        return write(self, segments, target, definitions, **named)
+
+    def write_down_before_more(self: Replacing, staged: Staged) -> None:
+        write_down(self, staged)
+        client.write("v", {"k": [7], "a": [70]}, event_timestamps=now_us())
+        snapshot.start()
+        while not [*(tmp_path / "data/journal").glob("snapshot.*.new")]:
+            assert snapshot.is_alive()
+
+    with featurestore.open(tmp_path / "data", segments=tmp_path / "segments") as client:
+        client.apply(DEFINITIONS)
+        client.write("v", rows(1), event_timestamps=1)
+        monkeypatch.setattr(SnapshotWriter, "write", write_late)
+        monkeypatch.setattr(Replacing, "write_down", write_down_before_more)
+        snapshot = threading.Thread(target=client.take_snapshot)
+        client.replace("v", rows(2))
+        is_replaced.set()
+        snapshot.join()
+    shutil.rmtree(tmp_path / "segments")
+    with featurestore.open(tmp_path / "data", segments=tmp_path / "segments") as client:
+        assert values(client, 6, 7) == [2, 70]
 
 
 def test_as_many_versions_are_kept_as_is_said_and_go_with_their_view(server: Servers) -> None:
@@ -389,6 +425,23 @@ def test_what_cannot_be_tidied_after_the_swap_does_not_undo_it(tmp_path: Path, m
     shutil.rmtree(tmp_path / "segments")
     with featurestore.open(tmp_path / "data", segments=tmp_path / "segments") as client:
         assert values(client, 1, 2) == [2, 2]
+
+
+def test_a_write_that_comes_just_before_the_swap_is_in_the_new_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catch_up, times = Replacing.catch_up, itertools.count(1)
+
+    def catch_up_before_more(self: Replacing, staged: Staged) -> int:
+        applied = catch_up(self, staged)
+        if next(times) == 2:  # the last one that no writer waits for
+            client.write("v", {"k": [7], "a": [70]}, event_timestamps=now_us())
+        return applied
+
+    with featurestore.open(tmp_path / "data", segments=tmp_path / "segments") as client:
+        client.apply(DEFINITIONS)
+        client.write("v", rows(1), event_timestamps=1)
+        monkeypatch.setattr(Replacing, "catch_up", catch_up_before_more)
+        client.replace("v", rows(2))
+        assert values(client, 6, 7) == [2, 70]
 
 
 def test_a_write_of_a_thread_of_its_own_is_not_lost_at_the_swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 import featurestore
 from featurestore.durability import latest_snapshot
 from featurestore.durability.reading import journal_files
-from featurestore.errors import InternalError, ResourceExhaustedError
+from featurestore.errors import FeatureStoreError, InternalError, ResourceExhaustedError
 from featurestore.server import snapshot_process
 from featurestore.server.snapshot_process import write_snapshot
 from tests.faults.oracle import connect
@@ -273,6 +274,32 @@ def test_a_snapshot_that_the_disk_did_not_take_is_none(tmp_path: Path, monkeypat
         with pytest.raises(InternalError, match=f"{target}: got Input/output error, expected to sync the journal"):
             write_snapshot(tmp_path / "segments", target, 1, 1)
         monkeypatch.undo()
+
+
+def test_a_full_disk_takes_no_snapshot_and_space_is_all_it_takes(small_disk: Path, tmp_path: Path):
+    with servers(tmp_path, shards="2") as server:
+        server.data = small_disk / "data"
+        server.start()
+        with connect(server.url) as client:
+            client.apply(DEFINITIONS)
+            fill(client)
+            before = everything(client)
+            filler = small_disk / "filler"
+            with filler.open("wb", buffering=0) as file, suppress(OSError):
+                while file.write(bytes(4_096)):
+                    pass
+            with pytest.raises(FeatureStoreError, match="the journal's disk is full"):
+                client.take_snapshot()
+            assert not [*(server.data / "journal").glob("snapshot*")]
+            assert everything(client) == before
+            filler.unlink()
+            assert client.take_snapshot()["base"] == 8
+        server.kill()
+        server.lose_memory()
+        server.start()
+        with connect(server.url) as client:
+            assert everything(client) == before
+        server.stop()
 
 
 def test_a_snapshot_has_keys_as_long_as_the_server_takes_them(server: Servers):
