@@ -33,7 +33,8 @@ def export(
     """Write all rows of a view to a Parquet file, while they are served.
 
     With the join keys, the event time, and the features in their own types; vectors are lists of a fixed size. Deleted rows are
-    left out. `featurestore ingest` of the file into an empty view gives the same rows.
+    left out. `featurestore ingest` of the file into an empty view gives the same rows. Where a load replaces all rows
+    meanwhile, it fails, and there is no file.
 
     \b
     Examples:

@@ -14,7 +14,7 @@ from typing import Any
 import featurestore_client
 import pytest
 from featurestore_client import calls
-from featurestore_client.errors import FeatureStoreError, NotFoundError, ResourceExhaustedError
+from featurestore_client.errors import FailedPreconditionError, FeatureStoreError, NotFoundError, ResourceExhaustedError
 
 import featurestore
 from featurestore.durability.reading import journal_files
@@ -290,6 +290,20 @@ def test_the_memory_of_rows_that_no_longer_serve_is_given_back(server: Servers) 
     mapped = [line for line in Path(f"/proc/{server.pid}/maps").read_text().splitlines() if str(server.segments) in line]
     assert mapped
     assert not [line for line in mapped if line.endswith("(deleted)")]
+
+
+@pytest.mark.parametrize("flags", [{}, {"workers": "1"}], ids=["one process", "a reader"])
+def test_an_export_is_never_of_two_versions(server: Servers, flags: dict[str, str]) -> None:
+    server.start(**flags)
+    with connect(server.url) as client:
+        client.apply(DEFINITIONS)
+        client.write("v", {"k": [*range(40_000)], "s": ["x" * 400] * 40_000}, event_timestamps=1)
+        batches = iter(client.export("v"))
+        next(batches)
+        client.replace("v", rows(2), checks=featurestore_client.ReplaceChecks(max_drop=1.0))
+        with pytest.raises(FailedPreconditionError, match="view 'v' was replaced while its rows were read, by version 2: exp"):
+            list(batches)
+        assert sum(batch.num_rows for batch in client.export("v")) == len(KEYS)
 
 
 def test_memory_for_two_is_asked_for_before_a_load_begins(server: Servers) -> None:

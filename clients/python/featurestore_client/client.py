@@ -313,6 +313,7 @@ class Client:
         They have the join keys, the event time as ``timestamp_column``, and the features. Rows that are written meanwhile come
         as they were before or after; each other row once. Rows past the TTL come with ``expired_rows``. ``ingest`` of what
         comes makes the same rows. ``timeout_s`` is for all of it; without it there is no bound. Needs pyarrow.
+        FailedPreconditionError, at whichever batch it is then, where a load replaces all rows meanwhile.
 
         >>> pyarrow.Table.from_batches(client.export("carrier_delays"))
         """
