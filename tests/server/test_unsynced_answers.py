@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
@@ -102,6 +102,28 @@ async def test_writes_of_one_connection_are_answered_once_the_disk_has_them(tmp_
         assert not any(each.done() for each in writes)
         served.release()
         assert [counts.inserted for counts in await asyncio.gather(*writes)] == [1] * 20
+
+
+MANY = [*range(20_000)]
+OTHERS: dict[str, Callable[[AsyncClient], Awaitable[object]]] = {
+    "a delete": lambda client: client.delete("users", {"user_id": [1]}, event_timestamps=1),
+    "a write with a null": lambda client: client.write("users", {"user_id": [1], "a": [None]}),
+    "a long write": lambda client: client.write("users", {"user_id": MANY, "a": [1.0] * len(MANY)}),
+    "a stream": lambda client: client.ingest("users", {"user_id": [1], "a": [1.0]}),
+    "a long stream": lambda client: client.ingest("users", {"user_id": MANY, "a": [1.0] * len(MANY)}),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+async def test_so_is_whatever_else_writes(tmp_path, monkeypatch, kind: str):
+    async with serving(tmp_path, monkeypatch) as served, connect_async(served.address) as client:
+        call = asyncio.ensure_future(OTHERS[kind](client))
+        waits = asyncio.ensure_future(served.wrote(1))
+        await asyncio.wait((call, waits), return_when=asyncio.FIRST_COMPLETED)
+        assert waits.done()
+        assert not call.done()
+        served.release()
+        await call
 
 
 async def test_a_caller_whose_deadline_passes_meanwhile_is_told_and_the_write_is_kept(tmp_path, monkeypatch):
