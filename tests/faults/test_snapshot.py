@@ -198,6 +198,18 @@ def test_rows_without_a_journal_get_a_snapshot_at_once(server: Servers):
         assert everything(client) == before
 
 
+def test_a_journal_that_grew_too_long_before_a_start_gets_a_snapshot_after_it(server: Servers):
+    server.start(snapshot_bytes_min=str(1 << 30))
+    with connect(server.url) as client:
+        client.apply(DEFINITIONS)
+        for value in range(60):
+            columns = {"string": ["x" * 900] * 100, "int32": [value] * 100}
+            client.write("of_user", {"user": [*range(100)], **columns}, event_timestamps=value)
+    server.kill()
+    server.start()
+    assert server.wait_for("snapshot")["base"] == 60
+
+
 def test_a_view_made_again_has_none_of_a_snapshots_rows(server: Servers):
     server.start()
     with connect(server.url) as client:
