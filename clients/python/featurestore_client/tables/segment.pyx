@@ -88,7 +88,7 @@ cdef class Index:
         self.header = <IndexHeader *>attach_file(path, writable, sizeof(IndexHeader), &self.mapped_bytes)
         self.path = path
         check_format(path, self.header.magic == INDEX_MAGIC, self.header.format_version)
-        if sizeof(IndexHeader) + self.header.capacity * 8 > self.mapped_bytes:
+        if not 0 < self.header.capacity <= (self.mapped_bytes - sizeof(IndexHeader)) // 8:
             raise FailedPreconditionError(f"{path} is shorter than its header says: it is damaged")
         return self
 
