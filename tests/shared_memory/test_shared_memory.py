@@ -15,7 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from featurestore_client import Client, DeadlineExceededError, FailedPreconditionError, NotFoundError, UnavailableError, connect
+from featurestore_client import (
+    CancelledError,
+    Client,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    NotFoundError,
+    UnavailableError,
+    connect,
+)
 from featurestore_client.reads import Selection
 from featurestore_client.shared_reads import LocalReads
 from featurestore_client.tables.table import TableReader
@@ -246,6 +254,14 @@ def test_a_child_of_a_process_that_was_mapping_a_table_reads_on(
 # ----------------------------------------------------------------------------------------------------------- when it ends
 
 
+def test_a_closed_client_says_so_and_keeps_no_memory(served: RunningServer, client: Client) -> None:
+    client.close()
+    for selection in ("model", ["users:b"]):
+        with pytest.raises(CancelledError, match="is closed: connect again"):
+            client.get(selection, {"user": [1]})
+    assert str(served.directory) not in Path("/proc/self/maps").read_text()
+
+
 def test_a_server_that_stopped_is_an_error_at_once(served: RunningServer, client: Client) -> None:
     assert served.stop() == 0
     with pytest.raises(UnavailableError):
@@ -432,3 +448,5 @@ async def test_asyncio_reads_it_too(served: RunningServer) -> None:
             assert (await client.get("model", {"user": [7]})).to_numpy().tolist() == [[7, 0]]
         finally:
             os.kill(served.process.pid, signal.SIGCONT)
+    with pytest.raises(CancelledError, match="is closed: connect again"):
+        await client.get("model", {"user": [1]})

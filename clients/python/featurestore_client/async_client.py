@@ -65,8 +65,11 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Ends the calls under way and the connection."""
+        """Ends the calls under way and the connection, and lets go of the server's memory."""
         await self._transport.close()
+        self._selections.forget()
+        if self._shared is not None:
+            self._shared.close()
 
     # --------------------------------------------------------------------------------------------------------------- values
 

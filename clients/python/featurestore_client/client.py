@@ -75,8 +75,11 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends the calls under way and the connection."""
+        """Ends the calls under way and the connection, and lets go of the server's memory."""
         self._transport.close()
+        self._selections.forget()
+        if self._shared is not None:
+            self._shared.close()
 
     # --------------------------------------------------------------------------------------------------------------- values
 

@@ -89,6 +89,11 @@ class Selections:
         except TypeError:
             raise InvalidArgumentError.of("features", features, "a service's name, or a list of 'view:feature'") from None
 
+    def forget(self) -> None:
+        """Forgets all: a client that is closed answers nothing by itself."""
+        with self._lock:
+            self.known.clear()
+
     def _add(
         self,
         identity: tuple[object, ...],

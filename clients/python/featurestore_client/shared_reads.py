@@ -289,9 +289,13 @@ class SharedMemory:
             self._again_at = 0.0
             self._local = LocalReads(catalog, MappedTables(directory, catalog).table)
 
+    def close(self) -> None:
+        """Lets go of what is mapped."""
+        self._catalog = self._local = None
+
     def refuse(self, error: FeatureStoreError) -> None:
         """The server did not let its memory be mapped. Raises the reason where it is required."""
-        self._catalog = self._local = None
+        self.close()
         self._again_at = time.monotonic() + ATTACH_AGAIN_S
         if self._required:
             raise error
