@@ -268,6 +268,16 @@ def test_an_unknown_name_is_told_with_the_nearest(model: Project):
         assert "'carriers'" in refusal(call, NotFoundError)[0]
 
 
+@pytest.mark.parametrize("convert", [pd.DataFrame, pa.table, lambda keys: pd.DataFrame(keys).to_records(index=False)])
+def test_keys_are_a_table_too(model: Project, convert: Callable[[dict[str, list[str]]], Any]):
+    model.write("routes", {"origin": ["JFK"], "dest": ["LAX"], "mean": [1.25]})
+    for _ in range(2):
+        batch = model.get(["routes:mean"], convert({"origin": ["JFK", "JFK"], "dest": ["LAX", "SFO"]}))
+        assert batch.to_dict() == {"mean": [1.25, None]}
+        with pytest.raises(InvalidArgumentError, match=r"keys: got \"no column 'dest'\""):
+            model.get(["routes:mean"], convert({"origin": ["JFK"]}))
+
+
 def test_keys_that_do_not_fit_are_told(model: Project):
     assert "dest" in refusal(lambda: model.get("model_v1", {"carrier": ["AA"], "origin": ["JFK"]}), InvalidArgumentError)[0]
     for _ in range(2):  # the second by the remembered schema
@@ -275,6 +285,8 @@ def test_keys_that_do_not_fit_are_told(model: Project):
         assert "carrier" in message
         assert violations
         model.get(["carriers:mean"], {"carrier": ["AA"]})
+    message, _ = refusal(lambda: model.get(["carriers:mean"], {"carrier": [1.5]}), InvalidArgumentError)
+    assert message == "carrier[0]: got 1.5, expected a str"
 
 
 def test_a_change_of_type_is_refused_with_the_way_out_and_changes_nothing(model: Project):

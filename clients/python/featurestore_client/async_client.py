@@ -6,7 +6,7 @@ same methods with the same arguments (tested).
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -76,7 +76,7 @@ class AsyncClient:
     async def get(
         self,
         features: str | Sequence[str],
-        keys: Mapping[str, Any],
+        keys: Any,
         *,
         project: str = "default",
         event_timestamps: bool = False,

@@ -6,7 +6,7 @@ answer. Invariant: thread-safe, and all that it remembers can be lost without an
 
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -86,7 +86,7 @@ class Client:
     def get(
         self,
         features: str | Sequence[str],
-        keys: Mapping[str, Any],
+        keys: Any,
         *,
         project: str = "default",
         event_timestamps: bool = False,
@@ -96,9 +96,9 @@ class Client:
         """Reads feature vectors by key.
 
         ``features`` is the name of a feature service, or a list of ``"view:feature"`` (``"view:feature as name"``). ``keys``
-        has n values for each join key: lists, NumPy, Arrow or pandas, of ints or strings; a single value stands for n equal
-        ones. ``event_timestamps`` asks for the rows' event times, ``expired_values`` for the values of rows past their TTL
-        too.
+        has n values for each join key, of ints or strings: a mapping of lists, NumPy, Arrow or pandas, in which a single value
+        stands for n equal ones, or a table as for ``write``. ``event_timestamps`` asks for the rows' event times,
+        ``expired_values`` for the values of rows past their TTL too.
 
         Raises NotFoundError for an unknown name, InvalidArgumentError for missing or mistyped keys.
 

@@ -8,6 +8,7 @@ that names the column and row.
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from difflib import get_close_matches
 from functools import lru_cache
@@ -39,19 +40,17 @@ def key_column(name: str, values: Any, type: DataType | str | None = None) -> Wi
     flat = flat_values(name, values, data_type)
     if flat.validity is not None:
         row = int(np.argmin(unpack_validity(flat.validity, flat.rows)))
-        raise InvalidArgumentError.of(f"{name}[{row}]", None, f"a {data_type}: a join key is never null")
+        raise InvalidArgumentError.of(f"{name}[{row}]", None, "a value: a join key is never null")
     return wire_column(name, data_type.wire_field, flat)
 
 
 def _key_type(values: Any) -> DataType:
-    if isinstance(values, str):
+    if isinstance(values, (list, tuple)) or (isinstance(values, np.ndarray) and values.dtype.kind == "O"):
+        values = next((each for each in values if each is not None), None)
+    if isinstance(values, (str, bytes)):  # bytes are refused, as no str
         return _STRING_TYPE
-    if isinstance(values, (list, tuple)):
-        return _STRING_TYPE if len(values) and isinstance(values[0], str) else _INT64_TYPE
-    if isinstance(values, np.ndarray) and values.dtype.kind == "O":
-        return _STRING_TYPE if values.size and isinstance(values.flat[0], str) else _INT64_TYPE
     kind = str(getattr(values, "type", getattr(values, "dtype", ""))).lower()
-    return _STRING_TYPE if any(word in kind for word in ("str", "<u", "object", "categor")) else _INT64_TYPE
+    return _STRING_TYPE if any(word in kind for word in ("str", "<u", "|s", "object", "categor")) else _INT64_TYPE
 
 
 def feature_column(name: str, values: Any, type: DataType | str) -> WireColumn:  # noqa: A002  the proto's word
@@ -144,7 +143,8 @@ def columns_in(data: Any) -> dict[str, Any]:
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
         import pyarrow as pa  # noqa: PLC0415  whoever has such a table has it, nearly always
 
-        return columns_in(pa.table(data))
+        with suppress(pa.ArrowInvalid):  # a single column
+            return columns_in(pa.table(data))
     raise InvalidArgumentError.of(
         "data", data, "a mapping of columns, an Arrow record batch or table, a pandas frame, or a structured array"
     )

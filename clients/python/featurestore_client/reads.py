@@ -7,10 +7,11 @@ are swapped as one, so that a thread never reads an answer by a schema that its 
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from featurestore_client.answers import AnswerSchema, FeatureBatch, matrix_of
-from featurestore_client.columns import key_column
+from featurestore_client.columns import columns_in, key_column
 from featurestore_client.encoding import get_request, get_request_prefix, ordinary_get_request
 from featurestore_client.errors import InternalError, InvalidArgumentError
 from featurestore_client.wire import featurestore_raw_pb2 as wire
@@ -39,23 +40,27 @@ class Selection:
         """The shortest way of ``local``, where it has one."""
         self._current: tuple[bytes, AnswerSchema | None] = get_request_prefix(encoded, None), None
 
-    def request(self, keys: Mapping[str, Any]) -> tuple[bytes, AnswerSchema | None]:
+    def request(self, keys: Any) -> tuple[bytes, AnswerSchema | None]:
         """The request for these keys, and the schema that it says is known, for ``answer``."""
         prefix, schema = self._current
         if schema is not None and keys.__class__ is dict and keys:
             request = ordinary_get_request(prefix, schema.join_keys, keys)
             if request is not None:
                 return request, schema
+        if not isinstance(keys, Mapping):
+            with suppress(InvalidArgumentError):
+                keys = columns_in(keys)
         if not isinstance(keys, Mapping) or not keys:
             raise InvalidArgumentError.of("keys", keys, 'a mapping of join keys to values, such as {"carrier": ["AA", "UA"]}')
-        if schema is not None:
-            types = schema.join_keys
-            try:
-                columns = [key_column(name, values, types.get(name)) for name, values in keys.items()]
-                return get_request(prefix, columns), schema
-            except InvalidArgumentError:
-                pass  # perhaps the definitions have changed: by the values' own types, so that the server judges
-        return get_request(prefix, [key_column(name, values) for name, values in keys.items()]), schema
+        types = {} if schema is None else schema.join_keys
+        try:
+            return get_request(prefix, [key_column(name, values, types.get(name)) for name, values in keys.items()]), schema
+        except InvalidArgumentError:
+            # Perhaps the definitions have changed: by the values' own types, so that the server judges. What nobody can send is
+            # told by the types that were.
+            with suppress(InvalidArgumentError):
+                return get_request(prefix, [key_column(name, values) for name, values in keys.items()]), schema
+            raise
 
     def answer(self, encoded: bytes, known: AnswerSchema | None) -> tuple[FeatureBatch, AnswerSchema]:
         """The answer to a request, and its schema, which is ``known`` unless it brings a new one."""

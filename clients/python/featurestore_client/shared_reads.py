@@ -9,7 +9,7 @@ force.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from featurestore_client.addresses import Address, is_own
 from featurestore_client.answers import AnswerSchema, FeatureBatch
-from featurestore_client.columns import flat_values
+from featurestore_client.columns import columns_in, flat_values
 from featurestore_client.errors import DeadlineExceededError, FailedPreconditionError, FeatureStoreError, PermissionDeniedError
 from featurestore_client.reads import Selection
 from featurestore_client.tables.alignment import align
@@ -98,7 +98,7 @@ class LocalRead:
             )
             self.quick = quick.read
 
-    def read(self, keys: Mapping[str, Any]) -> FeatureBatch | None:
+    def read(self, keys: Any) -> FeatureBatch | None:
         """The rows of these keys."""
         if self.quick is not None and (batch := self.quick(keys)) is not None:
             return batch
@@ -106,15 +106,16 @@ class LocalRead:
             return None
         types = self._schema.join_keys
         try:
-            if keys.keys() != types.keys():
+            given = keys if keys.__class__ is dict else columns_in(keys)
+            if given.keys() != types.keys():
                 return None
-            columns = [_values(name, keys[name], data_type) for name, data_type in types.items()]
+            columns = [_values(name, given[name], data_type) for name, data_type in types.items()]
             aligned, rows = align([*types], columns, self._rows_max)
             return self._read(aligned, rows)
-        except (FeatureStoreError, AttributeError):
+        except FeatureStoreError:
             return None
 
-    def read_within(self, keys: Mapping[str, Any], timeout_s: float) -> FeatureBatch | None:
+    def read_within(self, keys: Any, timeout_s: float) -> FeatureBatch | None:
         """The same, for a caller who said how long he waits. Raises DeadlineExceededError."""
         started_s = time.monotonic()
         batch = self.read(keys)

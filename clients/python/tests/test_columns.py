@@ -253,12 +253,15 @@ def test_a_single_value_is_a_column_of_one() -> None:
 @pytest.mark.parametrize(
     ("values", "type_text", "message"),
     [
-        ([1, None], None, "k[1]: got None, expected a int64: a join key is never null"),
-        (["a", None], None, "k[1]: got None, expected a str"),
+        ([1, None], None, "k[1]: got None, expected a value: a join key is never null"),
+        ([None, "a"], None, "k[0]: got None, expected a value: a join key is never null"),
+        ([b"a"], None, "k[0]: got b'a', expected a str"),
+        (np.array([b"a"]), None, "k[0]: got b'a', expected a str"),
+        (["a", None], None, "k[1]: got None, expected a value: a join key is never null"),
         (["a"], "int64", "k[0]: got 'a', expected a value of int64"),
         ([1], "string", "k[0]: got 1, expected a str"),
         ([1, 2**70], "int64", "k[1]: got 1180591620717411303424"),
-        (pa.array(["a", None]), "string", "k[1]: got None, expected a string: a join key is never null"),
+        (pa.array(["a", None]), "string", "k[1]: got None, expected a value: a join key is never null"),
     ],
 )
 def test_wrong_keys_are_refused(values: Any, type_text: str | None, message: str) -> None:
@@ -316,6 +319,8 @@ def test_the_event_timestamp_column_is_taken_where_it_is() -> None:
         (ROWS, {"event_timestamps": [1, None]}, "event_timestamps[1]: got None, expected a time"),
         (ROWS, {"timestamp_column": "at"}, "timestamp_column: got 'at', expected a column of the data"),
         (5, {}, "data: got 5, expected a mapping of columns"),
+        (pd.Series([5]), {}, "expected a mapping of columns"),
+        (pa.array([5]), {}, "expected a mapping of columns"),
     ],
 )
 def test_wrong_batches_are_refused(data: Any, options: dict[str, Any], message: str) -> None:
