@@ -4,6 +4,7 @@ What is answered, and how mistakes are told, is asked of this way as of every ot
 """
 
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -116,6 +117,13 @@ def test_what_is_read_is_as_over_the_network(served: RunningServer, client: Clie
                 times = [batch.event_timestamps for batch in (local, remote)]
                 assert times[0] is times[1] is None or times[0].tolist() == times[1].tolist()
                 assert not local.to_numpy().flags.writeable
+
+
+def test_what_was_read_can_be_pickled(client: Client) -> None:
+    batch = client.get("model", {"user": [1, ROWS]})
+    again = pickle.loads(pickle.dumps(batch))  # noqa: S301  it is our own
+    assert np.array_equal(again.to_numpy(), batch.to_numpy(), equal_nan=True)
+    assert again.to_dict() == batch.to_dict()
 
 
 def test_the_memory_is_mapped_for_reading_alone(served: RunningServer, client: Client) -> None:

@@ -7,7 +7,7 @@ is computed that is not asked for. Optional packages are imported by the method 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -131,6 +131,12 @@ class FeatureBatch:
         self._values: npt.NDArray[Any] | dict[str, npt.NDArray[Any]] | None = None
         self._statuses: npt.NDArray[np.uint8] | None = None
         self._event_timestamps: npt.NDArray[np.datetime64] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Of a read through shared memory the matrix is a view, which no other process can have.
+        matrix = None if self._matrix is None else bytes(self._matrix)
+        make = partial(FeatureBatch, expired_values=self._expired_values)
+        return make, (self._schema, self.rows, matrix, self._answer)
 
     @classmethod
     def decode(cls, answer: wire.GetFeaturesResponse, schema: AnswerSchema, *, expired_values: bool = False) -> "FeatureBatch":
