@@ -148,11 +148,6 @@ class Methods:
         )
         self.by_path = {row.path: row for row in rows}
 
-    @property
-    def is_draining(self) -> bool:
-        """Whether ``drain`` was called."""
-        return self._draining.is_set()
-
     def drain(self) -> None:
         """Health says NOT_SERVING from now on, and streams end after the message they are at."""
         self._draining.set()

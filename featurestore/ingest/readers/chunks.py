@@ -38,10 +38,6 @@ class Chunk:
     """The record (counted from 0 in the part) that each row came from; None where row i is record i."""
     malformed: list[Malformed] = field(default_factory=list)
 
-    def record_of(self, row: int) -> int:
-        """The record that a row of the batch came from."""
-        return row if self.row_records is None else int(self.row_records[row])
-
 
 class Part(Protocol):
     """A piece of a source that becomes one chunk."""
