@@ -8,13 +8,20 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from featurestore_client import calls
 from featurestore_client.answers import FeatureBatch
 from featurestore_client.backups import BackupFile, BackupPart, backup_part, backup_request
 from featurestore_client.calls import Call, DeleteCounts, ReplaceChecks, Replaced, WriteCounts
-from featurestore_client.client import APPLY_TIMEOUT_S, INGEST_TIMEOUT_S, REPLACE_TIMEOUT_S, SNAPSHOT_TIMEOUT_S, TIMEOUT_S
+from featurestore_client.client import (
+    APPLY_TIMEOUT_S,
+    INGEST_TIMEOUT_S,
+    NOT_PICKLED,
+    REPLACE_TIMEOUT_S,
+    SNAPSHOT_TIMEOUT_S,
+    TIMEOUT_S,
+)
 from featurestore_client.definitions import ApplyResult, Document
 from featurestore_client.errors import (
     DeadlineExceededError,
@@ -63,6 +70,9 @@ class AsyncClient:
 
     async def __aexit__(self, *raised: object) -> None:
         await self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(NOT_PICKLED)
 
     async def close(self) -> None:
         """Ends the calls under way and the connection, and lets go of the server's memory."""

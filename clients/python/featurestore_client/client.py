@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from featurestore_client import calls
 from featurestore_client.answers import FeatureBatch
@@ -42,6 +42,8 @@ REPLACE_TIMEOUT_S = 3_600.0
 SNAPSHOT_TIMEOUT_S = 3_600.0
 """Of a snapshot, which writes all rows down."""
 
+NOT_PICKLED = "a client cannot be copied or pickled: connect in the process that uses it, or make it before a fork"
+
 Answer = TypeVar("Answer")
 
 
@@ -73,6 +75,9 @@ class Client:
 
     def __exit__(self, *raised: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(NOT_PICKLED)
 
     def close(self) -> None:
         """Ends the calls under way and the connection, and lets go of the server's memory."""

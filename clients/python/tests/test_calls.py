@@ -1,6 +1,7 @@
 """Deadlines, retries, errors and what is remembered between calls, for both kinds of client, over real sockets."""
 
 import inspect
+import pickle
 import subprocess
 import sys
 import threading
@@ -277,6 +278,12 @@ def test_a_closed_client_says_so(server: Any, connect: Connect) -> None:
         assert client.list_tables() == []
     with pytest.raises(CancelledError, match="closed"):
         client.list_tables()
+
+
+@pytest.mark.parametrize("connect_as", [featurestore_client.connect, featurestore_client.connect_async])
+def test_a_client_is_not_pickled_and_says_what_to_do_instead(connect_as: Callable[[str], object]) -> None:
+    with pytest.raises(TypeError, match="connect in the process that uses it"):
+        pickle.dumps(connect_as("grpc://127.0.0.1"))
 
 
 def test_the_api_key_goes_along(server: Any, connect: Connect) -> None:
