@@ -22,7 +22,7 @@ from bench.server_process import EchoServer
 
 ECHO = "grpc_echo"
 GRPCIO, NATIVE, TLS = "featurestore_grpcio", "featurestore_native", "featurestore_native_tls"
-REDIS = "redis_get"
+REDIS, REDIS_PIPELINED = "redis_get", "redis_get_pipelined"
 ENGINES = {GRPCIO: "grpcio", NATIVE: "native", TLS: "native"}
 
 

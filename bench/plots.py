@@ -39,6 +39,7 @@ COLORS = {
     "feast_sqlite": "#c98b97",
     "feast_http": "#dbb0b8",
     "redis_get": "#e09f3e",
+    "redis_get_pipelined": "#f2cc8f",
     "redis_raw": "#e09f3e",
     "redis_py": "#f2cc8f",
     "lmdb": "#d1495b",

@@ -1,4 +1,4 @@
-"""redis-benchmark, Redis's own load generator: GET of one key over and over, without pipelining; each round has another key."""
+"""redis-benchmark, Redis's own load generator: GET of one key over and over; each round has another key."""
 
 import csv
 import shutil
@@ -20,7 +20,7 @@ class RedisBenchmark:
         self._port = port
         self._keys = keys
         self._cores = cores
-        self._rates: dict[int, float] = {}
+        self._rates: dict[tuple[int, int], float] = {}
 
     @staticmethod
     def missing() -> str:
@@ -28,21 +28,23 @@ class RedisBenchmark:
         lacking = [name for name in ("redis-server", "redis-benchmark") if not shutil.which(name)]
         return f"{' and '.join(lacking)} not installed" if lacking else ""
 
-    def turn(self, connections: int, seconds: float, seed: int) -> Measured:
-        """So many connections, each with one request in flight."""
+    def turn(self, connections: int, pipeline: int, seconds: float, seed: int) -> Measured:
+        """So many connections, each with so many requests in one send, and the next ones once all are answered."""
         key = self._keys[seed % len(self._keys)]
+        load = connections, pipeline
         # It takes a number of requests and no time: the rate of the turn before says how many.
-        if connections not in self._rates:
-            self._rates[connections] = float(self._run(connections, FIRST_REQUESTS, key)["rps"])
-        count = max(REQUESTS_MIN, int(self._rates[connections] * seconds))
-        said = self._run(connections, count, key)
-        rate = self._rates[connections] = float(said["rps"])
+        if load not in self._rates:
+            self._rates[load] = float(self._run(load, FIRST_REQUESTS, key)["rps"])
+        count = max(REQUESTS_MIN, int(self._rates[load] * seconds))
+        said = self._run(load, count, key)
+        rate = self._rates[load] = float(said["rps"])
         milliseconds = {"50": "p50_latency_ms", "99": "p99_latency_ms", "mean": "avg_latency_ms"}
         figures = {name: float(said[column]) * 1_000 for name, column in milliseconds.items()}
         return Measured(Histogram(), count, count / rate, figures)
 
-    def _run(self, connections: int, count: int, key: bytes) -> dict[str, str]:
-        options = ("-p", str(self._port), "-c", str(connections), "-n", str(count), "--csv")
+    def _run(self, load: tuple[int, int], count: int, key: bytes) -> dict[str, str]:
+        connections, pipeline = map(str, load)
+        options = ("-p", str(self._port), "-c", connections, "-P", pipeline, "-n", str(count), "--csv")
         command = ["redis-benchmark", *options, "GET", key.decode()]
         with started_on(self._cores.clients):
             done = subprocess.run(command, capture_output=True, text=True, check=False)

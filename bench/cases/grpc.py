@@ -27,7 +27,7 @@ from bench.bare_sockets import BareSocket
 from bench.cores import Cores
 from bench.dataset import FEATURES, Dataset, Floats, Indices
 from bench.grpc_goals import CLIENT, CLIENT_GRPCIO, CLIENT_UNIX, REDIS_PY, REDIS_RAW, SOCKET, SOCKET_UNIX
-from bench.grpc_servers import ECHO, GRPCIO, NATIVE, REDIS, TLS, Servers
+from bench.grpc_servers import ECHO, GRPCIO, NATIVE, REDIS, REDIS_PIPELINED, TLS, Servers
 from bench.h2load import H2load
 from bench.load.callers import Caller, FeaturestoreClient, Grpcio
 from bench.load.client import Client, Stage, together
@@ -49,7 +49,8 @@ SHARES = {"open_idle": 0.05, "open_half": 0.5}
 OPEN_CALLS = 500  # else there is no p99
 OPEN_TURNS_MAX = 10  # but no longer than so many turns of the other cases
 LOADS = {"1x1": (1, 1), "16x1": (16, 1), "4x4": (4, 4)}
-"""Of h2load: connections x streams of each. Redis gets as many connections as there are requests in flight."""
+"""Of h2load: connections x streams of each. Redis gets as many connections as there are requests in flight; and where several
+share one here, the same connections with pipelines of as many commands."""
 
 
 def run(settings: Settings, report: Report) -> None:
@@ -95,7 +96,9 @@ class _Run:
                 for load, (connections, streams) in LOADS.items():
                     takes = {name: partial(each.turn, connections, streams, seconds) for name, each in generators.items()}
                     if redis is not None:
-                        takes[REDIS] = partial(redis.turn, connections * streams, seconds)
+                        takes[REDIS] = partial(redis.turn, connections * streams, 1, seconds)
+                        if streams > 1:
+                            takes[REDIS_PIPELINED] = partial(redis.turn, connections, streams, seconds)
                     self._measure(f"h2load_{rows}x50_{load}", takes)
 
     def _h2loads(self, servers: Servers, rows: int, directory: Path) -> dict[str, H2load]:

@@ -44,7 +44,8 @@ EXPECTED: dict[str, dict[str, set[str]]] = {
     "memory": {"memory": {"featurestore", "dict_lists"}, "memory_strings": {"featurestore", "dict_lists"}},
     "scale": {f"read_{each}x50_of_{rows}": {"featurestore", "dict_numpy"} for each in (1, 100) for rows in (1_000, 3_000)},
     "grpc": {
-        **dict.fromkeys((f"h2load_{rows}x50_{load}" for rows in (1, 100) for load in ("1x1", "16x1", "4x4")), HTTP2),
+        **dict.fromkeys((f"h2load_{rows}x50_{load}" for rows in (1, 100) for load in ("1x1", "16x1")), HTTP2),
+        **dict.fromkeys((f"h2load_{rows}x50_4x4" for rows in (1, 100)), HTTP2 | {"redis_get_pipelined"}),
         **dict.fromkeys(TURNS, SERVERS),
         **dict.fromkeys(
             ("client_1x50", "client_100x50"), CLIENTS | {"redis_raw", "redis_py", "bare_socket", "bare_socket_unix"}

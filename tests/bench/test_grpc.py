@@ -71,7 +71,7 @@ def test_redis_answers_requests_with_their_rows_each_way(tmp_path: Path) -> None
         ):
             bind("200")(get_command(b"no such key"))
 
-        measured = RedisBenchmark(redis.port, [redis.request_key(1, 0)], Cores()).turn(2, seconds=0.05, seed=1)
+        measured = RedisBenchmark(redis.port, [redis.request_key(1, 0)], Cores()).turn(2, 3, seconds=0.05, seed=1)
         assert measured.calls > 0
         assert 1 < measured.figures_us["50"] <= measured.figures_us["99"]
 
