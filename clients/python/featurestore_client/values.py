@@ -105,7 +105,7 @@ def _converted(
         with np.errstate(invalid="ignore"):
             wrong = ~((values == np.floor(values)) & (np.abs(values) <= _EXACT_IN_FLOAT64))
         if wrong.any():
-            raise _first_wrong(name, values, wrong, f"a whole number for {data_type}")
+            raise _first_wrong(name, values, wrong, f"a whole number for {data_type}, as a float at most 2^53")
         values = values.astype(np.int64)
     limits = np.iinfo(dtype)
     if len(values) and (int(values.max()) > limits.max or int(values.min()) < limits.min):

@@ -29,6 +29,7 @@ from featurestore_client import (
     UnavailableError,
     UnimplementedError,
     Violation,
+    reads,
 )
 from featurestore_client.wire import featurestore_raw_pb2 as wire
 
@@ -85,6 +86,14 @@ def test_names_are_resolved_once(server: Any, connect: Connect) -> None:
     selection = wire.FeatureSelection.FromString(store.requests[0].selection)
     assert selection == wire.FeatureSelection(project="default", service="delay_model_v1", event_timestamps=True)
     assert {request.selection for request in store.requests} == {store.requests[0].selection}
+
+
+def test_so_many_selections_are_remembered_and_the_oldest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reads, "SELECTIONS_MAX", 2)
+    selections = reads.Selections()
+    for number in range(4):
+        selections.find(f"service_{number}", "default", False, False)
+    assert [features for features, *_ in selections.known] == ["service_2", "service_3"]
 
 
 def test_a_changed_schema_is_learned_and_the_next_call_names_it(server: Any, connect: Connect) -> None:

@@ -192,6 +192,11 @@ def test_nan_is_a_value_in_lists_and_null_in_pandas() -> None:
     [
         ([1, "x", 3], "int64", "f[1]: got 'x', expected a value of int64"),
         ([1.5], "int64", "f[0]: got 1.5, expected a whole number for int64"),
+        (
+            pd.Series([None, 2.0**53 + 2]),
+            "int64",
+            "f[1]: got 9007199254740994.0, expected a whole number for int64, as a float at most",
+        ),
         ([3_000_000_000], "int32", "f[0]: got 3000000000, expected a whole number from -2147483648 to 2147483647 for int32"),
         ([2**64], "int64", "f[0]: got 18446744073709551616, expected a value of int64"),
         ([2**63], "int64", "f[0]: got 9223372036854775808"),
