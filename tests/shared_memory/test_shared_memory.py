@@ -120,10 +120,12 @@ def test_what_is_read_is_as_over_the_network(served: RunningServer, client: Clie
 
 
 def test_what_was_read_can_be_pickled(client: Client) -> None:
-    batch = client.get("model", {"user": [1, ROWS]})
-    again = pickle.loads(pickle.dumps(batch))  # noqa: S301  it is our own
-    assert np.array_equal(again.to_numpy(), batch.to_numpy(), equal_nan=True)
-    assert again.to_dict() == batch.to_dict()
+    # By the shortest way, by the server, and by the longer way, whose matrix is a view.
+    for options in ({}, {"event_timestamps": True}, {"event_timestamps": True}):
+        batch = client.get("model", {"user": [1, ROWS]}, **options)
+        again = pickle.loads(pickle.dumps(batch))  # noqa: S301  it is our own
+        assert np.array_equal(again.to_numpy(), batch.to_numpy(), equal_nan=True)
+        assert again.to_dict() == batch.to_dict()
 
 
 def test_the_memory_is_mapped_for_reading_alone(served: RunningServer, client: Client) -> None:
