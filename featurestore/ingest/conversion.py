@@ -96,7 +96,7 @@ def convert(array: pa.Array, target: DataType, options: Conversion) -> tuple[pa.
         array = pc.run_end_decode(array)
     if types.is_null(array.type):
         return pa.nulls(len(array), to), []
-    if array.type == to and not (target.is_variable or target.length):
+    if array.type == to and not (target.is_variable or target.length or target.scalar is Scalar.TIMESTAMP):
         return array, []
     wrong: list[Wrong] = []
     if _is_binary(array.type) and target.scalar is not Scalar.BYTES:

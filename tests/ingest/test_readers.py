@@ -18,7 +18,7 @@ import pytest
 from pyarrow import feather
 
 from featurestore.errors import InvalidArgumentError, NotFoundError
-from featurestore.ingest import Format, RejectLimit, find_sources
+from featurestore.ingest import Format, RejectLimit, TimeFormat, find_sources
 from featurestore.ingest.readers import Wanted, blocks, columnar, open_reader
 from tests.ingest.conftest import view_of
 
@@ -74,6 +74,14 @@ WRITERS = {
 def test_every_format_gives_the_same_rows(name, tmp_path, load_files):
     WRITERS[name](tmp_path / name)
     assert load_files(VIEW, tmp_path / name).rows == TABLE.to_pylist()
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_of_a_file_without_a_zone_are_of_the_zone_that_is_said(unit, tmp_path, load_files):
+    noon = pa.array([datetime(2024, 1, 15, 12)], pa.timestamp(unit))
+    feather.write_feather(pa.table({"key": [1], "event_timestamp": noon, "seen": noon}), str(tmp_path / "a.arrow"))
+    (row,) = load_files(view_of(seen="timestamp"), tmp_path / "a.arrow", times=TimeFormat(timezone="America/New_York")).rows
+    assert row == {"key": 1, "event_timestamp": datetime(2024, 1, 15, 17), "seen": datetime(2024, 1, 15, 17)}
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.feather", "a.arrows", "a.csv", "a.jsonl"])
