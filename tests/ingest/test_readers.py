@@ -84,6 +84,13 @@ def test_times_of_a_file_without_a_zone_are_of_the_zone_that_is_said(unit, tmp_p
     assert row == {"key": 1, "event_timestamp": datetime(2024, 1, 15, 17), "seen": datetime(2024, 1, 15, 17)}
 
 
+def test_times_in_int96_are_read_beyond_what_nanoseconds_hold(tmp_path, load_files):
+    times = [datetime(9999, 12, 31), datetime(2024, 1, 15, 12, 0, 0, 123456), datetime(1, 1, 1)]
+    table = pa.table({"key": range(3), "event_timestamp": pa.array(times, pa.timestamp("us")), "x": [1.0] * 3})
+    pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
+    assert [row["event_timestamp"] for row in load_files(VIEW, tmp_path / "a.parquet").rows] == times
+
+
 @pytest.mark.parametrize("name", ["a.parquet", "a.feather", "a.arrows", "a.csv", "a.jsonl"])
 def test_standard_input_gives_the_same_rows(name, tmp_path, load_files, monkeypatch):
     WRITERS[name](tmp_path / name)

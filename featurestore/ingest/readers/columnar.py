@@ -63,8 +63,11 @@ class ParquetReader:
     def __init__(self, source: Source) -> None:
         self._source = source
         try:
-            # Pages are read through small buffers: reading ahead would hold a whole row group.
-            self._file = pq.ParquetFile(open_random(source), buffer_size=_PAGE_BUFFER_BYTES, pre_buffer=False)
+            # Pages are read through small buffers: reading ahead would hold a whole row group. The days and nanoseconds of
+            # int96 (Spark's, Hive's) are more than 64 bits of nanoseconds hold: 9999-12-31 would come out in 1816.
+            self._file = pq.ParquetFile(
+                open_random(source), buffer_size=_PAGE_BUFFER_BYTES, pre_buffer=False, coerce_int96_timestamp_unit="us"
+            )
         except (pa.ArrowInvalid, OSError) as error:
             raise InvalidArgumentError.of(source.name, str(error), "a Parquet file") from error
 
