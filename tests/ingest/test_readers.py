@@ -262,6 +262,47 @@ def test_json_lines_are_refused_one_by_one(tmp_path, load_files):
     assert [(reject.number, reject.column) for reject in summary.examples] == [(4, ""), (5, ""), (6, "x"), (7, "x"), (8, "")]
 
 
+@pytest.mark.parametrize("also", ["", "no object\n"])
+def test_integers_of_json_are_exact_though_floats_are_among_them(also, tmp_path, load_files):
+    head = '"event_timestamp": "2024-01-01"'
+    (tmp_path / "a.jsonl").write_text(
+        f'{{"key": 9007199254740993, {head}, "n": 12.0}}\n{{"key": 9007199254740992.0, {head}, "n": 9223372036854775807}}\n'
+        f'{{"key": 1, {head}, "n": 1.5}}\n{also}'
+    )
+    rows, summary = load_files(view_of(n="int64"), tmp_path / "a.jsonl", max_rejects=MANY)
+    assert [(row["key"], row["n"]) for row in rows] == [(2**53 + 1, 12), (2**53, 2**63 - 1)]
+    assert (summary.examples[0].number, summary.examples[0].value) == (3, "1.5")
+
+
+def test_numbers_of_json_beyond_a_float_are_refused_wherever_they_stand(tmp_path, load_files):
+    head = '{"key": 1, "event_timestamp": "2024-01-01"'
+    records = [
+        '"x": 1e99}',
+        '"d": 1e999}',
+        '"d": -1e999}',
+        '"v": [1e99, 1]}',
+        '"v": [1e999, 1]}',
+        '"d": Infinity}',
+        '"v": [1.5, 2]}',
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(f"{head}, {record}\n" for record in records))
+    rows, summary = load_files(view_of(x="float32", d="float64", v="float32[2]"), tmp_path / "a.jsonl", max_rejects=MANY)
+    assert [(row["d"], row["v"]) for row in rows] == [(float("inf"), None), (None, [1.5, 2.0])]
+    assert [reject.number for reject in summary.examples] == [1, 2, 3, 4, 5]
+    # A block without anything else that sends it the long way.
+    (tmp_path / "a.jsonl").write_text(f"{head}, {records[3]}\n{head}, {records[6]}\n")
+    assert load_files(view_of(v="float32[2]"), tmp_path / "a.jsonl", max_rejects=MANY).summary.counts.rejected == 1
+
+
+@pytest.mark.parametrize("line", ['{"key": 2, "name": "\\ud800"}', "[" * 200_000, '{"name": ' * 200_000])
+def test_json_that_python_cannot_hold_is_refused_by_its_line(line, tmp_path, load_files):
+    good = json.dumps({"key": 1, "event_timestamp": "2024-01-01", "name": "\U0001f600"})
+    (tmp_path / "a.jsonl").write_text(f"{good}\n{line}\n{good}\n")
+    rows, summary = load_files(VIEW, tmp_path / "a.jsonl", max_rejects=MANY)
+    assert [row["name"] for row in rows] == ["\U0001f600"] * 2
+    assert [(reject.number, reject.column) for reject in summary.examples] == [(2, "")]
+
+
 def test_a_key_of_json_that_turns_up_late_is_loaded(tmp_path, load_files, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 4096)
     lines = [json.dumps({"key": key, "event_timestamp": "2024-01-01", "x": key}) for key in range(2_000)]

@@ -20,6 +20,8 @@ from featurestore.ingest.readers.chunks import Chunk, Malformed, Token, Wanted, 
 from featurestore.ingest.sources import OpenText, Source
 
 SAMPLE_RECORDS = 1_000
+_INTEGERS_AMONG_FLOATS = pa.decimal128(38, 1)
+"""Takes 12.0, as integers with nulls among them leave pandas, and every integer of 64 bits, which a float does not."""
 
 
 class JsonLinesReader:
@@ -75,7 +77,7 @@ def _sampled_schema(data: bytes, name: str) -> pa.Schema:
     for line in data.split(b"\n", SAMPLE_RECORDS)[:SAMPLE_RECORDS]:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # malformed, or blank, or cut short: the parts will tell
         if isinstance(record, dict):
             for key, value in record.items():
@@ -125,6 +127,8 @@ def _read_as(seen: pa.DataType, wanted: pa.DataType | None) -> pa.DataType:
     is_number = pa.types.is_integer(seen) or pa.types.is_floating(seen)
     if is_number and (pa.types.is_floating(wanted) or (pa.types.is_integer(wanted) and pa.types.is_integer(seen))):
         return wanted
+    if is_number and pa.types.is_integer(wanted):
+        return _INTEGERS_AMONG_FLOATS
     if pa.types.is_list(seen) and pa.types.is_fixed_size_list(wanted):
         return pa.list_(wanted.value_type)
     return seen
@@ -193,8 +197,11 @@ def _parse(data: bytes, types: Mapping[str, pa.DataType]) -> pa.Table | None:
         return None
     for name, kind in types.items():
         # 1e99 as float32 parses as infinity: whether infinity was meant, only the text can say.
-        if pa.types.is_floating(kind) and any(map(has_infinity, table[name].chunks)):
-            return None
+        is_list = pa.types.is_list(kind)
+        if pa.types.is_floating(kind.value_type if is_list else kind):
+            chunks = table[name].chunks
+            if any(has_infinity(chunk.values if is_list else chunk) for chunk in chunks):
+                return None
     return table
 
 
@@ -207,14 +214,17 @@ def _line_by_line(data: bytes, types: Mapping[str, pa.DataType]) -> Chunk:
         if line in (b"", b"\r"):
             continue
         try:
-            record: Any = json.loads(line)
+            record: Any = json.loads(line, parse_float=_Float)
             wrong = None if isinstance(record, dict) else "not a JSON object"
-        except ValueError as error:
+            texts = [] if wrong else [_text(record.get(name)) for name in types]
+            if b"\\u" in line:
+                "".join(filter(None, texts)).encode()  # half of a pair of surrogates is no text
+        except (ValueError, RecursionError) as error:
             wrong = f"not a JSON object: {error}"
         if wrong is None:
             rows.append(records)
-            for name, texts in columns.items():
-                texts.append(_text(record.get(name)))
+            for column, text in zip(columns.values(), texts, strict=True):
+                column.append(text)
         else:
             malformed.append(Malformed(records, line[:1_000].decode(errors="replace"), wrong))
         records += 1
@@ -222,5 +232,21 @@ def _line_by_line(data: bytes, types: Mapping[str, pa.DataType]) -> Chunk:
     return Chunk(batch, records, np.array(rows, np.int64), malformed)
 
 
+class _Float(str):
+    """A number with a point or an exponent as it is written: a float of Python rounds it, and makes infinity of 1e999."""
+
+    __slots__ = ()
+
+
 def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+    return value if value is None or isinstance(value, str) else _written(value)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, _Float):
+        return value
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)}: {_written(each)}' for key, each in value.items())}}}"
+    return json.dumps(value)
