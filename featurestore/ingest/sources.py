@@ -266,8 +266,11 @@ class OpenText:
                 offset -= skipped
 
     def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes; fewer only at the end."""
-        return self._stream.read(size)
+        """Up to ``size`` bytes; fewer only at the end, which a stream from afar (HTTP without ranges) does not promise."""
+        data = self._stream.read(size)
+        while data and len(data) < size and (more := self._stream.read(size - len(data))):
+            data += more
+        return data
 
     @property
     def fraction(self) -> float | None:

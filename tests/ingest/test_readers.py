@@ -18,7 +18,7 @@ import pytest
 from pyarrow import feather
 
 from featurestore.errors import InvalidArgumentError, NotFoundError
-from featurestore.ingest import Format, RejectLimit, TimeFormat, find_sources
+from featurestore.ingest import Format, RejectLimit, TimeFormat, find_sources, sources
 from featurestore.ingest.readers import Wanted, blocks, columnar, open_reader
 from tests.ingest.conftest import view_of
 
@@ -108,6 +108,17 @@ def test_a_url_gives_the_same_rows(name, tmp_path, load_files):
         file.write((tmp_path / name).read_bytes())
     assert load_files(VIEW, f"memory://bucket/{name}").rows == TABLE.to_pylist()
     assert len(load_files(VIEW, f"memory://bucket/{name[:3]}*").rows) >= TABLE.num_rows
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.jsonl"])
+def test_a_stream_that_comes_in_pieces_is_read_to_its_end(name, tmp_path, load_files, monkeypatch):
+    class Pieces(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(min(size, 7) if size and size > 0 else size)
+
+    WRITERS[name](tmp_path / name)
+    monkeypatch.setattr(sources, "_open_raw", lambda location: Pieces(Path(location).read_bytes()))
+    assert load_files(VIEW, tmp_path / name).rows == TABLE.to_pylist()
 
 
 def test_directories_and_globs_are_read_in_the_order_of_names(tmp_path):
