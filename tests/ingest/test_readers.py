@@ -32,6 +32,7 @@ TABLE = pa.table(
 )
 VIEW = view_of(x="float32", name="string")
 TEXT = 'key,event_timestamp,x,name\n1,1970-01-01T00:00:01,1.5,a\n2,1970-01-01 00:00:02Z,,"b, c"\n3,1970-01-01T00:00:03,-2.0,\n'
+TABS = TEXT.replace('"b, c"', "b; c").replace(",", "\t").replace(";", ",")
 JSON_LINES = "".join(
     json.dumps({**row, "event_timestamp": row["event_timestamp"].isoformat()}) + "\n" for row in TABLE.to_pylist()
 )
@@ -58,7 +59,10 @@ def write_arrow_stream(path: Path) -> None:
 WRITERS = {
     "a.parquet": lambda path: pq.write_table(TABLE, path, row_group_size=2),
     "a.csv": lambda path: path.write_text(TEXT),
-    "a.tsv": lambda path: path.write_text(TEXT.replace('"b, c"', "b; c").replace(",", "\t").replace(";", ",")),
+    "a.tsv": lambda path: path.write_text(TABS),
+    "a.tsv.gz": lambda path: path.write_bytes(gzip.compress(TABS.encode())),
+    "a.tsv.bz2": lambda path: path.write_bytes(bz2.compress(TABS.encode())),
+    "of.gz.tsv": lambda path: path.write_text(TABS),
     "a.csv.gz": lambda path: path.write_bytes(gzip.compress(TEXT.encode())),
     "a.csv.bz2": lambda path: path.write_bytes(bz2.compress(TEXT.encode())),
     "a.zip": write_zip,

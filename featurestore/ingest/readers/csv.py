@@ -10,6 +10,7 @@ import csv as standard_csv
 import io
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +31,10 @@ class CsvReader:
 
     def __init__(self, source: Source, delimiter: str | None = None) -> None:
         self._source = source
-        self._delimiter = delimiter or ("\t" if source.name.lower().split(".gz")[0].endswith(".tsv") else ",")
+        name = Path(source.name)
+        if source.compression is not None and not source.member:
+            name = name.with_suffix("")
+        self._delimiter = delimiter or ("\t" if name.suffix.lower() == ".tsv" else ",")
         self._stream: OpenText | None = OpenText(source)
         try:
             self._names, self._body, self._rest = self._read_header()
