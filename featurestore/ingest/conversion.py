@@ -99,6 +99,11 @@ def convert(array: pa.Array, target: DataType, options: Conversion) -> tuple[pa.
     if array.type == to and not (target.is_variable or target.length or target.scalar is Scalar.TIMESTAMP):
         return array, []
     wrong: list[Wrong] = []
+    if _is_text(array.type) and target.scalar is not Scalar.BYTES:
+        try:
+            array.validate(full=True)  # what Parquet and Arrow call text, nobody looked at
+        except pa.ArrowInvalid:
+            array = array.cast(pa.large_binary())
     if _is_binary(array.type) and target.scalar is not Scalar.BYTES:
         array, rows = cast_each(array, pa.string())
         wrong = _wrong(rows, "text in UTF-8")

@@ -191,11 +191,17 @@ def _rejects(context: SourceContext, part: Part, rows: _Rows, refused: Rows) -> 
     for row in refused.tolist():
         column, reason = rows.reason(row)
         record = int(rows.records[row])
-        value = _shown(rows.batch.column(column)[row].as_py())
+        value = _shown(rows.batch.column(column)[row])
         yield record, Reject(context.source.name, context.position_unit, part.position_of(record), column, value, reason)
 
 
-def _shown(value: object) -> str | None:
+def _shown(scalar: pa.Scalar) -> str | None:
+    try:
+        value = scalar.as_py()
+    except (OverflowError, ValueError):
+        # A time that Python has none for, or text that is not UTF-8.
+        is_text = isinstance(scalar, pa.StringScalar)
+        value = scalar.as_buffer().to_pybytes() if is_text else f"{getattr(scalar, 'value', '')} {scalar.type}".strip()
     if value is None:
         return None
     text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)

@@ -235,6 +235,41 @@ def test_quotes_tell_an_empty_text_from_null(tmp_path, load_files):
     assert [(row["x"], row["name"]) for row in rows] == [(None, ""), (None, None), (None, "NA")]
 
 
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_a_time_that_python_has_none_for_is_rejected_with_its_number(unit, tmp_path, load_files):
+    times = pa.array([2**62, 0]).view(pa.timestamp(unit))
+    feather.write_feather(pa.table({"key": [1, 2], "event_timestamp": times, "x": [1.0, 2.0]}), str(tmp_path / "a.arrow"))
+    rows, summary = load_files(VIEW, tmp_path / "a.arrow", max_rejects=MANY)
+    assert [row["key"] for row in rows] == [2]
+    assert [(reject.number, reject.value) for reject in summary.examples] == [(1, f"{2**62} timestamp[{unit}]")]
+
+
+def test_a_header_without_a_line_end_is_explained(tmp_path, load_files):
+    (tmp_path / "a.csv").write_text(TEXT.replace("\n", "\r"), newline="")
+    with pytest.raises(InvalidArgumentError, match=r"a\.csv line 1: got .*, expected a header whose line ends in a newline"):
+        load_files(VIEW, tmp_path / "a.csv")
+
+
+def test_a_condition_on_a_column_that_is_there_twice_is_refused(tmp_path, load_files):
+    columns = [TABLE["key"], TABLE["event_timestamp"], TABLE["x"], TABLE["x"], TABLE["x"]]
+    pq.write_table(pa.Table.from_arrays(columns, ["key", "event_timestamp", "x", "u", "u"]), tmp_path / "a.parquet")
+    with pytest.raises(InvalidArgumentError, match=r"--where: got 'u', expected a column whose name is once in "):
+        load_files(VIEW, tmp_path / "a.parquet", where="u > 1")
+
+
+@pytest.mark.parametrize("view", [VIEW, view_of(name="int64"), view_of(name="float64[1]")])
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_what_a_file_calls_text_is_rejected_where_it_is_not_utf8(view, suffix, tmp_path, load_files):
+    texts = pa.array([b"caf\xe9", b"1"]).view(pa.string())
+    table = pa.table({"key": [1, 2], "event_timestamp": [datetime(2024, 1, 1)] * 2, "name": texts})
+    path = tmp_path / f"a.{suffix}"
+    pq.write_table(table, path) if suffix == "parquet" else feather.write_feather(table, str(path))
+    rows, summary = load_files(view, path, max_rejects=MANY)
+    assert [row["key"] for row in rows] == [2]
+    (reject,) = summary.examples
+    assert (reject.number, reject.value, reject.reason) == (1, "caf\\xe9", "expected text in UTF-8")
+
+
 @pytest.mark.parametrize("text", ["key,event_timestamp,x\n", "key,event_timestamp,x", "\n\nkey,event_timestamp,x\r\n\r\n"])
 def test_a_csv_of_a_header_alone_is_no_rows(text, tmp_path, load_files):
     (tmp_path / "a.csv").write_text(text)
