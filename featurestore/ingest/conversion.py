@@ -94,6 +94,8 @@ def convert(array: pa.Array, target: DataType, options: Conversion) -> tuple[pa.
         array = array.dictionary_decode()
     elif types.is_run_end_encoded(array.type):
         array = pc.run_end_decode(array)
+    if types.is_string_view(array.type):
+        array = array.cast(pa.string())  # few functions take views
     if types.is_null(array.type):
         return pa.nulls(len(array), to), []
     if array.type == to and not (target.is_variable or target.length or target.scalar is Scalar.TIMESTAMP):
@@ -195,8 +197,6 @@ def _finite(converted: pa.Array, was_finite: Callable[[], pa.Array]) -> tuple[pa
 
 
 def _from_text(texts: pa.Array, to: pa.DataType) -> tuple[pa.Array, Rows]:
-    if pa.types.is_string_view(texts.type):
-        texts = texts.cast(pa.string())
     try:
         converted, wrong = texts.cast(to), np.empty(0, np.int64)
     except pa.ArrowInvalid:
@@ -223,6 +223,9 @@ def _vectors(array: pa.Array, target: DataType, to: pa.DataType) -> tuple[pa.Arr
     """Lists, or texts such as ``[1, 2.5, 3]`` (or ``1 2.5 3``), to vectors of one length."""
     assert target.length is not None
     kind = array.type
+    if _is_list(kind) and pa.types.is_string_view(kind.value_type):
+        kind = pa.list_(pa.string())
+        array = array.cast(kind)
     if _is_list(kind) and pa.types.is_fixed_size_list(kind) and kind == to and not array.flatten().null_count:
         return array, []
     if _is_text(kind):

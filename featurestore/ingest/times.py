@@ -63,8 +63,6 @@ def read_times(array: pa.Array, written: TimeFormat, number_unit: str | None) ->
         return _in_zone(array.cast(MICROSECONDS), written.timezone, _NO_ROWS)
     if types.is_integer(kind) or types.is_floating(kind):
         return _numbers(array, written.unit or number_unit or "us")
-    if types.is_string_view(kind):
-        array = array.cast(pa.string())
     if written.unit is not None:
         return _number_texts(array, written.unit)
     if written.text is None:

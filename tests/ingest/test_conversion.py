@@ -73,6 +73,14 @@ def test_a_slice_is_converted_like_a_copy():
     assert converted(fixed, "int64[2]") == ([None, [3, 4]], [])
 
 
+def test_views_of_text_are_text():
+    texts = pa.array(["NA", "1 2", None], pa.string_view())
+    assert converted(texts, "float32[2]", null_values=("NA",)) == ([None, [1.0, 2.0], None], [])
+    assert converted(texts, "string", null_values=("NA",)) == ([None, "1 2", None], [])
+    assert converted(["2024-01-01"], "timestamp", pa.string_view()) == ([datetime(2024, 1, 1)], [])
+    assert converted([["1", "2"], ["x", "1"]], "int64[2]", pa.list_(pa.string_view())) == ([[1, 2], None], [1])
+
+
 def test_null_texts_are_null_where_they_may_be():
     assert converted(["NA", "1"], "float32", null_values=("NA",)) == ([None, 1.0], [])
     assert converted(["NA", "a"], "string", null_values=("NA",)) == ([None, "a"], [])
