@@ -58,9 +58,9 @@ def read_times(array: pa.Array, written: TimeFormat, number_unit: str | None) ->
         instants, wrong = cast_each(array, pa.timestamp("us", kind.tz), safe=kind.unit != "ns")
         if kind.tz is not None:
             return instants.view(MICROSECONDS), wrong
-        return _in_zone(instants, written.timezone, wrong)
+        return _in_zone(instants, wrong, written.timezone)
     if types.is_date(kind):
-        return _in_zone(array.cast(MICROSECONDS), written.timezone, _NO_ROWS)
+        return _in_zone(*cast_each(array, MICROSECONDS), written.timezone)
     if types.is_integer(kind) or types.is_floating(kind):
         return _numbers(array, written.unit or number_unit or "us")
     if written.unit is not None:
@@ -74,7 +74,7 @@ def read_times(array: pa.Array, written: TimeFormat, number_unit: str | None) ->
         with suppress(pa.ArrowInvalid):
             if zoned:
                 return array.cast(pa.timestamp("us", "UTC")).view(MICROSECONDS), _NO_ROWS
-            return _in_zone(array.cast(MICROSECONDS), written.timezone, _NO_ROWS)
+            return _in_zone(array.cast(MICROSECONDS), _NO_ROWS, written.timezone)
     texts = pc.utf8_trim_whitespace(array)
     texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, texts.type), texts)
     return _iso(texts, written.timezone) if written.text is None else _patterned(texts, written.text, written.timezone)
@@ -118,7 +118,7 @@ def _merged(*wrong: Rows) -> Rows:
     return np.unique(np.concatenate(wrong)) if any(len(rows) for rows in wrong) else _NO_ROWS
 
 
-def _in_zone(local: pa.Array, timezone: str, wrong: Rows) -> tuple[pa.Array, Rows]:
+def _in_zone(local: pa.Array, wrong: Rows, timezone: str) -> tuple[pa.Array, Rows]:
     """Local times of a zone as UTC."""
     if timezone == "UTC":
         return local, wrong
@@ -150,9 +150,12 @@ def _number_texts(array: pa.Array, unit: str) -> tuple[pa.Array, Rows]:
     try:
         return _numbers(texts.cast(pa.int64()), unit)
     except pa.ArrowInvalid:
-        floats, wrong = cast_each(texts, pa.float64())
-        instants, wrong_too = _numbers(floats, unit)
-        return instants, _merged(wrong, wrong_too, newly_null(texts, instants))
+        # Only those with a point are floats on the way: nanoseconds would be rounded.
+        is_whole, nothing = pc.match_substring_regex(texts, r"^-?\d+$"), pa.scalar(None, texts.type)
+        whole, _ = cast_each(pc.if_else(is_whole, texts, nothing), pa.int64())
+        floats, _ = cast_each(pc.if_else(is_whole, nothing, texts), pa.float64())
+        instants = pc.coalesce(_numbers(whole, unit)[0], _numbers(floats, unit)[0])
+        return instants, newly_null(texts, instants)
 
 
 def _iso(texts: pa.Array, timezone: str) -> tuple[pa.Array, Rows]:
@@ -164,7 +167,7 @@ def _iso(texts: pa.Array, timezone: str) -> tuple[pa.Array, Rows]:
     nothing = pa.scalar(None, texts.type)
     with_zone, wrong = cast_each(pc.if_else(zoned, texts, nothing), pa.timestamp("us", "UTC"))
     local, wrong_too = cast_each(pc.if_else(zoned, nothing, texts), MICROSECONDS)
-    without_zone, wrong = _in_zone(local, timezone, _merged(wrong, wrong_too))
+    without_zone, wrong = _in_zone(local, _merged(wrong, wrong_too), timezone)
     return pc.coalesce(with_zone.view(MICROSECONDS), without_zone), wrong
 
 
@@ -181,7 +184,7 @@ def _patterned(texts: pa.Array, pattern: str, timezone: str) -> tuple[pa.Array, 
             doubtful = pc.if_else(sure, pa.scalar(None, texts.type), texts)
             times = pc.coalesce(times, _exactly(doubtful, pattern))
     wrong = newly_null(texts, times)
-    return (times, wrong) if "%z" in pattern else _in_zone(times, timezone, wrong)
+    return (times, wrong) if "%z" in pattern else _in_zone(times, wrong, timezone)
 
 
 def _exactly(texts: pa.Array, pattern: str) -> pa.Array:

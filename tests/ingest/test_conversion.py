@@ -162,7 +162,13 @@ def test_numbers_are_in_the_unit_that_is_said(values, unit, expected):
     assert times(values, text=unit) == ([expected, "None"], [])
 
 
+def test_a_wrong_number_changes_none_beside_it():
+    found, wrong = times(["1700000000123456789", "soon", "1700000000123456789.5", "nan"], text="ns")
+    assert (found[:2], wrong) == (["2023-11-14T22:13:20.123456", "None"], [1, 3])
+
+
 def test_numbers_out_of_range_are_wrong():
+    assert times(pa.array([2**31 - 1, 1], pa.int32()).view(pa.date32())) == (["None", "1970-01-02T00:00:00"], [0])
     assert times([2**60, 1], text="s") == (["None", "1970-01-01T00:00:01"], [0])
     assert times(["soon", "1"], text="s") == (["None", "1970-01-01T00:00:01"], [0])
 
