@@ -195,8 +195,8 @@ def ingest(
         raise typer.BadParameter("--expect-rows, --max-null-fraction and --max-drop are for a load with --replace")
     if dry_run and resume:
         raise typer.BadParameter("expected --dry-run or --resume, and not both")
-    if delimiter is not None and len(delimiter) != 1:
-        raise typer.BadParameter(f"--delimiter: got {delimiter!r}, expected one character")
+    if delimiter is not None and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n'):
+        raise typer.BadParameter(f"--delimiter: got {delimiter!r}, expected one ASCII character that is no quote or line end")
     checks = _checks(expect_rows, max_null_fraction or [], max_drop) if replace else None
     if priority is Priority.LOW and connection.directory is None:
         give_way()  # before pyarrow starts threads

@@ -418,6 +418,9 @@ class Load:
         )
         self._mappings.append(mapping)
         where_columns = self._where.columns(schema.names) if self._where else []
+        for name in where_columns:
+            if where_columns.count(name) > 1:
+                raise InvalidArgumentError.of("--where", name, f"a column whose name is once in {source.name}")
         conversion = Conversion(options.times, options.null_values, source.format is not Format.CSV)
         context = SourceContext(index, source, reader.position_unit, mapping, conversion, tuple(where_columns))
         return context, mapping.wanted(where_columns, options.null_values)

@@ -119,6 +119,8 @@ def map_columns(
         target = target or next((name for name in key_types if name not in column_of), "")
         if target not in key_types:
             refuse("--key", key, f"one column for each join key of {entity.name!r}: {', '.join(key_types)}")
+        elif target in column_of:
+            refuse("--key", key, f"one column for {target!r}, which has {column_of[target]!r} already")
         elif said_by("--key", column):
             column_of[target] = column
     timestamp = naming.timestamp or DEFAULT_TIMESTAMP_COLUMN

@@ -77,6 +77,7 @@ def test_now_is_one_time_for_all_rows(tmp_path, load_files):
         ("key,event_timestamp,x", Naming((("y", "x"),)), "--map: got 'y', expected a column of the file: one of"),
         ("key,event_timestamp,y", Naming((("y", "xx"),)), "--map: got y=xx, expected a feature or join key of view 'v':"),
         ("key,event_timestamp,y", Naming((("y", "x"), ("y", "n"))), "--map: got y=n, expected a column that feeds nothing"),
+        ("a,b,event_timestamp,x", Naming(keys=("a=key", "b=key")), "--key: got b=key, expected one column for 'key', which"),
         ("key,event_timestamp,x", Naming(keys=("key", "x")), "--key: got x, expected one column for each join key of 'e': key"),
         ("key,event_timestamp,x,x", Naming(), "x: got the column twice, expected distinct names of the columns that are used"),
     ],

@@ -191,6 +191,7 @@ def test_wrong_options_are_named(client, run: Run, tmp_path: Path) -> None:
     for options, sentence in (
         (["--replace", "--resume"], "--replace or --resume, and not both"),
         (["--max-drop", "5%"], "are for a load with --replace"),
+        (["--delimiter", "\u00a7"], "expected one ASCII character that is no quote or line end"),
         (["--replace", "--max-drop", "120%"], "--max-drop: got '120%', expected a share such as 5% or 0.05"),
         (["--replace", "--expect-rows", "10..5"], "--expect-rows: got '10..5', expected N..M with N at most M"),
         (["--replace", "--expect-rows", "many"], "--expect-rows: got 'many', expected N, N.., ..M or N..M"),

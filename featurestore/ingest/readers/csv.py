@@ -22,6 +22,7 @@ from featurestore.ingest.readers.chunks import Chunk, Malformed, Token, Wanted, 
 from featurestore.ingest.sources import OpenText, Source
 
 _HEADER_BYTES_MAX = 4 << 20
+_HEADER_SHOWN_MAX = 200
 
 
 class CsvReader:
@@ -66,7 +67,11 @@ class CsvReader:
             header = data[start:end].decode()
         except UnicodeDecodeError as error:
             raise InvalidArgumentError.of(f"{self._source.name} line 1", data[start:end], "a header in UTF-8") from error
-        names = next(standard_csv.reader(io.StringIO(header), delimiter=self._delimiter), [])
+        try:
+            names = next(standard_csv.reader(io.StringIO(header), delimiter=self._delimiter), [])
+        except standard_csv.Error as error:
+            expected = f"a header whose line ends in a newline: {error}"
+            raise InvalidArgumentError.of(f"{self._source.name} line 1", header[:_HEADER_SHOWN_MAX], expected) from error
         return [name.strip() for name in names], {"offset": end, "line": 1 + data[:end].count(b"\n")}, data[end:]
 
     @property
