@@ -55,8 +55,9 @@ test: .venv/bench lint ## everything that is promised: lint, types, generated co
 sanitize: .venv/bench ## the compiled parts under sanitizers, a million changed conversations, memory order on ARM64 too
 	$(BIN)/python -m tests.sanitize --fuzz-sequences $(or $(FUZZ_SEQUENCES),1000000)
 
-torture: .venv/bench ## kill -9 a working server a thousand times, and look for each acknowledged write
+torture: .venv/bench ## kill -9 a working server a thousand times, and look for each acknowledged write; a random walk beside a model
 	$(BIN)/python -m tests.faults.torture --rounds $(or $(TORTURE_ROUNDS),1000)
+	$(BIN)/python -m tests.faults.walk --steps $(or $(WALK_STEPS),5000)
 
 soak: .venv/bench ## 20 minutes of mixed work, in one process and in several: each answer checked, memory and files flat
 	$(BIN)/python -m tests.faults.soak --seconds $(or $(SOAK_S),1200)

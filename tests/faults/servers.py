@@ -43,7 +43,7 @@ def lose_unsynced(directory: Path, notes: Path) -> None:
     """
     sizes: dict[int, int] = {}
     names: dict[int, dict[str, int]] = {}
-    for line in notes.read_text().splitlines():
+    for line in notes.read_text().splitlines() if notes.exists() else []:
         inode, *rest = line.split(" ")
         if inode.endswith("/"):
             names[int(inode[:-1])] = {name: int(of) for name, _, of in (each.rpartition("=") for each in rest)}
