@@ -67,7 +67,8 @@ def apply(
             if not yes:
                 which = "this change" if len(planned.changes) == 1 else f"these {len(planned.changes)} changes"
                 ask(f"Apply {which}?", otherwise="add --yes to apply, or --dry-run to see the plan")
-            planned = _with_places(loaded, lambda: client.apply(loaded.definitions, dry_run=False, prune=prune))
+            shown = None if yes else planned.base_version
+            planned = _with_places(loaded, lambda: client.apply(loaded.definitions, prune=prune, base_version=shown))
             if not as_json:
                 typer.echo(f"Applied {_count(len(planned.changes), 'change')}.")
     if as_json:

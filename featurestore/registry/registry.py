@@ -62,8 +62,12 @@ class Registry:
         """The definitions that hold now."""
         return self._current
 
-    def plan(self, desired: Definitions, *, prune: bool) -> Plan:
-        """What applying ``desired`` would change. Raises as ``plan_changes`` does."""
+    def plan(self, desired: Definitions, *, prune: bool, base_version: int | None = None) -> Plan:
+        """What applying ``desired`` would change.
+
+        Raises as ``plan_changes`` does, and FailedPreconditionError when ``base_version`` is given and another one holds.
+        """
+        self._check_version(self.version if base_version is None else base_version)
         return replace(plan_changes(self._current, desired, prune=prune), base_version=self.version)
 
     def commit(self, plan: Plan) -> None:
@@ -71,11 +75,7 @@ class Registry:
 
         FailedPreconditionError when something else was committed since the plan was made.
         """
-        if plan.base_version != self.version:
-            raise FailedPreconditionError(
-                f"plan: got one made for version {plan.base_version} of the definitions, expected version {self.version}: "
-                "something else was applied meanwhile; apply again"
-            )
+        self._check_version(plan.base_version)
         if not plan.changes:
             return
         births = births_after(self._births, self._current, plan.result, self.version + 1)
@@ -84,6 +84,13 @@ class Registry:
     def commit_versions(self, project: str, view: str, versions: ViewVersions) -> None:
         """Makes these the versions of a view's rows, durably."""
         self._write(self._current, self._births, {**self._versions, f"{project}.{view}": versions})
+
+    def _check_version(self, base_version: int) -> None:
+        if base_version != self.version:
+            raise FailedPreconditionError(
+                f"plan: got one made for version {base_version} of the definitions, expected version {self.version}: "
+                "something else was applied meanwhile; apply again"
+            )
 
     def _write(self, definitions: Definitions, births: Births, versions: Versions) -> None:
         version = self.version + 1

@@ -41,7 +41,13 @@ class DefinitionChanges:
 
     async def _apply(self, request: public.ApplyRequest, context: CallContext) -> bytes:
         desired = parse_definitions(MessageToDict(request.definitions, preserving_proto_field_name=True))
-        plan = await self._service.apply(desired, prune=request.prune, dry_run=request.dry_run, begin=context.check_deadline)
+        plan = await self._service.apply(
+            desired,
+            prune=request.prune,
+            dry_run=request.dry_run,
+            base_version=request.base_version if request.HasField("base_version") else None,
+            begin=context.check_deadline,
+        )
         return _applied(plan, not request.dry_run).SerializeToString()
 
 
@@ -147,7 +153,7 @@ def _message(definition: BaseModel, message: _Message) -> _Message:
 
 
 def _applied(plan: Plan, applied: bool) -> public.ApplyResponse:
-    response = public.ApplyResponse(applied=applied)
+    response = public.ApplyResponse(applied=applied, base_version=plan.base_version)
     for change in plan.changes:
         response.changes.add(
             action=_ACTIONS[change.action],

@@ -319,21 +319,30 @@ class OnlineStore(OnlineReader):
     # -------------------------------------------------------------------------------------------------------- definitions
 
     async def apply(
-        self, desired: Definitions, *, prune: bool = False, dry_run: bool = False, begin: Callable[[], None] | None = None
+        self,
+        desired: Definitions,
+        *,
+        prune: bool = False,
+        dry_run: bool = False,
+        base_version: int | None = None,
+        begin: Callable[[], None] | None = None,
     ) -> Plan:
         """Plans a change of the definitions and, unless ``dry_run``, makes it: all of it or nothing.
 
-        Tables are rebuilt beside the event loop; reads go on meanwhile, writes to a changed table wait. ``begin`` is as in
-        ``write``.
+        Tables are rebuilt beside the event loop; reads go on meanwhile, writes to a changed table wait. With the
+        ``base_version`` of an earlier plan FailedPreconditionError where that one would not be made any more. ``begin`` is as
+        in ``write``.
         """
-        return await self.finish(self._apply(desired, prune, dry_run, begin))
+        return await self.finish(self._apply(desired, prune, dry_run, base_version, begin))
 
-    async def _apply(self, desired: Definitions, prune: bool, dry_run: bool, begin: Callable[[], None] | None) -> Plan:
+    async def _apply(
+        self, desired: Definitions, prune: bool, dry_run: bool, base_version: int | None, begin: Callable[[], None] | None
+    ) -> Plan:
         async with AsyncExitStack() as gates:
             await gates.enter_async_context(self._apply_gate)
             if begin is not None:
                 begin()
-            plan = await self._in_thread(lambda: self._registry.plan(desired, prune=prune))
+            plan = await self._in_thread(lambda: self._registry.plan(desired, prune=prune, base_version=base_version))
             if dry_run or not plan.changes:
                 return plan
             await self._hold_changed_tables(gates, self._registry.current, plan.result)

@@ -87,7 +87,7 @@ def test_apply_as_json_gives_the_changes(run: Run) -> None:
         "differences": ["join keys (carrier string)"],
         "effect": "feature views can use it; holds no data itself",
     }
-    assert run("apply", DEFINITIONS, "--yes", "--json").document == {"changes": [], "applied": True}
+    assert run("apply", DEFINITIONS, "--yes", "--json").document == {"changes": [], "applied": True, "base_version": 1}
 
 
 def test_a_feature_is_added_and_dropped_on_live_data(filled: Run, tmp_path: Path) -> None:

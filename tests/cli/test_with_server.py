@@ -2,11 +2,13 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
 from typing import Protocol
 
+import featurestore_client
 import pytest
 
 from tests.conftest import StartServer
@@ -86,3 +88,29 @@ def test_status_of_a_directory_needs_no_answer_of_the_server(start_server: Start
     outcome = featurestore(running, "status", "--directory", str(running.directory), **environment)
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert outcome.stderr.endswith("status is not there: no server has these segments, or it does not serve yet\n")
+
+
+def test_apply_does_nothing_that_it_has_not_shown(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server()
+    with featurestore_client.connect(server.url) as client:
+        client.apply({"entities": [{"name": "user", "join_keys": [{"name": "user", "type": "int64"}]}]})
+        path = tmp_path / "mine.yaml"
+        path.write_text("entities: [{name: user, join_keys: [{name: user, type: int64}], owner: me}]\n")
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "featurestore", "apply", str(path), "--prune", "--server", server.url]
+        asking = subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        shown = b""
+        while b"[y/N]" not in shown:
+            read = os.read(asking.stdout.fileno(), 4096)
+            assert read, shown
+            shown += read
+        assert b"0 to create, 1 to update, 0 to delete" in shown
+        others = {"name": "others", "entity": "user", "features": [{"name": "a", "type": "float32"}]}
+        client.apply({"feature_views": [others]})  # which --prune would delete
+        client.write("others", {"user": [1], "a": [1.0]})
+        os.write(ours, b"y\n")
+        _, told = asking.communicate(timeout=60)
+        os.close(ours), os.close(theirs)
+        assert asking.returncode == 1
+        assert b"something else was applied meanwhile; apply again" in told
+        assert client.list_tables()[0]["rows"] == 1

@@ -224,11 +224,18 @@ class AsyncClient:
     # ---------------------------------------------------------------------------------------------------------- definitions
 
     async def apply(
-        self, definitions: Any, *, dry_run: bool = False, prune: bool = False, timeout_s: float | None = None
+        self,
+        definitions: Any,
+        *,
+        dry_run: bool = False,
+        prune: bool = False,
+        base_version: int | None = None,
+        timeout_s: float | None = None,
     ) -> ApplyResult:
         """Plans and, unless ``dry_run``, applies definitions: see ``Client.apply``."""
         timeout_s = APPLY_TIMEOUT_S if timeout_s is None else timeout_s
-        return await self._run(calls.apply(definitions, dry_run=dry_run, prune=prune), timeout_s)
+        call = calls.apply(definitions, dry_run=dry_run, prune=prune, base_version=base_version)
+        return await self._run(call, timeout_s)
 
     async def list_projects(self, *, timeout_s: float | None = None) -> list[Document]:
         """All projects."""

@@ -175,9 +175,10 @@ def delete(view: ViewSchema, keys: Any, event_timestamps: Any) -> Call[DeleteCou
     return Call(DELETE_FEATURES, request, decode, repeatable=timestamps is not None)
 
 
-def apply(definitions: Any, *, dry_run: bool, prune: bool) -> Call[ApplyResult]:
+def apply(definitions: Any, *, dry_run: bool, prune: bool, base_version: int | None) -> Call[ApplyResult]:
     """Apply. A second try after one that took effect would report no changes, so there is none."""
-    return Call(APPLY, apply_request(definitions, dry_run=dry_run, prune=prune), apply_result, repeatable=dry_run)
+    request = apply_request(definitions, dry_run=dry_run, prune=prune, base_version=base_version)
+    return Call(APPLY, request, apply_result, repeatable=dry_run)
 
 
 def listing(method: str, field: str, project: str | None) -> Call[list[dict[str, Any]]]:

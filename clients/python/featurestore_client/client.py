@@ -264,16 +264,25 @@ class Client:
     # ---------------------------------------------------------------------------------------------------------- definitions
 
     def apply(
-        self, definitions: Any, *, dry_run: bool = False, prune: bool = False, timeout_s: float | None = None
+        self,
+        definitions: Any,
+        *,
+        dry_run: bool = False,
+        prune: bool = False,
+        base_version: int | None = None,
+        timeout_s: float | None = None,
     ) -> ApplyResult:
         """Plans and, unless ``dry_run``, applies definitions: all of the plan or none of it.
 
         ``definitions`` is the YAML document's mapping (lists ``projects``, ``entities``, ``feature_views``,
         ``feature_services``), or a list of definition objects. ``prune`` deletes what stands in the named projects and not in
-        the definitions. Raises InvalidArgumentError with all mistakes, FailedPreconditionError for a change that is refused.
+        the definitions. With the ``base_version`` that a dry run answered nothing is done but what that showed. Raises
+        InvalidArgumentError with all mistakes, FailedPreconditionError for a change that is refused, or if something else was
+        applied since ``base_version``.
         """
         timeout_s = APPLY_TIMEOUT_S if timeout_s is None else timeout_s
-        return self._run(calls.apply(definitions, dry_run=dry_run, prune=prune), timeout_s)
+        call = calls.apply(definitions, dry_run=dry_run, prune=prune, base_version=base_version)
+        return self._run(call, timeout_s)
 
     def list_projects(self, *, timeout_s: float | None = None) -> list[Document]:
         """All projects."""

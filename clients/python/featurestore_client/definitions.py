@@ -48,9 +48,11 @@ class ApplyResult:
 
     changes: tuple[Change, ...]
     applied: bool
+    base_version: int
+    """Of the definitions that the changes start from."""
 
 
-def apply_request(definitions: Any, *, dry_run: bool, prune: bool) -> bytes:
+def apply_request(definitions: Any, *, dry_run: bool, prune: bool, base_version: int | None) -> bytes:
     """An ApplyRequest of the YAML document's mapping, of an object that dumps as one, or of definition objects."""
     document: dict[str, list[Any]] = {kind: [] for kind in _KINDS.values()}
     for kind, entry in _entries(definitions):
@@ -59,7 +61,8 @@ def apply_request(definitions: Any, *, dry_run: bool, prune: bool) -> bytes:
         parsed = json_format.ParseDict(document, wire.Definitions())
     except json_format.ParseError as error:
         raise InvalidArgumentError(f"definitions: {error}") from None
-    return wire.ApplyRequest(definitions=parsed, dry_run=dry_run, prune=prune).SerializeToString()
+    request = wire.ApplyRequest(definitions=parsed, dry_run=dry_run, prune=prune, base_version=base_version)
+    return request.SerializeToString()
 
 
 def _entries(definitions: Any) -> Iterable[tuple[str, Any]]:
@@ -131,6 +134,7 @@ def apply_result(encoded: bytes) -> ApplyResult:
             for change in response.changes
         ),
         response.applied,
+        response.base_version,
     )
 
 
