@@ -18,6 +18,8 @@ from featurestore.memory_size import bytes_of
 
 ENVIRONMENT_PREFIX = "FEATURESTORE_"
 MAX_MEMORY_BYTES_MIN = 1 << 20
+COUNT_MAX = 1 << 62
+"""Of bytes and rows: what the kernel counts in is 64 bits wide."""
 SHARDS_MAX = 1_024
 Source = Literal["default", "file", "environment", "flag"]
 
@@ -35,8 +37,8 @@ def _unix_socket(text: str) -> str:
 
 def _max_memory(value: Any) -> Any:
     text = str(value) if isinstance(value, int) else value
-    if isinstance(text, str) and bytes_of(text) < MAX_MEMORY_BYTES_MIN:
-        raise ValueError(f"expected at least {MAX_MEMORY_BYTES_MIN >> 20} MiB")
+    if isinstance(text, str) and not MAX_MEMORY_BYTES_MIN <= bytes_of(text) <= COUNT_MAX:
+        raise ValueError(f"expected at least {MAX_MEMORY_BYTES_MIN >> 20} MiB, and no more than {COUNT_MAX} bytes")
     return text
 
 
@@ -59,7 +61,10 @@ class Settings(BaseModel):
     )
 
     snapshot_bytes_min: int = Field(
-        256 << 20, ge=1, description="bytes of the journal from which on a snapshot takes its place, if the rows take no more"
+        256 << 20,
+        ge=1,
+        le=COUNT_MAX,
+        description="bytes of the journal from which on a snapshot takes its place, if the rows take no more",
     )
 
     versions_kept: int = Field(
@@ -111,8 +116,8 @@ class Settings(BaseModel):
     read_bytes_max: int = Field(
         256 << 20, ge=1 << 10, le=2**31 - 1, description="bytes of one answer: of its numbers, and of its strings"
     )
-    batch_rows_max: int = Field(1_000_000, ge=1, description="rows of one write or delete")
-    rows_max: int = Field(200_000_000, ge=1, description="rows of all tables")
+    batch_rows_max: int = Field(1_000_000, ge=1, le=COUNT_MAX, description="rows of one write or delete")
+    rows_max: int = Field(200_000_000, ge=1, le=COUNT_MAX, description="rows of all tables")
     max_memory: Annotated[str | None, BeforeValidator(_max_memory)] = Field(
         None,
         description="memory of all tables: bytes such as 8GB or 512MiB, or a share of the machine's such as 80%; when not set, "
@@ -122,10 +127,10 @@ class Settings(BaseModel):
     value_bytes_max: int = Field(1 << 20, ge=1, le=1 << 30, description="bytes of one string or bytes value")
     shards: int = Field(16, ge=1, le=SHARDS_MAX, description="shards of a new table; a power of two")
     delete_window_s: float = Field(
-        86_400, gt=0, description="for so long a deleted row is kept from coming back by a late event"
+        86_400, gt=0, le=1e9, description="for so long a deleted row is kept from coming back by a late event"
     )
     reclaim_rows_per_s: int = Field(
-        100_000, ge=1, description="pace at which rows past their retention leave memory, per table"
+        100_000, ge=1, le=10**9, description="pace at which rows past their retention leave memory, per table"
     )
 
     log_format: Literal["text", "json"] = Field("text", description="log lines for people or for machines")

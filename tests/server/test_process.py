@@ -94,6 +94,23 @@ def test_wrong_flags_and_variables_are_named(start_server):
     assert "FEATURESTORE_READ_ROWS_MAX: got '0', expected greater than or equal to 1" in server.log
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "expected"),
+    [
+        ("--delete-window-s", "inf", "less than or equal to 1000000000"),
+        ("--delete-window-s", "1e300", "less than or equal to 1000000000"),
+        ("--reclaim-rows-per-s", f"{10**30}", "less than or equal to 1000000000"),
+        ("--rows-max", f"{10**30}", f"less than or equal to {1 << 62}"),
+        ("--max-memory", "99999999999TB", f"at least 1 MiB, and no more than {1 << 62} bytes"),
+    ],
+)
+def test_limits_that_the_kernel_cannot_count_are_refused_at_the_start(start_server, flag: str, value: str, expected: str):
+    server = start_server(flag, value, ready=False)
+    assert server.wait() == 1
+    assert server.log.startswith(f"error: {flag}: got ")
+    assert expected in server.log
+
+
 def test_refuses_to_listen_beyond_this_machine_unprotected(start_server, tmp_path: Path):
     server = start_server("--listen", "0.0.0.0:0", ready=False)
     assert server.wait() == 1
