@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -43,6 +45,8 @@ def _run_alone(
     settings: Settings, listeners: Sequence[Listener], api_keys: ApiKeys | None, progress: Callable[[], Progress]
 ) -> None:
     engines = choose_engines(settings)
+    # Until it serves: to the first process of a container the system gives no signal that has no handler.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     service = open_service_logged(settings, progress)
     board = StatusBoard.create(1, settings.segments_directory)
     slot = board.slots[0].name(Role.SERVER)

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,18 @@ def test_serves_and_exits_0_on_sigterm(start_server):
 def test_exits_0_on_sigint(start_server):
     server = start_server()
     assert server.stop(signal.SIGINT) == 0
+
+
+def test_a_start_that_takes_a_while_ends_on_sigterm(start_server, tmp_path: Path):
+    """With a handler: without one, the first process of a container does not even get it."""
+    os.mkfifo(tmp_path / "registry.json")  # which the start reads, and waits for
+    server = start_server(directory=tmp_path, ready=False)
+    while not (tmp_path / "LOCK").exists():
+        assert server.process.poll() is None, server.log
+        time.sleep(0.01)
+    server.process.terminate()
+    assert server.wait() == 0
+    assert server.log == ""
 
 
 def test_says_that_a_port_is_taken(start_server):
