@@ -242,9 +242,11 @@ def _read_file(path: Path) -> dict[str, Any]:
         else:
             raise InvalidArgumentError(f"{path}: got the suffix {path.suffix!r}, expected .toml, .yaml or .yml")
     except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise InvalidArgumentError(
-            f"{path}: {' '.join(str(error).split())}; expected a TOML or YAML file of settings"
-        ) from None
+        problem = str(error)
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+            # The whole of it quotes the line, in which an API key may stand.
+            problem = f"{error.problem} (at line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1})"
+        raise InvalidArgumentError(f"{path}: {problem}; expected a TOML or YAML file of settings") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
