@@ -108,7 +108,8 @@ class Settings(BaseModel):
     )
     api_keys: tuple[SecretStr, ...] = Field((), description="keys of which each call must carry one; with commas between them")
     api_keys_file: Path | None = Field(
-        None, description="file with an API key a line, beside those of api_keys; # begins a comment"
+        None,
+        description="file with an API key a line, beside those of api_keys; # begins a comment, but not within a key",
     )
     message_bytes_max: int = Field(64 << 20, ge=1 << 10, le=2**31 - 1, description="bytes of one request message")
 

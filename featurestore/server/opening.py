@@ -1,6 +1,7 @@
 """From the settings to what a process is made of: the store or a reader of it, the API keys, the engine."""
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from featurestore.store import Limits
 
 _log = logging.getLogger(__name__)
 
+_COMMENT = re.compile(r"(^|\s)#.*")
+"""Of a line of API keys. A # within a key is the key's: what would be left of it is a key that is easily guessed."""
 _SEGMENTS_MODES = {"off": 0o700, "owner": 0o700, "group": 0o750, "all": 0o755}
 
 MakeEngine = Callable[[Methods, Sequence[Listener]], Engine]
@@ -128,11 +131,15 @@ def choose_engines(settings: Settings) -> Engines:
 
 def api_keys_of(settings: Settings) -> ApiKeys | None:
     """The keys that open the server; None where it asks for none."""
-    keys = [key.get_secret_value() for key in settings.api_keys]
+    keys = [(key.get_secret_value().strip(), "api_keys", f"key {n}") for n, key in enumerate(settings.api_keys, start=1)]
     if settings.api_keys_file is not None:
         text = read_secret_file(settings.api_keys_file, "api_keys_file").decode("utf-8", "replace")
-        lines = (line.partition("#")[0].strip() for line in text.splitlines())
-        keys += [line for line in lines if line]
+        lines = [_COMMENT.sub("", line).strip() for line in text.splitlines()]
+        place = f"of {settings.api_keys_file}"
+        keys += [(line, "api_keys_file", f"line {n} {place}") for n, line in enumerate(lines, start=1) if line]
         if not keys:
             raise InvalidArgumentError.of("api_keys_file", str(settings.api_keys_file), "a file with an API key a line")
-    return ApiKeys(keys) if keys else None
+    for key, setting, place in keys:
+        if not (key.isascii() and key.isprintable() and key):
+            raise InvalidArgumentError.of(setting, place, "a key of printable ASCII, as calls can carry no other")
+    return ApiKeys([key for key, *_ in keys]) if keys else None

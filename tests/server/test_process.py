@@ -95,6 +95,37 @@ def test_a_file_that_is_wrong_is_named_with_the_reason(start_server, tmp_path: P
     assert "none.toml: No such file or directory" in server.log
 
 
+def test_a_file_that_cannot_be_read_shows_no_key(start_server, tmp_path: Path):
+    path = tmp_path / "a.yaml"
+    path.write_text("listen: 127.0.0.1:0\napi_keys: topsecret: x\n")
+    server = start_server("--config", str(path), ready=False)
+    assert server.wait() == 1
+    expected = "mapping values are not allowed here (at line 2, column 20); expected a TOML or YAML file of settings"
+    assert server.log == f"error: {path}: {expected}\n"
+
+
+def test_a_key_is_whole_or_refused(start_server, tmp_path: Path):
+    keys = tmp_path / "keys"
+    keys.write_text("# ours\ns#cret # the batch job's\n")
+    server = start_server("--api-keys-file", str(keys))
+    for key, is_known in (("s#cret", True), ("s", False)):
+        with featurestore_client.connect(server.url, api_key=key) as client:
+            if is_known:
+                client.list_projects()
+            else:
+                with pytest.raises(featurestore_client.UnauthenticatedError):
+                    client.list_projects()
+    keys.write_bytes(b"fine\nk\xc3\xa9y\n")
+    server = start_server("--api-keys-file", str(keys), ready=False)
+    assert server.wait() == 1
+    assert f"api_keys_file: got 'line 2 of {keys}', expected a key of printable ASCII" in server.log
+    settings = tmp_path / "settings.yaml"
+    settings.write_text('api_keys: ["fine", ""]')
+    server = start_server("--config", str(settings), ready=False)
+    assert server.wait() == 1
+    assert "api_keys: got 'key 2', expected a key of printable ASCII" in server.log
+
+
 def test_wrong_flags_and_variables_are_named(start_server):
     server = start_server("--listen", "7400", ready=False)
     assert server.wait() == 1
