@@ -477,6 +477,43 @@ def test_a_damaged_segment_is_refused_with_its_name(directory: Path, damage: str
         Store.open(directory)
 
 
+@pytest.mark.parametrize(
+    ("name", "offset", "value"),
+    [
+        ("arena-0.1", 24, 1 << 40),  # rows_offset
+        ("arena-0.1", 24, (1 << 64) - 4_096),
+        ("arena-0.1", 32, 1 << 60),  # rows_capacity
+        ("arena-0.1", 40, 1 << 40),  # heap_offset
+        ("arena-0.1", 40, 0),
+        ("arena-0.1", 48, 1 << 60),  # heap_capacity
+        ("index-0.1", 16, 1),  # capacity: of a whole number of lines, else a search may find no end
+        ("index-0.1", 16, 1 << 61),
+        ("control", 12, 3),  # shards: not a power of two
+    ],
+)
+def test_a_header_that_leads_out_of_its_file_is_refused_before_it_is_followed(
+    directory: Path, name: str, offset: int, value: int
+) -> None:
+    with Store.open(directory, shards=1) as store:
+        store.create_table(view("float32", "string"), USER).write([ids(1)], NOW, {"f0": floats(1)}, now_us=0)
+    with (directory / "segments" / "default.v" / name).open("r+b") as file:
+        file.seek(offset)
+        file.write(value.to_bytes(4 if name == "control" else 8, "little"))
+    with pytest.raises(FailedPreconditionError, match=rf"{name} .*damaged"):
+        read(TableReader.attach(directory / "segments" / "default.v"), ids(1, 2), ["f0", "f1"])
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"project": "p", "view": "v", "join_keys": []}'])
+def test_a_damaged_schema_is_refused_with_its_name(directory: Path, text: str) -> None:
+    with Store.open(directory, shards=1) as store:
+        store.create_table(view("float32"), USER)
+    (directory / "segments" / "default.v" / "schema.1.json").write_text(text)
+    with pytest.raises(FailedPreconditionError, match=r"schema\.1\.json does not say"):
+        TableReader.attach(directory / "segments" / "default.v")
+    with pytest.raises(FailedPreconditionError, match=r"schema\.1\.json does not say"):
+        Store.open(directory)
+
+
 def test_small_writes_are_quick_at_every_size_that_a_table_may_have(store: Store) -> None:
     """Also where the index of a shard is nearly full: writes to rows that are there would not make it grow."""
     table = store.create_table(view("int64"), USER)

@@ -88,8 +88,11 @@ cdef class Index:
         self.header = <IndexHeader *>attach_file(path, writable, sizeof(IndexHeader), &self.mapped_bytes)
         self.path = path
         check_format(path, self.header.magic == INDEX_MAGIC, self.header.format_version)
-        if not 0 < self.header.capacity <= (self.mapped_bytes - sizeof(IndexHeader)) // 8:
-            raise FailedPreconditionError(f"{path} is shorter than its header says: it is damaged")
+        capacity = self.header.capacity
+        if not 0 < capacity <= (self.mapped_bytes - sizeof(IndexHeader)) // 8 or capacity % LINE_ENTRIES:
+            raise FailedPreconditionError(
+                f"{path} is {self.mapped_bytes} bytes long, its header says {capacity} entries: it is damaged"
+            )
         return self
 
     @property
@@ -116,6 +119,13 @@ cdef class Arena:
             raise FailedPreconditionError(f"{path} is {self.mapped_bytes} bytes long, its header says {header.file_bytes}: it is damaged")
         if header.row_bytes != <uint32_t>layout.row_bytes:
             raise FailedPreconditionError(f"{path} has rows of {header.row_bytes} bytes, the table's have {layout.row_bytes}: it is damaged")
+        # Readers go by these; in this order no difference is below zero.
+        if not (
+            header.rows_offset == HEADER_BYTES <= header.heap_offset <= self.mapped_bytes
+            and header.rows_capacity <= (header.heap_offset - HEADER_BYTES) // header.row_bytes
+            and header.heap_capacity <= (self.mapped_bytes - header.heap_offset) // UNIT_BYTES
+        ):
+            raise FailedPreconditionError(f"{path} has rows or strings beyond its {self.mapped_bytes} bytes: it is damaged")
         return self
 
     @property
@@ -166,7 +176,9 @@ cdef class Control:
         cdef uint64_t length
         self.header = <ControlHeader *>attach_file(path, writable, sizeof(ControlHeader), &length)
         self.path = path
-        check_format(path, self.header.magic == CONTROL_MAGIC and 1 <= self.header.shards <= 4096, self.header.format_version)
+        shards = self.header.shards
+        known = self.header.magic == CONTROL_MAGIC and 1 <= shards <= 4096 and shards & (shards - 1) == 0
+        check_format(path, known, self.header.format_version)
         return self
 
     def __dealloc__(self):

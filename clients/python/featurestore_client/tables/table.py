@@ -117,8 +117,7 @@ class TableReader(SnapshotReader):
                 continue
             epoch, schema_id, arenas, indexes = published
             try:
-                document = json.loads(schema_path(self._directory, schema_id).read_text())
-                view = _view_in(document)
+                document, view = _schema_in(schema_path(self._directory, schema_id))
                 layout = RowLayout.of(view)
                 if self._arenas and layout == self._snapshot.layout:
                     layout = self._snapshot.layout  # the very one: what was compiled for it stands
@@ -187,13 +186,17 @@ class TableReader(SnapshotReader):
         )
 
 
-def _view_in(document: dict[str, Any]) -> ViewSchema:
-    return ViewSchema(
-        document["project"],
-        document["view"],
-        {name: parse_type(text) for name, text in document["join_keys"].items()},
-        {name: parse_type(text) for name, text in document["features"].items()},
-    )
+def _schema_in(path: Path) -> tuple[dict[str, Any], ViewSchema]:
+    try:
+        document = json.loads(path.read_text())
+        return document, ViewSchema(
+            document["project"],
+            document["view"],
+            {name: parse_type(text) for name, text in document["join_keys"].items()},
+            {name: parse_type(text) for name, text in document["features"].items()},
+        )
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise FailedPreconditionError(f"{path} does not say what the rows of a table hold, it is damaged: {error!r}") from None
 
 
 _READERS: weakref.WeakSet[TableReader] = weakref.WeakSet()
