@@ -17,6 +17,7 @@ from featurestore.mutex cimport Mutex
 from featurestore.yielding cimport let_go
 
 from featurestore.durability.record import HEAD_BYTES, Sum
+from featurestore.errors import InternalError
 
 cdef extern from "hash.h" nogil:
     uint64_t hash_bytes(const void *data, uint64_t length)
@@ -100,7 +101,8 @@ cdef class RecordWriter:
         self.lock.acquire()
         try:
             if self._failure is not None:
-                raise self._failure
+                # Not the very one: each raise of it would add to its traceback, and so keep what was asked of every caller.
+                raise InternalError(self._failure.message)
             sequence = self.last + 1
             if self.turns or self._file < 0 or self._offset >= self._turn_offset:
                 self._turn_file(sequence)
