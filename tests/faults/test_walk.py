@@ -4,7 +4,7 @@ import random
 
 from tests.faults.walk import walk
 
-STEPS = 60
+STEPS = 40
 SEED = random.SystemRandom().randrange(1 << 32)
 
 
