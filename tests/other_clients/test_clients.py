@@ -87,7 +87,7 @@ def test_reflection_tells_a_tool_all_that_it_needs(node_modules: Path, target: s
     assert json.loads(refused)["message"] == UNKNOWN
     assert json.loads(refused)["details"][0]["type"] == "featurestore.v1.ErrorDetails"
 
-    late = buf(node_modules, target, WATCH, "--timeout", "300ms", code=8 * 4)
+    late = buf(node_modules, target, WATCH, "--timeout", "1500ms", code=8 * 4)
     assert '"deadline_exceeded"' in late
 
     batches = "".join(json.dumps(ingesting(number, f"B{number}")) for number in (1, 2))

@@ -749,15 +749,19 @@ def test_responses_come_before_the_error_that_ends_a_stream(http2_server: Any, s
 
 
 def test_a_stream_that_breaks_is_unavailable(http2_server: Any, streams: Any) -> None:
+    answered = threading.Event()
+
     def script(connection: Any) -> None:
         for event in connection.events():
             connection.session.begin(event.stream_id, http2.Headers(HEAD))
             connection.session.send(event.stream_id, b"\0\0\0\0\1a")
             connection.flush()
+            answered.wait(60)  # else the system may take the answer back with the connection
             return
 
     responses = streams(http2_server(script).address).responses(iter([b"", b""]))
     assert next(responses) == b"a"
+    answered.set()
     with pytest.raises(UnavailableError, match="the connection was lost"):
         next(responses)
 
